@@ -1,0 +1,294 @@
+"""The facade that a Python user opens: an index to ask. Calls down; what it gives are frozen values.
+
+import echosearch
+index = echosearch.open_index("indexes/default")
+for hit in index.search("SEVERE LV DILATION", k=5).hits:
+    print(hit.rank, hit.score, hit.path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.config import index_path
+from echosearch.encoders import Encoder, cache_key, load_encoder
+from echosearch.errors import BadOption, BadQuery, UnknownVideo
+from echosearch.ingest import check_phrases
+from echosearch.search import Query, combine, ids_to_leave_out, search
+from echosearch.store import Manifest, Store, View
+from echosearch.text_cache import TextCache
+from echosearch.types import (
+    Device,
+    EncodedText,
+    Exclude,
+    Failure,
+    ModelRequest,
+    Precision,
+    ScoreKind,
+    SearchResult,
+    VideoRecord,
+    pool,
+)
+from echosearch.video import content_sha256, decoder_name, media_path, prepare_video
+
+
+def open_index(
+    path: Path | str | None = None,
+    model: str | None = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> Index:
+    """Open an index to ask: the one at `path`, else ECHOSEARCH_INDEX, else indexes/default.
+
+    `model` says where else the weights of the index's model lie (`local-dir:PATH`, `hf-hub:ORG/NAME`); it is
+    loaded only when a question needs it. IndexStateError says why an index cannot be used.
+    """
+    return Index(index_path(path), model, device, precision)
+
+
+class Index:
+    """An open index. Every answer belongs to one whole generation; later commits are seen at the next question."""
+
+    def __init__(
+        self, path: Path, model: str | None = None, device: Device = "auto", precision: Precision = "fp32"
+    ) -> None:
+        self._store = Store(path)
+        manifest = self._store.manifest
+        self._request = replace(
+            ModelRequest(model, sampling=manifest.recipe.sampling) if model is not None else manifest.request(),
+            device=device,
+            precision=precision,
+        )
+        self._encoder: Encoder | None = None
+        self._encoder_warnings: list[str] = []
+        with self._store.view():
+            pass  # refuse now what cannot be used
+
+    @property
+    def path(self) -> Path:
+        """The index folder."""
+        return self._store.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the index is bound to."""
+        return self._store.manifest
+
+    def search(
+        self,
+        *phrases: str,
+        without: Sequence[str] = (),
+        k: int = 10,
+        min_score: float | None = None,
+        score: Literal["cosine", "mean"] = "cosine",
+    ) -> SearchResult:
+        """Videos nearest to report phrases, and far from those in `without`; best first, ties by id.
+
+        Several phrases are averaged. `score` mean is the inner product with the mean frame embedding as it is
+        (EchoCLIP-R's published form) instead of the cosine; it goes with wanted phrases only.
+        """
+        if score not in ("cosine", "mean"):
+            raise BadOption(f"score is 'cosine' or 'mean', not {score!r}")
+        if not phrases:
+            raise BadQuery("nothing is asked; give a phrase of a report, such as 'SEVERE LV DILATION'")
+        if without and score == "mean":
+            raise BadQuery("score 'mean' is a published form for wanted phrases only; leave --not or the score out")
+        with self._store.view() as view:
+            texts = self._embed([*phrases, *without])
+            rows = np.stack([text.vector for text in texts])
+            vector = combine(rows[: len(phrases)], rows[len(phrases) :])
+            kind: ScoreKind = "contrast" if without else score
+            warnings = [
+                f"the model holds only the beginning of {phrase!r}; cut: {text.cut!r}"
+                for phrase, text in zip([*phrases, *without], texts, strict=True)
+                if text.cut
+            ]
+            query = {"phrases": list(phrases), "not": list(without), "k": k, "min_score": min_score}
+            return self._result(view, query, Query(vector, kind), k, min_score, set(), warnings)
+
+    def similar(
+        self,
+        example: int | Path | str,
+        k: int = 10,
+        exclude: Sequence[Exclude] = (),
+        min_score: float | None = None,
+    ) -> SearchResult:
+        """Videos nearest to an example: a video id (which is left out of the hits) or a file.
+
+        A file need not be in the index; unless it is, it is embedded now. `exclude` leaves out videos of the
+        example's study or patient, or with its bytes.
+        """
+        for what in exclude:
+            if what not in ("study", "patient", "content"):
+                raise BadOption(f"exclude is 'study', 'patient' or 'content', not {what!r}")
+        with self._store.view() as view:
+            record: VideoRecord | None
+            left_out: set[int] = set()
+            if isinstance(example, int):
+                record = _record(view, example)
+                vector = view.stored(example).vector
+                left_out.add(example)
+            else:
+                record, vector = self._example_file(view, Path(example), exclude)
+            more, warnings = ids_to_leave_out(view, record, exclude) if record and exclude else (set(), [])
+            query = {
+                "example": example if isinstance(example, int) else str(example),
+                "exclude": list(exclude),
+                "k": k,
+                "min_score": min_score,
+            }
+            return self._result(view, query, Query(vector, "cosine"), k, min_score, left_out | more, warnings)
+
+    def videos(self, study: str | None = None, patient: str | None = None) -> Iterator[VideoRecord]:
+        """All videos, or those of a study or patient, by ascending id."""
+        with self._store.view() as view:
+            wanted = None
+            if study is not None or patient is not None:
+                wanted = view.catalog.ids_where(study=study, patient=patient)
+            yield from view.catalog.videos(wanted)
+
+    def video(self, video_id: int) -> VideoRecord:
+        """One video. UnknownVideo when there is none."""
+        with self._store.view() as view:
+            return _record(view, video_id)
+
+    def failures(self) -> list[Failure]:
+        """Files that could not be ingested, by path."""
+        with self._store.view() as view:
+            return view.catalog.failures()
+
+    def video_embedding(self, video_id: int) -> npt.NDArray[np.float32]:
+        """(D,) float32 of unit length."""
+        with self._store.view() as view:
+            return view.stored(video_id).vector
+
+    def pooled_norm(self, video_id: int) -> float:
+        """The length of the mean of the frame embeddings before it was renormalised."""
+        with self._store.view() as view:
+            return view.stored(video_id).pooled_norm
+
+    def frame_embeddings(self, video_id: int) -> npt.NDArray[np.float32]:
+        """(T, D) float32 of unit length, as precise as the index keeps them. BadQuery where it keeps none."""
+        with self._store.view() as view:
+            frames = view.stored(video_id).frame_embeddings
+        if frames is None:
+            raise BadQuery("this index keeps no frame embeddings (--frames none)")
+        return frames.astype(np.float32)
+
+    def frame_numbers(self, video_id: int) -> npt.NDArray[np.int32]:
+        """(T,) 0-based frames of the file that were embedded."""
+        with self._store.view() as view:
+            return view.stored(video_id).frame_numbers
+
+    def info(self) -> dict[str, Any]:
+        """What the index is and holds, as plain JSON values."""
+        manifest = self.manifest
+        with self._store.view() as view:
+            totals = view.catalog.totals()
+            return {
+                "index": str(self.path),
+                "generation": view.generation,
+                "model": manifest.model,
+                "weights": manifest.weights,
+                "notice": manifest.notice,
+                "dim": manifest.dim,
+                "frames_dtype": manifest.frames_dtype,
+                "precision": manifest.precision,
+                "created_at": manifest.created_at,
+                "space": manifest.recipe.space.id,
+                "recipe": manifest.recipe.id,
+                "sampling": str(manifest.recipe.sampling),
+                "recipe_parts": manifest.recipe.to_dict(),
+                **totals,
+                "failures": len(view.catalog.failures()),
+                "attributes": {column.name: column.type for column in view.catalog.attribute_columns()},
+                "roots": [str(root) for root in view.catalog.roots()],
+                "disk_bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+            }
+
+    def close(self) -> None:
+        """Let go of the index's files."""
+        self._store.close()
+
+    def _result(
+        self,
+        view: View,
+        query: dict[str, Any],
+        vector: Query,
+        k: int,
+        min_score: float | None,
+        left_out: set[int],
+        warnings: list[str],
+    ) -> SearchResult:
+        hits = search(view, vector, k, min_score, left_out)
+        if not len(view.rows):
+            warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
+        elif k > len(view.rows):
+            warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
+        notice = [self.manifest.notice] if self.manifest.notice else []
+        return SearchResult(
+            query=query,
+            index=str(self.path),
+            generation=view.generation,
+            model=self.manifest.model,
+            recipe=self.manifest.recipe.id,
+            score_kind=vector.score_kind,
+            warnings=(*notice, *self._encoder_warnings, *view.problems, *warnings),
+            hits=hits,
+        )
+
+    def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
+        """Text embeddings: from the cache where it has all of them, else by the model."""
+        for phrase in phrases:
+            if not phrase.strip():
+                raise BadQuery("a phrase is empty; give some words of a report, such as 'SEVERE LV DILATION'")
+        cache = TextCache(self._store.cache_path, self.manifest.dim)
+        space, precision = self.manifest.recipe.space.id, self._request.precision
+        known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]
+        found = [text for text in known if text is not None]
+        if len(found) == len(phrases):
+            return found
+        return self._loaded().encode_text(phrases, cache)
+
+    def _example_file(
+        self, view: View, path: Path, exclude: Sequence[Exclude]
+    ) -> tuple[VideoRecord | None, npt.NDArray[np.float32]]:
+        """The record of a file that the index has with these bytes, if any, and the file's embedding."""
+        path = media_path(path)
+        if not path.is_file():
+            raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
+        known = view.catalog.known_files([path]).get(path)
+        digest = content_sha256(path)
+        video_id = (
+            known.video_id
+            if known is not None and known.content_sha256 == digest
+            else view.catalog.ids_with_content([digest]).get(digest)
+        )
+        if video_id is not None:
+            return _record(view, video_id), view.stored(video_id).vector
+        if {"study", "patient"} & set(exclude):
+            raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
+        encoder = self._loaded()
+        recipe = self.manifest.recipe
+        prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
+        return None, pool(encoder.encode_pixels(prepared.pixels)).vector
+
+    def _loaded(self) -> Encoder:
+        """The index's model, loaded when first needed and shown to be the right one."""
+        if self._encoder is None:
+            encoder = load_encoder(self._request, decoder_name())
+            self._encoder_warnings = check_phrases(self.manifest, encoder)
+            self._encoder = encoder
+        return self._encoder
+
+
+def _record(view: View, video_id: int) -> VideoRecord:
+    for record in view.catalog.videos([video_id]):
+        return record
+    raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")

@@ -1,0 +1,25 @@
+"""What is known of each video, in SQLite; the catalog decides what exists. Knows no vector and no file format."""
+
+from echosearch.catalog.catalog import Catalog, Snapshot, Transaction
+from echosearch.catalog.records import (
+    AttributeType,
+    AttributeValue,
+    FailedFile,
+    KnownFile,
+    NewVideo,
+    SegmentRow,
+    VideoMetadata,
+)
+
+__all__ = [
+    "AttributeType",
+    "AttributeValue",
+    "Catalog",
+    "FailedFile",
+    "KnownFile",
+    "NewVideo",
+    "SegmentRow",
+    "Snapshot",
+    "Transaction",
+    "VideoMetadata",
+]

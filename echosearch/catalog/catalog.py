@@ -1,0 +1,508 @@
+"""Transactions on the catalog. A reader's snapshot is one transaction; a writer's ends with one commit.
+
+`Snapshot` only reads. `Transaction` is what one commit consists of. Knows no vector.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from echosearch.catalog.records import (
+    AttributeType,
+    AttributeValue,
+    FailedFile,
+    KnownFile,
+    NewVideo,
+    SegmentRow,
+)
+from echosearch.catalog.tables import (
+    attribute_columns,
+    attributes_table,
+    failures,
+    metadata,
+    roots,
+    segments,
+    state,
+    videos,
+)
+from echosearch.errors import BackendError, BadManifest, DamagedIndex, IndexNotFound
+from echosearch.types import Failure, VideoRecord
+
+_AT_ONCE: Final = 400
+"""Parameters in one statement; SQLite's oldest limit is 999."""
+
+_MOST_ATTRIBUTES: Final = 1500
+"""SQLite allows 2,000 columns."""
+
+_BUSY_SECONDS: Final = 30.0
+"""How long to wait for SQLite's own short locks; the writers' lock lies above and is asked first."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeColumn:
+    """A column of the wide attribute table."""
+
+    number: int
+    name: str
+    type: AttributeType
+
+
+class Catalog:
+    """One `catalog.sqlite`, opened for reading or for writing."""
+
+    def __init__(self, path: Path, writable: bool = False) -> None:
+        if not path.is_file():
+            raise IndexNotFound(f"there is no catalog {path}")
+        self._path = path
+        self._engine = _engine(path, writable)
+
+    @classmethod
+    def create(cls, path: Path) -> Catalog:
+        """A new, empty catalog, opened for writing."""
+        path.touch(exist_ok=False)
+        catalog = cls(path, writable=True)
+        with catalog._connection("BEGIN IMMEDIATE") as connection:
+            metadata.create_all(connection)
+            attributes_table([]).create(connection)
+            connection.execute(insert(state).values(id=1, generation=0, next_video_id=1))
+        return catalog
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """A snapshot: all that is read within sees one and the same commit."""
+        with self._connection("BEGIN") as connection:
+            yield Snapshot(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One commit: all of it or, when an error leaves the block, nothing. Raises the generation."""
+        with self._connection("BEGIN IMMEDIATE") as connection:
+            transaction = Transaction(connection)
+            yield transaction
+            connection.execute(update(state).values(generation=transaction.generation))
+
+    def reserve_ids(self, count: int) -> range:
+        """`count` ids that were never given before and never will be again, in a commit of its own."""
+        with self._connection("BEGIN IMMEDIATE") as connection:
+            first: int = connection.execute(select(state.c.next_video_id)).scalar_one()
+            connection.execute(update(state).values(next_video_id=first + count))
+        return range(first, first + count)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self, begin: str) -> Iterator[Connection]:
+        with _named_errors(self._path), self._engine.connect() as connection:
+            connection.exec_driver_sql(begin)
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+
+class Snapshot:
+    """What one moment of the catalog says."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Read at once: SQLite takes its snapshot at the first read, not at BEGIN.
+        self.generation: int = connection.execute(select(state.c.generation)).scalar_one()
+
+    def segments(self) -> list[SegmentRow]:
+        """The active segments, oldest first, with number and sum of the ids that the catalog places in each."""
+        placed = (
+            select(videos.c.segment, func.count().label("videos"), func.sum(videos.c.id).label("ids_sum"))
+            .group_by(videos.c.segment)
+            .subquery()
+        )
+        rows = self._connection.execute(
+            select(
+                segments.c.name,
+                segments.c.count,
+                segments.c.ids_sha256,
+                func.coalesce(placed.c.videos, 0),
+                func.coalesce(placed.c.ids_sum, 0),
+            )
+            .outerjoin(placed, placed.c.segment == segments.c.name)
+            .order_by(segments.c.added_generation, segments.c.name)
+        )
+        return [SegmentRow(*row) for row in rows]
+
+    def deleted_ids(self) -> list[int]:
+        """Ids whose vectors still lie in a segment and which are not to be found, ascending."""
+        return list(
+            self._connection.execute(
+                select(videos.c.id).where(videos.c.deleted_at.is_not(None)).order_by(videos.c.id)
+            ).scalars()
+        )
+
+    def count(self) -> int:
+        """Number of live videos."""
+        return int(
+            self._connection.execute(
+                select(func.count()).select_from(videos).where(videos.c.deleted_at.is_(None))
+            ).scalar_one()
+        )
+
+    def totals(self) -> dict[str, int]:
+        """Numbers of videos, studies, patients, bytes of media, and deleted ids, for display."""
+        live = videos.c.deleted_at.is_(None)
+        row = self._connection.execute(
+            select(
+                func.count(),
+                func.count(videos.c.study.distinct()),
+                func.count(videos.c.patient.distinct()),
+                func.coalesce(func.sum(videos.c.num_embedded_frames), 0),
+                func.coalesce(func.sum(videos.c.size_bytes), 0),
+            ).where(live)
+        ).one()
+        names = ("videos", "studies", "patients", "embedded_frames", "media_bytes")
+        return dict(zip(names, map(int, row), strict=True)) | {"deleted": len(self.deleted_ids())}
+
+    def videos(self, ids: Iterable[int] | None = None) -> Iterator[VideoRecord]:
+        """Live videos by ascending id: all of them, or those of `ids`."""
+        if ids is None:
+            yield from self._records(self._select_videos())
+            return
+        for chunk in _chunks(sorted(set(ids))):
+            yield from self._records(self._select_videos().where(videos.c.id.in_(chunk)))
+
+    def ids_where(
+        self, *, study: str | None = None, patient: str | None = None, content_sha256: str | None = None
+    ) -> set[int]:
+        """Ids of the live videos of a study, of a patient, or with these bytes."""
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None))
+        for column, value in (
+            (videos.c.study, study),
+            (videos.c.patient, patient),
+            (videos.c.content_sha256, content_sha256),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        return set(self._connection.execute(query).scalars())
+
+    def count_without(self, what: Literal["study", "patient"]) -> int:
+        """Number of live videos of which the study, or the patient, is not known."""
+        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
+        return int(self._connection.execute(query).scalar_one())
+
+    def known_files(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
+        """Those of `paths` that are live videos."""
+        found: dict[Path, KnownFile] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in _chunks(members):
+                rows = self._connection.execute(
+                    select(
+                        videos.c.relative_path,
+                        videos.c.id,
+                        videos.c.size_bytes,
+                        videos.c.mtime_ns,
+                        videos.c.content_sha256,
+                    ).where(
+                        videos.c.root_id == root_id,
+                        videos.c.relative_path.in_(chunk),
+                        videos.c.deleted_at.is_(None),
+                    )
+                )
+                found |= {root / path: KnownFile(*rest) for path, *rest in rows}
+        return found
+
+    def ids_with_content(self, digests: Sequence[str]) -> dict[str, int]:
+        """For each content hash that is known here, an id (live if there is one) whose vectors it has."""
+        found: dict[str, int] = {}
+        for chunk in _chunks(list(digests)):
+            rows = self._connection.execute(
+                select(videos.c.content_sha256, videos.c.id)
+                .where(videos.c.content_sha256.in_(chunk), videos.c.deleted_at.is_(None))
+                .order_by(videos.c.id.desc())
+            )
+            found.update((digest, video_id) for digest, video_id in rows)
+        return found
+
+    def failures(self) -> list[Failure]:
+        """Files that could not be ingested, by path."""
+        rows = self._connection.execute(
+            select(roots.c.path, failures.c.relative_path, failures.c.code, failures.c.message)
+            .join(roots, roots.c.id == failures.c.root_id)
+            .order_by(roots.c.path, failures.c.relative_path)
+        )
+        return [Failure(str(Path(root, path)), code, message) for root, path, code, message in rows]
+
+    def attribute_columns(self) -> list[AttributeColumn]:
+        """The manifest columns that are kept as attributes, in the order in which they came."""
+        rows = self._connection.execute(select(attribute_columns).order_by(attribute_columns.c.number))
+        return [AttributeColumn(*row) for row in rows]
+
+    def roots(self) -> list[Path]:
+        """The folders below which all videos lie."""
+        return [Path(path) for path in self._connection.execute(select(roots.c.path)).scalars()]
+
+    def _select_videos(self) -> Select[Any]:
+        columns = self.attribute_columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        return (
+            select(
+                videos.c.id,
+                roots.c.path,
+                videos.c.relative_path,
+                *(videos.c[name] for name in _RECORD_COLUMNS),
+                *(wide.c[f"a{column.number}"].label(f"a{column.number}") for column in columns),
+            )
+            .join(roots, roots.c.id == videos.c.root_id)
+            .outerjoin(wide, wide.c.video_id == videos.c.id)
+            .where(videos.c.deleted_at.is_(None))
+            .order_by(videos.c.id)
+        )
+
+    def _records(self, query: Select[Any]) -> Iterator[VideoRecord]:
+        names = [column.name for column in self.attribute_columns()]
+        width = 3 + len(_RECORD_COLUMNS)
+        for row in self._connection.execute(query):
+            facts = dict(zip(_RECORD_COLUMNS, row[3:width], strict=True))
+            yield VideoRecord(
+                video_id=row[0],
+                path=str(Path(row[1], row[2])),
+                **facts,
+                attributes=dict(zip(names, row[width:], strict=True)),
+            )
+
+    def _by_root(self, paths: Sequence[Path]) -> Iterator[tuple[int, Path, list[str]]]:
+        """The paths below each root that has any, relative to it."""
+        known = {Path(path): root_id for root_id, path in self._connection.execute(select(roots.c.id, roots.c.path))}
+        members: dict[Path, list[str]] = defaultdict(list)
+        for path in paths:
+            if (root := _root_of(path, known)) is not None:
+                members[root].append(str(path.relative_to(root)))
+        for root, relative in members.items():
+            yield known[root], root, relative
+
+
+class Transaction(Snapshot):
+    """One commit in the making; nothing of it is seen by anyone before it ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.generation += 1
+        """The generation that this commit will be."""
+        self._now = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def add_segment(self, name: str, count: int, ids_sha256: str, numerics: str) -> None:
+        """Make a segment active."""
+        self._connection.execute(
+            insert(segments).values(
+                name=name,
+                count=count,
+                ids_sha256=ids_sha256,
+                numerics=numerics,
+                added_generation=self.generation,
+            )
+        )
+
+    def add_videos(self, segment: str, new: Sequence[NewVideo]) -> None:
+        """Add the videos of a segment; what they replace is deleted, and their earlier failures are forgotten."""
+        placed = [(video, *self._place(video.root, video.path)) for video in new]
+        self._clear_failures([(root_id, relative) for _, root_id, relative in placed])
+        for video in new:
+            if video.replaces is not None:
+                self._connection.execute(
+                    update(videos)
+                    .where(videos.c.id == video.replaces)
+                    .values(deleted_at=self._now, replaced_by=video.video_id)
+                )
+        self._connection.execute(
+            insert(videos),
+            [
+                {
+                    "id": video.video_id,
+                    "segment": segment,
+                    "root_id": root_id,
+                    "relative_path": relative,
+                    "content_sha256": video.content_sha256,
+                    "size_bytes": video.size_bytes,
+                    "mtime_ns": video.mtime_ns,
+                    "kind": video.facts.kind,
+                    "num_frames": video.facts.num_frames,
+                    "num_embedded_frames": video.num_embedded_frames,
+                    "height": video.facts.height,
+                    "width": video.facts.width,
+                    "fps": video.facts.fps,
+                    "study": video.metadata.study,
+                    "patient": video.metadata.patient,
+                    "view": video.metadata.view,
+                    "acquired_at": video.metadata.acquired_at,
+                    "added_generation": self.generation,
+                    "added_at": self._now,
+                }
+                for video, root_id, relative in placed
+            ],
+        )
+        self._set_attributes({video.video_id: video.metadata.attributes for video in new})
+
+    def touch(self, file: KnownFile) -> None:
+        """Note that a file has another time, but the bytes that it had."""
+        self._connection.execute(
+            update(videos)
+            .where(videos.c.id == file.video_id)
+            .values(size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+        )
+
+    def record_failure(self, failed: FailedFile) -> None:
+        """Note why a file could not be ingested, in place of what was noted of it before."""
+        root_id, relative = self._place(failed.root, Path(failed.failure.path))
+        self._clear_failures([(root_id, relative)])
+        self._connection.execute(
+            insert(failures).values(
+                root_id=root_id,
+                relative_path=relative,
+                code=failed.failure.code,
+                message=failed.failure.message,
+                size_bytes=failed.size_bytes,
+                mtime_ns=failed.mtime_ns,
+                failed_at=self._now,
+            )
+        )
+
+    def _clear_failures(self, keys: Sequence[tuple[int, str]]) -> None:
+        for chunk in _chunks(keys, _AT_ONCE // 2):
+            self._connection.execute(
+                delete(failures).where(tuple_(failures.c.root_id, failures.c.relative_path).in_(chunk))
+            )
+
+    def _place(self, root: Path, path: Path) -> tuple[int, str]:
+        """Root and relative path of a file: below a root that is known already, else below `root`."""
+        known = {Path(row.path): int(row.id) for row in self._connection.execute(select(roots.c.id, roots.c.path))}
+        found = _root_of(path, known)
+        if found is None:
+            found = root
+            added = insert(roots).values(path=str(root)).returning(roots.c.id)
+            known[root] = self._connection.execute(added).scalar_one()
+        return known[found], str(path.relative_to(found))
+
+    def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
+        """Make sure that there is a column for each attribute; whole numbers become real where fractions come.
+
+        BadManifest when text would go among numbers.
+        """
+        known = {column.name: column for column in self.attribute_columns()}
+        if len(known.keys() | types.keys()) > _MOST_ATTRIBUTES:
+            raise BadManifest(f"an index keeps at most {_MOST_ATTRIBUTES} attributes")
+        number = len(known)
+        for name, wanted in types.items():
+            if name not in known:
+                number += 1
+                self._connection.execute(insert(attribute_columns).values(number=number, name=name, type=wanted))
+                # No declared type: SQLite then keeps each value as it is.
+                self._connection.execute(text(f"ALTER TABLE attributes ADD COLUMN a{number}"))
+            elif (known[name].type, wanted) == ("integer", "real"):
+                self._connection.execute(
+                    update(attribute_columns).where(attribute_columns.c.name == name).values(type="real")
+                )
+            elif wanted == "text" and known[name].type != "text":
+                raise BadManifest(
+                    f"attribute {name!r} holds numbers ({known[name].type}) in this index, and text in the "
+                    "manifest; leave cells without a number empty, or rename the column"
+                )
+
+    def _set_attributes(self, values: Mapping[int, Mapping[str, AttributeValue]]) -> None:
+        columns = self.attribute_columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        rows = [
+            {"video_id": video_id} | {f"a{column.number}": attributes.get(column.name) for column in columns}
+            for video_id, attributes in values.items()
+            if attributes
+        ]
+        if rows:
+            self._connection.execute(insert(wide), rows)
+
+
+_RECORD_COLUMNS: Final = (
+    "study",
+    "patient",
+    "view",
+    "acquired_at",
+    "kind",
+    "num_frames",
+    "num_embedded_frames",
+    "height",
+    "width",
+    "fps",
+    "size_bytes",
+    "content_sha256",
+    "added_at",
+)
+
+
+def _root_of(path: Path, known: Mapping[Path, int]) -> Path | None:
+    """The longest known root that holds a path."""
+    return next((parent for parent in path.parents if parent in known), None)
+
+
+def _chunks(items: Sequence[Item], size: int = _AT_ONCE) -> Iterator[Sequence[Item]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def _engine(path: Path, writable: bool) -> Engine:
+    """An engine whose connections begin and end transactions only when told to."""
+    mode = "rw" if writable else "ro"
+    log = path.with_name(f"{path.name}-wal")
+    if not writable and not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+        # SQLite's log needs a file beside the catalog even to read; nobody can be writing here.
+        mode = "ro&immutable=1"
+    uri = f"file:{quote(str(path))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys=ON")
+        if writable:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        reason = str(error.orig)
+        if isinstance(error.orig, sqlite3.DatabaseError) and any(
+            sign in reason for sign in ("not a database", "malformed", "no such table", "no such column")
+        ):
+            raise DamagedIndex(f"the catalog {path} cannot be read ({reason}); restore it from a copy") from error
+        raise BackendError(f"the catalog {path} failed: {reason}") from error

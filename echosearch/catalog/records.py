@@ -1,0 +1,70 @@
+"""What goes into the catalog and what a writer asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from echosearch.types import Failure, VideoFacts
+
+AttributeType = Literal["integer", "real", "text"]
+AttributeValue = int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMetadata:
+    """What a manifest says of a video; attributes are its other columns, None where a cell is empty."""
+
+    study: str | None = None
+    patient: str | None = None
+    view: str | None = None
+    acquired_at: str | None = None
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A live video as a later ingest sees it."""
+
+    video_id: int
+    size_bytes: int
+    mtime_ns: int
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A file that could not be ingested; size and time are None where even those could not be had."""
+
+    root: Path
+    failure: Failure
+    size_bytes: int | None
+    mtime_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVideo:
+    """A video to add; its id is 0 until the commit gives it one, `replaces` the id of its path's earlier bytes."""
+
+    video_id: int
+    root: Path
+    path: Path
+    facts: VideoFacts
+    num_embedded_frames: int
+    content_sha256: str
+    size_bytes: int
+    mtime_ns: int
+    metadata: VideoMetadata
+    replaces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """An active segment with what the catalog knows of its ids: their number, digest and sum."""
+
+    name: str
+    count: int
+    ids_sha256: str
+    videos: int
+    ids_sum: int

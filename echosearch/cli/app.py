@@ -1,0 +1,459 @@
+"""The commands. Each reads its options, calls one thing below, and prints what it gives."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echosearch import __version__
+from echosearch.cli import render
+from echosearch.cli.options import (
+    MappingType,
+    SamplingType,
+    index_option,
+    model_runtime_options,
+    output_option,
+    query_options,
+)
+from echosearch.config import index_path
+from echosearch.errors import BadOption, EchoSearchError
+
+if TYPE_CHECKING:
+    from echosearch.types import SearchResult
+
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="echosearch")
+def app() -> None:
+    """Search echocardiogram videos by report phrase and by example.
+
+    A research tool: it ranks videos by similarity and diagnoses nothing.
+
+    \b
+    Example:
+      echosearch ingest /data/echo --model echo-clip
+      echosearch search "SEVERE LV DILATION"
+      echosearch similar 17 --contact-sheet alike.png
+
+    Exit codes: 0 done, 1 some videos failed, 2 cannot be done as asked, 3 the index does not allow it,
+    4 something beneath failed, 70 a bug, 130 interrupted.
+    """
+
+
+@app.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@index_option
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="PRESET, open_clip:ARCH/TAG, hf-hub:ORG/NAME or local-dir:PATH "
+    "(see `echosearch models`). Needed for a new index; later the index knows it.",
+)
+@click.option(
+    "--weights", metavar="WHERE", help="Where else the preset's weights lie: local-dir:PATH or hf-hub:ORG/NAME."
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A CSV with a row for each file: path, study, patient, view, acquired_at; "
+    "every other column is kept as a typed attribute.",
+)
+@click.option(
+    "--map",
+    "column_map",
+    multiple=True,
+    type=MappingType(),
+    metavar="COLUMN=FIELD",
+    help="Which column of the manifest is path, study, patient, view or acquired_at. May be repeated.",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["float32", "float16", "none"]),
+    help="How frame embeddings are kept (new index only). Default: float32. none: no best frames, no per-frame scores.",
+)
+@click.option(
+    "--sampling",
+    type=SamplingType(),
+    metavar="FRAMES",
+    help="Frames to embed: all, even:N or START:STOP:STRIDE. Default: the model's usual ones.",
+)
+@click.option("--workers", type=int, metavar="N", help="Decoding processes. Default: half of the processors.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up on a video that takes longer to decode.",
+)
+@model_runtime_options
+@output_option("json")
+def ingest(
+    sources: tuple[Path, ...],
+    index: str | None,
+    model: str | None,
+    weights: str | None,
+    manifest: Path | None,
+    column_map: tuple[tuple[str, str], ...],
+    frames: Any,
+    sampling: Any,
+    workers: int | None,
+    timeout: float,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> int:
+    """Embed videos and add them to an index; run again, only new and changed files are done.
+
+    SOURCE is a video or still (AVI, MP4, MOV, MKV, WebM; PNG, JPEG, BMP, TIFF) or a folder of them.
+
+    \b
+    Example:
+      echosearch ingest /data/echo --model echo-clip --manifest studies.csv --map StudyUID=study
+      echosearch ingest /data/echo --model echo-clip --weights local-dir:/models/echo-clip
+    """  # fmt: skip
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.config import default_workers
+    from echosearch.ingest import IngestOptions, read_metadata
+    from echosearch.ingest import ingest as run
+    from echosearch.types import ModelRequest
+
+    if model is None and weights is not None:
+        raise BadOption("--weights goes with --model PRESET")
+    if column_map and manifest is None:
+        raise BadOption("--map goes with --manifest FILE")
+    path = index_path(index)
+    request = None
+    if model is not None:
+        request = ModelRequest(model, weights, device, precision, sampling)
+    elif sampling is not None:
+        raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
+    options = IngestOptions(
+        request, frames, default_workers() if workers is None else workers, timeout, device, precision
+    )
+    table = read_metadata(manifest, dict(column_map)) if manifest is not None else None
+    click.echo(f"index {render.printable(str(path))}", err=output is not None)
+    with ingest_progress() as listener:
+        report = run(path, sources, options, table, listener)
+    if output == "json":
+        render.print_json(report.to_dict())
+    else:
+        for warning in report.warnings:
+            click.echo(f"note: {render.printable(warning)}")
+        click.echo(
+            f"{report.added} added ({report.copies} of them copies), {report.replaced} replaced, "
+            f"{report.unchanged} unchanged, {len(report.failures)} failed; generation {report.generation}; "
+            f"start-up {report.seconds_starting:.1f} s, work {report.seconds_working:.1f} s"
+        )
+        for failure in report.failures[:10]:
+            click.echo(f"failed: {render.printable(failure.path)}: {failure.code}: {render.printable(failure.message)}")
+        if len(report.failures) > 10:
+            click.echo(f"... and {len(report.failures) - 10} more: echosearch failures")
+    return 1 if report.failures else 0
+
+
+@app.command()
+@click.argument("phrases", nargs=-1, required=True, metavar="PHRASE...")
+@click.option(
+    "--not",
+    "without",
+    multiple=True,
+    metavar="PHRASE",
+    help="Rank videos that match this phrase lower. May be repeated.",
+)
+@click.option(
+    "--score",
+    type=click.Choice(["cosine", "mean"]),
+    default="cosine",
+    show_default=True,
+    help="mean: the inner product with the mean frame embedding as it is (EchoCLIP-R's published form).",
+)
+@index_option
+@query_options
+@model_runtime_options
+@output_option("json", "csv", "paths")
+def search(
+    phrases: tuple[str, ...],
+    without: tuple[str, ...],
+    score: Any,
+    index: str | None,
+    k: int,
+    min_score: float | None,
+    model: str | None,
+    contact_sheet: str | None,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> None:
+    """Find videos by report phrases; several phrases are averaged.
+
+    Scores of different phrases are not comparable: the percentile says what share of all videos scores no
+    higher for this query. The frame is the 0-based one of the file that matches best.
+
+    \b
+    Example:
+      echosearch search "SEVERE LV DILATION" -k 5
+      echosearch search "PACER LEAD IN THE RIGHT VENTRICLE" --not "MITRAL CLIP" --json
+    """  # fmt: skip
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index), model, device, precision)
+    result = opened.search(*phrases, without=without, k=k, min_score=min_score, score=score)
+    _answer(result, output, contact_sheet, " + ".join(phrases) + "".join(f" - {phrase}" for phrase in without))
+
+
+@app.command()
+@click.argument("example", metavar="ID|FILE")
+@click.option(
+    "--exclude",
+    multiple=True,
+    type=click.Choice(["study", "patient", "content"]),
+    help="Leave out videos of the example's study, patient, or with its bytes. May be repeated.",
+)
+@index_option
+@query_options
+@model_runtime_options
+@output_option("json", "csv", "paths")
+def similar(
+    example: str,
+    exclude: tuple[Any, ...],
+    index: str | None,
+    k: int,
+    min_score: float | None,
+    model: str | None,
+    contact_sheet: str | None,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> None:
+    """Find videos that look like an example: the id of a video of the index, or any video file.
+
+    A video asked for by id is left out of its own hits; copies of it are not (--exclude content).
+
+    \b
+    Example:
+      echosearch similar 17 --exclude patient
+      echosearch similar new.avi -k 5 --contact-sheet alike.png
+    """  # fmt: skip
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index), model, device, precision)
+    wanted: int | Path = int(example) if example.isdecimal() else Path(example)
+    result = opened.similar(wanted, k=k, exclude=exclude, min_score=min_score)
+    _answer(result, output, contact_sheet, f"similar to {example}")
+
+
+def _answer(result: SearchResult, output: str | None, contact_sheet: str | None, title: str) -> None:
+    render.print_result(result, output)
+    if contact_sheet is None:
+        return
+    from echosearch.contact_sheet import write_contact_sheet
+
+    path = Path(contact_sheet).absolute()
+    for warning in write_contact_sheet(path, title, result.hits, result.warnings):
+        click.echo(f"note: {render.printable(warning)}", err=True)
+    click.echo(f"contact sheet {render.printable(str(path))}", err=output is not None)
+
+
+@app.command()
+@index_option
+@output_option("json")
+def info(index: str | None, output: str | None) -> None:
+    """What an index holds, and with which model it was made.
+
+    \b
+    Example:
+      echosearch info --index indexes/default
+    """
+    from echosearch.api import open_index
+
+    told = open_index(index_path(index)).info()
+    if output == "json":
+        render.print_json(told)
+        return
+    recipe = told["recipe_parts"]
+    preprocess = recipe["preprocess"]
+    lines = {
+        "index": f"{told['index']} (generation {told['generation']}, made {told['created_at']})",
+        "model": f"{told['model']}, weights {told['weights']}, {told['dim']} dimensions, {told['precision']}",
+        "recipe": told["recipe"],
+        "space": told["space"],
+        "frames": f"{told['sampling']}, embeddings kept as {told['frames_dtype']}",
+        "preparation": f"{preprocess['fit']} to {preprocess['size']}, zoom {preprocess['zoom']}, "
+        f"{preprocess['resizer']} {preprocess['interpolation']}, channels {preprocess['channel_order']}",
+        "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
+        f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
+        "deleted": str(told["deleted"]),
+        "failures": str(told["failures"]),
+        "attributes": ", ".join(f"{name} ({kind})" for name, kind in told["attributes"].items()) or "none",
+        "roots": ", ".join(told["roots"]) or "none",
+        "on disk": render.bytes_in_words(told["disk_bytes"]),
+    }
+    if told["notice"]:
+        lines["note"] = told["notice"]
+    for name, line in lines.items():
+        click.echo(f"{name:12} {render.printable(line)}")
+
+
+@app.command("list")
+@index_option
+@click.option("--study", help="Only videos of this study.")
+@click.option("--patient", help="Only videos of this patient.")
+@output_option("json", "csv", "paths")
+def list_videos(index: str | None, study: str | None, patient: str | None, output: str | None) -> None:
+    """List the videos of an index, by id.
+
+    \b
+    Example:
+      echosearch list --patient P0017
+      echosearch list --csv > videos.csv
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index))
+    videos = opened.videos(study=study, patient=patient)
+    if output == "json":
+        render.print_json([video.to_dict() for video in videos])
+    elif output == "csv":
+        attributes = list(opened.info()["attributes"])
+        columns = ("video_id", "path", "study", "patient", "view", "acquired_at", "kind", "num_frames",
+                   "num_embedded_frames", "height", "width", "fps", "size_bytes", "content_sha256", "added_at")  # fmt: skip
+        render.print_csv(
+            [*columns, *(f"attr.{name}" for name in attributes)],
+            (video.to_dict() | {f"attr.{name}": video.attributes.get(name) for name in attributes} for video in videos),
+        )
+    elif output == "paths":
+        for video in videos:
+            click.echo(video.path)
+    else:
+        click.echo(f"index {render.printable(str(opened.path))}")
+        render.print_table(
+            ("id", "path", "study", "patient", "view", "frames", "fps", "size"),
+            (
+                (video.video_id, video.path, video.study, video.patient, video.view, video.num_frames,
+                 None if video.fps is None else f"{video.fps:g}", f"{video.width}x{video.height}")
+                for video in videos
+            ),
+            right=("id", "frames", "fps"),
+        )  # fmt: skip
+
+
+@app.command()
+@click.argument("video_id", metavar="ID", type=int)
+@index_option
+@output_option("json")
+def show(video_id: int, index: str | None, output: str | None) -> None:
+    """All that is known of one video.
+
+    \b
+    Example:
+      echosearch show 17
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index))
+    told = opened.video(video_id).to_dict() | {
+        "pooled_norm": opened.pooled_norm(video_id),
+        "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
+    }
+    if output == "json":
+        render.print_json({"index": str(opened.path), "model": opened.manifest.model} | told)
+        return
+    click.echo(f"index {render.printable(str(opened.path))}, model {opened.manifest.model}")
+    attributes = told.pop("attributes")
+    for name, value in {**told, **{f"attr.{name}": value for name, value in attributes.items()}}.items():
+        click.echo(f"{name:24} {'' if value is None else render.printable(str(value))}")
+
+
+@app.command()
+@index_option
+@output_option("json", "csv", "paths")
+def failures(index: str | None, output: str | None) -> None:
+    """Files that could not be ingested, with code and reason.
+
+    \b
+    Example:
+      echosearch failures --csv > failures.csv
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index))
+    found = [failure.to_dict() for failure in opened.failures()]
+    if output == "json":
+        render.print_json(found)
+    elif output == "csv":
+        render.print_csv(("path", "code", "message"), found)
+    elif output == "paths":
+        for failure in found:
+            click.echo(failure["path"])
+    else:
+        click.echo(f"index {render.printable(str(opened.path))}")
+        if found:
+            render.print_table(("path", "code", "message"), ([*failure.values()] for failure in found))
+        else:
+            click.echo("no failures")
+
+
+@app.command()
+@output_option("json")
+def models(output: str | None) -> None:
+    """Models that can be named at ingest, what each is for, and whether its weights are here.
+
+    \b
+    Example:
+      echosearch models
+    """
+    from echosearch.encoders import describe_presets
+
+    found = describe_presets()
+    if output == "json":
+        render.print_json(found)
+        return
+    for model in found:
+        click.echo(f"{model['name']:12} {model['about']}")
+        click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")
+        click.echo(f"{'':12} domain: {model['domain']}; frames {model['sampling']}")
+    click.echo(
+        "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with\n"
+        "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
+        "--weights local-dir:PATH."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes, as they are
+    try:
+        result = app.main(arguments, prog_name="echosearch", standalone_mode=False)
+        sys.stdout.flush()
+    except EchoSearchError as error:
+        click.echo(f"error: {render.printable_lines(str(error))}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads any more; keep Python from saying so at exit
+        return 0
+    except Exception:  # noqa: BLE001  the edge of the process: show what it was, and that it is ours
+        traceback.print_exc()
+        click.echo("error: this is a bug in echosearch; please report the lines above", err=True)
+        return INTERNAL_ERROR
+    return int(result or 0)

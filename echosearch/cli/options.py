@@ -1,0 +1,101 @@
+"""Options that several commands share, with one wording each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from echosearch.types import FrameSampling
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+index_option = click.option(
+    "--index",
+    "index",
+    metavar="PATH",
+    help="The index folder. Default: $ECHOSEARCH_INDEX, else indexes/default.",
+)
+
+
+def output_option(*kinds: str) -> Callable[[Command], Command]:
+    """`--json`, `--csv`, `--paths`: how to print; a table otherwise."""
+    helps = {
+        "json": "Print JSON.",
+        "csv": "Print CSV with a header line.",
+        "paths": "Print paths only, one a line.",
+    }
+
+    def decorate(command: Command) -> Command:
+        for kind in reversed(kinds):
+            command = click.option(f"--{kind}", "output", flag_value=kind, help=helps[kind])(command)
+        return command
+
+    return decorate
+
+
+def model_runtime_options(command: Command) -> Command:
+    """`--device` and `--precision`: on what the model runs."""
+    command = click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Arithmetic of the model. Scores are float32 in any case.",
+    )(command)
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the model runs; auto takes cuda where there is one.",
+    )(command)
+
+
+def query_options(command: Command) -> Command:
+    """What `search` and `similar` have in common."""
+    for option in (
+        click.option(
+            "--model",
+            metavar="WHERE",
+            help="Where the weights of the index's model lie now, e.g. local-dir:PATH. "
+            "Default: where they lay at ingest.",
+        ),
+        click.option(
+            "--contact-sheet",
+            type=click.Path(dir_okay=False),
+            metavar="PNG",
+            help="Also write a picture with the best-matching frame of each hit.",
+        ),
+        click.option("--min-score", type=float, metavar="S", help="Leave out hits that score less."),
+        click.option("-k", type=int, default=10, show_default=True, help="Number of hits."),
+    ):
+        command = option(command)
+    return command
+
+
+class SamplingType(click.ParamType[FrameSampling]):
+    """A frame sampling: all, even:N or START:STOP:STRIDE."""
+
+    name = "sampling"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> FrameSampling:
+        """The sampling, or a usage error."""
+        try:
+            return value if isinstance(value, FrameSampling) else FrameSampling.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MappingType(click.ParamType[tuple[str, str]]):
+    """COLUMN=FIELD."""
+
+    name = "column=field"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The two parts, or a usage error."""
+        column, separator, field = str(value).rpartition("=")
+        if not separator or not column or not field:
+            self.fail(f"{value!r} is not COLUMN=FIELD", param, ctx)
+        return column, field

@@ -1,0 +1,105 @@
+"""Answers as tables, JSON, CSV or paths. Knows the types of answers, nothing of how they came about."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from echosearch.types import SearchResult
+
+_HIT_COLUMNS: Final = (
+    "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
+)  # fmt: skip
+
+
+def print_json(value: object) -> None:
+    """One JSON value, indented; bytes of file names that are not UTF-8 come as lone surrogates."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A header line and a line for each row."""
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """A table for people; `right` names the columns of numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
+    # Not on a terminal, long paths matter more than the width of a page.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    console.print(table)
+
+
+def print_result(result: SearchResult, output: str | None) -> None:
+    """Hits in the way asked for, with what is needed to judge them."""
+    if output == "json":
+        print_json(result.to_dict())
+        return
+    if output is None:
+        click.echo(f"index {printable(result.index)} (generation {result.generation}), model {result.model}")
+    for warning in result.warnings:
+        click.echo(f"note: {printable(warning)}", err=output is not None)
+    if output == "csv":
+        print_csv(_HIT_COLUMNS, (hit.to_dict() for hit in result.hits))
+    elif output == "paths":
+        for hit in result.hits:
+            click.echo(hit.path)
+    elif not result.hits:
+        click.echo("no hits")
+    else:
+        print_table(
+            ("rank", result.score_kind, "percentile", "id", "path", "study", "patient", "view", "frame", "second"),
+            (
+                (
+                    hit.rank,
+                    f"{hit.score:.4f}",
+                    f"{hit.percentile:.1f}",
+                    hit.video_id,
+                    hit.path,
+                    hit.study,
+                    hit.patient,
+                    hit.view,
+                    hit.best_frame,
+                    None if hit.best_time_seconds is None else f"{hit.best_time_seconds:.2f}",
+                )
+                for hit in result.hits
+            ),
+            right=("rank", result.score_kind, "percentile", "id", "frame", "second"),
+        )
+
+
+def printable(text: str) -> str:
+    """Text as a terminal can show it: line breaks, control characters and bytes that are not UTF-8 escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """`printable`, with the line breaks that a message of our own has."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def bytes_in_words(count: int) -> str:
+    """1536 -> 1.5 KiB."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,78 @@
+"""Hits as one picture: the best-matching frame of each, with rank and score. Reads videos, knows no index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from echosearch.errors import BackendError, EchoSearchError
+from echosearch.types import Hit
+from echosearch.video import open_media
+
+_TILE: Final = (320, 240)
+_CAPTION: Final = 44
+_GAP: Final = 8
+_COLUMNS: Final = 5
+_BACKGROUND: Final = (24, 24, 28)
+_TEXT: Final = (235, 235, 235)
+_FAINT: Final = (150, 150, 158)
+
+
+def write_contact_sheet(path: Path, title: str, hits: Sequence[Hit], notes: Sequence[str] = ()) -> list[str]:
+    """Write a PNG with a tile for each hit; gives a warning for each video whose frame could not be read."""
+    columns = min(_COLUMNS, max(1, len(hits)))
+    rows = -(-len(hits) // columns)
+    header = 30 + 18 * len(notes)
+    width = max(_GAP + columns * (_TILE[0] + _GAP), 2 * (_TILE[0] + _GAP))
+    sheet = Image.new("RGB", (width, header + rows * (_TILE[1] + _CAPTION + _GAP) + _GAP), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    draw.text((_GAP, 6), _fit(draw, title, font, width - 2 * _GAP), _TEXT, font)
+    for line, note in enumerate(notes):
+        draw.text((_GAP, 28 + 18 * line), _fit(draw, note, small, width - 2 * _GAP), _FAINT, small)
+    warnings = []
+    for position, hit in enumerate(hits):
+        left = _GAP + position % columns * (_TILE[0] + _GAP)
+        top = header + position // columns * (_TILE[1] + _CAPTION + _GAP)
+        try:
+            sheet.paste(_tile(hit), (left, top))
+        except EchoSearchError as error:
+            warnings.append(f"no picture of {hit.path}: {error}")
+            draw.rectangle((left, top, left + _TILE[0] - 1, top + _TILE[1] - 1), outline=_FAINT)
+            draw.text((left + 12, top + 110), _fit(draw, f"no picture: {error}", small, 296), _FAINT, small)
+        draw.text((left, top + _TILE[1] + 3), f"{hit.rank}.  {hit.score:.4f}   video {hit.video_id}", _TEXT, font)
+        where = "" if hit.best_frame is None else f"  frame {hit.best_frame}"
+        name = _fit(draw, _printable(Path(hit.path).name), small, _TILE[0] - 90)
+        draw.text((left, top + _TILE[1] + 23), name + where, _FAINT, small)
+    try:
+        sheet.save(path, "PNG")
+    except OSError as error:
+        raise BackendError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
+    return warnings
+
+
+def _tile(hit: Hit) -> Image.Image:
+    """The hit's best frame (its first where none is known), fitted into a tile on black."""
+    frame = next(iter(open_media(Path(hit.path)).frames([hit.best_frame or 0])))
+    picture = Image.fromarray(frame)
+    picture.thumbnail(_TILE)
+    tile = Image.new("RGB", _TILE)
+    tile.paste(picture, ((_TILE[0] - picture.width) // 2, (_TILE[1] - picture.height) // 2))
+    return tile
+
+
+def _printable(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, cut with an ellipsis where it is wider than `width` pixels."""
+    text = _printable(text)
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font) > width:
+        text = text[:-1]
+    return text + "..."

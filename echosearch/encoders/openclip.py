@@ -1,0 +1,313 @@
+"""open_clip models as an encoder backend. The only module that imports torch and open_clip.
+
+Weights are always read from a folder or file that was found before: open_clip itself goes on with random weights
+where it finds none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.encoders.encoder import Encoder
+from echosearch.encoders.presets import Preset
+from echosearch.encoders.torchvision_import import import_torchvision
+from echosearch.encoders.weights import ModelFolder
+from echosearch.errors import (
+    DeviceUnavailable,
+    EncoderFailed,
+    MissingExtra,
+    ModelUnavailable,
+    UnknownEncoder,
+)
+from echosearch.types import (
+    EncoderCard,
+    FrameSampling,
+    ModelRequest,
+    Numerics,
+    PreprocessSpec,
+    Recipe,
+    Space,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_FITS: dict[str, Literal["resize-crop", "resize-pad", "squash"]] = {
+    "shortest": "resize-crop",
+    "longest": "resize-pad",
+    "squash": "squash",
+}
+
+
+def load_folder(
+    request: ModelRequest, folder: ModelFolder, weights: str, decoder: str, preset: Preset | None
+) -> Encoder:
+    """The model of a folder with `open_clip_config.json` and weights, prepared as the preset says, if any."""
+    address = f"local-dir:{folder.path}"
+    notice = folder.side_car.get("notice") or (preset.notice if preset else None)
+    return _load(request, address, None, folder.config["model_cfg"], weights, decoder, preset, notice)
+
+
+def load_named(request: ModelRequest, name: str, decoder: str) -> Encoder:
+    """An architecture of open_clip with a pretrained tag or a checkpoint file: `ARCH/TAG`."""
+    import_torchvision()
+    import open_clip
+
+    architecture, _, tag = name.partition("/")
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        near = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
+        raise UnknownEncoder(f"open_clip has no architecture {architecture!r}; near: {', '.join(near) or '-'}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if not tag:
+        raise UnknownEncoder(
+            f"open_clip:{architecture} needs weights: open_clip:{architecture}/TAG with one of {', '.join(tags)}"
+        )
+    return _load(request, architecture, tag, config, request.name, decoder, None, None)
+
+
+def _load(
+    request: ModelRequest,
+    address: str,
+    tag: str | None,
+    model_config: dict[str, Any],
+    weights: str,
+    decoder: str,
+    preset: Preset | None,
+    notice: str | None,
+) -> Encoder:
+    import_torchvision()
+    import open_clip
+    import torch
+
+    device = _device(request.device)
+    if model_config.get("text_cfg", {}).get("hf_tokenizer_name"):
+        _require_transformers(weights)
+    with _named_errors(weights), _quiet():
+        model = open_clip.create_model(
+            address,
+            pretrained=tag,
+            precision="fp32",
+            device="cpu",
+            weights_only=True,
+            require_pretrained=True,
+        )
+        tokenizer = open_clip.get_tokenizer(address)
+    model.eval()
+    space = Space(
+        _tensors_sha256(model.state_dict()),
+        json.dumps(_without_none(model_config), sort_keys=True),
+        _tokenizer_name(tokenizer),
+        str(getattr(getattr(tokenizer, "clean_fn", None), "__name__", "none")).removeprefix("_"),
+    )
+    sampling = request.sampling or (preset.sampling if preset else FrameSampling.parse("0:40:2"))
+    spec = _preprocess_spec(open_clip.get_model_preprocess_cfg(model), preset)
+    card = EncoderCard(
+        name=request.name,
+        weights=weights,
+        dim=_embedding_size(model),
+        recipe=Recipe(space, spec, sampling),
+        numerics=Numerics(
+            request.precision,
+            device.type,
+            torch.__version__,
+            decoder,
+            f"Python {platform.python_version()}, open_clip {open_clip.__version__}, {platform.machine()}",
+        ),
+        logit_scale=float(model.logit_scale.detach().exp()),
+        context_tokens=int(tokenizer.context_length),
+        notice=notice,
+    )
+    dtype = getattr(torch, _DTYPES[request.precision])
+    backend = _OpenClipBackend(model.to(device=device, dtype=dtype), tokenizer, card, device, dtype)
+    return Encoder(backend, batch_frames=32 if device.type == "cpu" else 256)
+
+
+class _OpenClipBackend:
+    """See the module."""
+
+    def __init__(self, model: Any, tokenizer: Any, card: EncoderCard, device: torch.device, dtype: torch.dtype) -> None:
+        import torch
+
+        self.card = card
+        self._model, self._tokenizer, self._device, self._dtype = model, tokenizer, device, dtype
+        spec = card.recipe.preprocess
+        self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Scale, normalise and embed (B, 3, S, S) uint8 as (B, D) float32."""
+        import torch
+
+        with torch.inference_mode(), _out_of_memory(len(pixels)):
+            batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).float().div(255)
+            batch = batch.sub(self._mean).div(self._std).to(self._dtype)
+            return self._as_numpy(self._model.encode_image(batch))
+
+    def encode_text(self, phrases: Sequence[str]) -> tuple[npt.NDArray[np.float32], list[str]]:
+        """Embed P phrases as (P, D) float32, with the words that each lost at the end of the context."""
+        import torch
+
+        with torch.inference_mode(), _out_of_memory(len(phrases)):
+            tokens = self._tokenizer(list(phrases)).to(self._device)
+            rows = self._as_numpy(self._model.encode_text(tokens))
+        return rows, [words_cut(self._tokenizer, phrase) for phrase in phrases]
+
+    @staticmethod
+    def _as_numpy(rows: torch.Tensor) -> npt.NDArray[np.float32]:
+        return cast("npt.NDArray[np.float32]", rows.float().cpu().numpy())
+
+
+def words_cut(tokenizer: Callable[..., Any], phrase: str) -> str:
+    """The words of a phrase that a tokenizer's context does not hold whole, or ''.
+
+    A phrase is cut when a longer context gives other tokens within the first `context_length`.
+    """
+    context = int(tokenizer.context_length)  # type: ignore[attr-defined]
+
+    def is_cut(text: str) -> bool:
+        held = tokenizer([text])[0]
+        longer = tokenizer([text], context_length=context + 8)[0]
+        return bool((held != longer[:context]).any())
+
+    if not is_cut(phrase):
+        return ""
+    words = phrase.split()
+    whole, too_many = 0, len(words)
+    while too_many - whole > 1:
+        middle = (whole + too_many) // 2
+        if is_cut(" ".join(words[:middle])):
+            too_many = middle
+        else:
+            whole = middle
+    return " ".join(words[whole:])
+
+
+def _preprocess_spec(config: dict[str, Any], preset: Preset | None) -> PreprocessSpec:
+    """The model's own validation transform, with what the preset does in another way."""
+    size = config["size"]
+    if not isinstance(size, int):
+        if size[0] != size[1]:
+            raise ModelUnavailable(f"models with pictures that are not square ({size}) are not supported")
+        size = size[0]
+    values: dict[str, Any] = {
+        "fit": _FITS[config["resize_mode"]],
+        "resizer": "pillow",
+        "interpolation": config["interpolation"],
+        "fill": int(config["fill_color"] or 0),
+    }
+    if preset:
+        values |= preset.preprocess
+    return PreprocessSpec(size=size, mean=tuple(config["mean"]), std=tuple(config["std"]), **values)
+
+
+def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
+    """Digest of sorted names, shapes, types and bytes: equal for hub, folder, safetensors and pickled weights."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tuple(values.shape)}\0{values.dtype}\0".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tokenizer_name(tokenizer: Any) -> str:
+    """A tokenizer's identity: its kind, a digest of its vocabulary, and its context."""
+    vocabulary = getattr(tokenizer, "encoder", None)
+    if vocabulary is None:
+        vocabulary = tokenizer.tokenizer.get_vocab()
+    digest = hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest()
+    return f"{type(tokenizer).__name__} {digest[:16]} context {tokenizer.context_length}"
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        # open_clip adds this one while it loads; it says nothing of the architecture.
+        if value is not None and key != "timm_model_pretrained"
+    }
+
+
+def _embedding_size(model: Any) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return int(model.encode_text(torch.zeros((1, model.context_length), dtype=torch.long)).shape[1])
+
+
+def _device(wanted: str) -> torch.device:
+    import torch
+
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable("torch sees no CUDA device here; use --device cpu, or install a CUDA build")
+    return torch.device(wanted)
+
+
+def _require_transformers(weights: str) -> None:
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(
+            f"{weights} brings a tokenizer that needs the package transformers: pip install 'echosearch[transformers]'"
+        ) from error
+
+
+@contextmanager
+def _named_errors(weights: str) -> Iterator[None]:
+    """What open_clip and torch raise for weights that do not fit or do not load, as ModelUnavailable."""
+    import pickle
+
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"open_clip cannot load {weights}: {reason[:500]}") from error
+
+
+@contextmanager
+def _out_of_memory(count: int) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EncoderFailed(f"the GPU has no memory for a batch of {count}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's log lines and warnings about its own defaults from the user; errors still raise."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,123 @@
+"""From a model's address to a local folder with its config and weights. Knows hub and disk, no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from echosearch.errors import ModelUnavailable, UnknownEncoder
+
+CONFIG_NAME: Final = "open_clip_config.json"
+WEIGHT_NAMES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+SIDE_CAR_NAME: Final = "echosearch.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder with `open_clip_config.json` and weights; `side_car` is what its `echosearch.json` says, if any.
+
+    The side-car may name a `preset`, whose preparation is then used, and a `notice` to show with every result.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    side_car: dict[str, str]
+
+
+def local_folder(path: Path) -> ModelFolder:
+    """A model folder on this machine. ModelUnavailable says which part is missing or broken."""
+    path = path.expanduser().absolute()
+    if not path.is_dir():
+        raise ModelUnavailable(f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}")
+    if not (path / CONFIG_NAME).is_file():
+        raise ModelUnavailable(f"{path} has no {CONFIG_NAME}")
+    weights = [*path.glob("*.safetensors"), *path.glob("*.bin"), *path.glob("*.pth")]
+    if not weights:
+        raise ModelUnavailable(f"{path} has no weights; {WEIGHT_NAMES[0]} is expected there")
+    config = _read_json(path / CONFIG_NAME)
+    if not isinstance(config.get("model_cfg"), dict):
+        raise ModelUnavailable(f"{path / CONFIG_NAME} has no 'model_cfg'")
+    side_car = _read_json(path / SIDE_CAR_NAME) if (path / SIDE_CAR_NAME).is_file() else {}
+    return ModelFolder(path, config, {key: str(value) for key, value in side_car.items()})
+
+
+def hub_folder(repository: str) -> ModelFolder:
+    """A model of a Hugging Face hub, downloaded unless its cache has it. ModelUnavailable says why not.
+
+    Honours HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE. Only the config, one file of weights
+    (safetensors where there is one) and tokenizer files are fetched; what the cache has is used as it is.
+    """
+    if repository.count("/") != 1:
+        raise UnknownEncoder(f"a hub model is hf-hub:ORG/NAME, not hf-hub:{repository}")
+    config_path = _download(repository, CONFIG_NAME)
+    if config_path is None:
+        raise ModelUnavailable(f"hf-hub:{repository} has no {CONFIG_NAME}, so it is not an open_clip model")
+    for name in WEIGHT_NAMES:
+        if _download(repository, name) is not None:
+            break
+    else:
+        raise ModelUnavailable(f"hf-hub:{repository} has no weights: neither {' nor '.join(WEIGHT_NAMES)}")
+    text_config = _read_json(config_path).get("model_cfg", {}).get("text_cfg", {})
+    if text_config.get("hf_tokenizer_name"):
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+            _download(repository, name)
+    return local_folder(config_path.parent)
+
+
+def is_cached(repository: str) -> bool:
+    """Whether config and weights of a hub model lie in the local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def here(name: str) -> bool:
+        return isinstance(try_to_load_from_cache(repository, name), str)
+
+    return here(CONFIG_NAME) and any(here(name) for name in WEIGHT_NAMES)
+
+
+def _download(repository: str, name: str) -> Path | None:
+    """One file of a repository in the local cache, or None when the repository has no such file."""
+    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
+
+    model = f"hf-hub:{repository}"
+    try:
+        cached = try_to_load_from_cache(repository, name)
+        if cached is not None:
+            return Path(cached) if isinstance(cached, str) else None  # else: known to be missing there
+        return Path(hf_hub_download(repository, name))
+    except errors.GatedRepoError as error:
+        raise ModelUnavailable(
+            f"{model} is gated: accept its terms on the hub, then log in with a token (HF_TOKEN)"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelUnavailable(
+            f"{model}: the hub at {constants.ENDPOINT} has no such repository, or it is private and "
+            "the token (HF_TOKEN) may not see it"
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise ModelUnavailable(
+            f"{model}: {name} is not in the local cache and the hub at {constants.ENDPOINT} cannot be reached "
+            "(or HF_HUB_OFFLINE is set); download it elsewhere and give the folder as local-dir:PATH"
+        ) from error
+    except errors.EntryNotFoundError:
+        return None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise ModelUnavailable(
+                f"{model}: the hub refused the token (HTTP {status}); check HF_TOKEN or log in again"
+            ) from error
+        raise ModelUnavailable(f"{model}: the hub answered with HTTP {status} for {name}") from error
+    except errors.HFValidationError as error:
+        raise UnknownEncoder(f"{model} is not a valid repository name: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelUnavailable(f"{path} is not a JSON object")
+    return values

@@ -1,0 +1,137 @@
+"""Every error that echosearch raises on purpose; knows no other module.
+
+    EchoSearchError
+      InputError         what was asked cannot be done as asked     exit code 2
+        UnreadableVideo    the file cannot be decoded
+        UnsupportedVideo   the file decodes, but cannot be used as it is
+        BadQuery           the question has no answer as it stands
+        BadManifest        a manifest CSV that cannot be used
+        BadOption          an option or setting with a value outside its range
+        UnknownVideo       no such video in the index
+        UnknownEncoder     no such model, or none was named
+        ModelUnavailable   the model is known, its weights cannot be had
+        MissingExtra       an optional package is needed
+      IndexStateError    the index does not allow it                 exit code 3
+        IndexNotFound
+        SpaceMismatch      the model at hand is not the index's
+        RecipeMismatch     same model, prepared in another way
+        NumericsMismatch   this machine does not reproduce the index's probe vectors
+        CatalogSegmentsDisagree
+        DamagedIndex       a file of the index is missing or cannot be read
+        NewerFormat
+        IndexLocked
+      BackendError       something beneath us failed                 exit code 4
+        EncoderFailed      the model gave something that is no embedding
+        DeviceUnavailable
+
+Messages say what is wrong, with which value, and the way out. Only `cli` turns them into exit codes.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class EchoSearchError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 4
+
+    @classmethod
+    def code(cls) -> str:
+        """The error's name for scripts, e.g. `unreadable-video`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+
+class InputError(EchoSearchError):
+    """What was asked cannot be done as asked."""
+
+    exit_code = 2
+
+
+class UnreadableVideo(InputError):
+    """The file cannot be decoded."""
+
+
+class UnsupportedVideo(InputError):
+    """The file decodes, but cannot be used as it is."""
+
+
+class BadQuery(InputError):
+    """The question has no answer as it stands."""
+
+
+class BadManifest(InputError):
+    """A manifest CSV that cannot be used."""
+
+
+class BadOption(InputError):
+    """An option or setting with a value outside its range."""
+
+
+class UnknownVideo(InputError):
+    """No such video in the index."""
+
+
+class UnknownEncoder(InputError):
+    """No such model, or none was named."""
+
+
+class ModelUnavailable(InputError):
+    """The model is known, but its weights cannot be had here."""
+
+
+class MissingExtra(InputError):
+    """An optional package is needed for this."""
+
+
+class IndexStateError(EchoSearchError):
+    """The index does not allow it."""
+
+    exit_code = 3
+
+
+class IndexNotFound(IndexStateError):
+    """There is no index at this path."""
+
+
+class SpaceMismatch(IndexStateError):
+    """The model at hand is not the one that the index was made with."""
+
+
+class RecipeMismatch(IndexStateError):
+    """The same model, but videos would be prepared in another way."""
+
+
+class NumericsMismatch(IndexStateError):
+    """This machine does not reproduce the index's probe vectors."""
+
+
+class CatalogSegmentsDisagree(IndexStateError):
+    """The catalog and the segments do not tell the same story."""
+
+
+class DamagedIndex(IndexStateError):
+    """A file of the index is missing or cannot be read."""
+
+
+class NewerFormat(IndexStateError):
+    """The index was written by a newer echosearch."""
+
+
+class IndexLocked(IndexStateError):
+    """Another process is writing to the index."""
+
+
+class BackendError(EchoSearchError):
+    """Something beneath us failed."""
+
+    exit_code = 4
+
+
+class EncoderFailed(BackendError):
+    """The model gave something that is no embedding."""
+
+
+class DeviceUnavailable(BackendError):
+    """The device asked for is not there."""

@@ -1,0 +1,199 @@
+"""A manifest CSV: what it says of which file, with typed attributes. Knows no index and no model."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from echosearch.catalog import AttributeType, AttributeValue, VideoMetadata
+from echosearch.errors import BadManifest, BadOption
+from echosearch.video import media_path
+
+FIELDS: Final = ("path", "study", "patient", "view", "acquired_at")
+"""What a column may be mapped to; every other column is an attribute."""
+
+_USUAL_NAMES: Final = {
+    "path": ("path", "file", "filename"),
+    "study": ("study", "study_id"),
+    "patient": ("patient", "patient_id", "subject_id"),
+    "view": ("view",),
+    "acquired_at": ("acquired_at", "acquisition_datetime"),
+}
+_MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
+_INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
+_REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    path: str
+    metadata: VideoMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataTable:
+    """The rows of a manifest, and the type of each attribute."""
+
+    file: Path
+    types: dict[str, AttributeType]
+    rows: tuple[_Row, ...]
+
+    def match(self, files: Sequence[Path], folders: Iterable[Path]) -> tuple[dict[Path, VideoMetadata], list[str]]:
+        """What the manifest says of each of `files`, and warnings about rows and files that have no partner.
+
+        A row's path is absolute, or relative to the manifest's folder or one of `folders`, or the end of exactly
+        one file's path; the suffix may be left out. BadManifest when two rows say different things of a file.
+        """
+        finder = _Finder(files, [self.file.parent, *folders])
+        found: dict[Path, _Row] = {}
+        unmatched: list[_Row] = []
+        for row in self.rows:
+            path = finder.find(row.path)
+            if path is None:
+                unmatched.append(row)
+                continue
+            before = found.setdefault(path, row)
+            if before.metadata != row.metadata:
+                raise BadManifest(
+                    f"{self.file}: lines {before.line} and {row.line} say different things of {path.name}"
+                )
+        warnings = []
+        if unmatched:
+            some = ", ".join(f"line {row.line} {row.path!r}" for row in unmatched[:3])
+            warnings.append(f"{len(unmatched)} rows of {self.file.name} fit no file, or several: {some}")
+        if without := len(set(files) - found.keys()):
+            warnings.append(f"{without} files have no row in {self.file.name}")
+        return {path: row.metadata for path, row in found.items()}, warnings
+
+
+class _Finder:
+    def __init__(self, files: Sequence[Path], bases: Sequence[Path]) -> None:
+        self._bases = [base.absolute() for base in bases]
+        self._files = set(files)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for file in self._files:
+            self._by_name[file.name].append(file)
+            self._by_name[file.stem].append(file)
+
+    def find(self, told: str) -> Path | None:
+        path = Path(told)
+        for base in self._bases:
+            if (base / path) in self._files:
+                return base / path
+        tail = path.parts[1:] if path.is_absolute() else path.parts
+        wanted = path.name
+        candidates = {
+            file
+            for file in self._by_name.get(wanted, ())
+            if file.parent.parts[len(file.parent.parts) - len(tail[:-1]) :] == tail[:-1]
+        }
+        return candidates.pop() if len(candidates) == 1 else None
+
+
+def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> MetadataTable:
+    """Read a CSV with a header line (comma, semicolon or tab). `column_map` gives columns their fields.
+
+    BadManifest says which line cannot be read, BadOption which mapping cannot be meant.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            header_line = lines.readline()
+            lines.seek(0)
+            delimiter = max(",;\t", key=header_line.count)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            numbered = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadManifest(f"the manifest {file} cannot be read: {error}") from error
+    for line, cells in numbered:
+        if len(cells) != len(header):
+            raise BadManifest(f"{file}, line {line}: {len(cells)} cells, and the header has {len(header)}")
+    columns = _columns(file, header, column_map or {})
+    attributes = [name for name in header if name not in columns.values()]
+    cells_of = {name: [cells[header.index(name)].strip() for _, cells in numbered] for name in header}
+    types = {name: _type_of(cells_of[name]) for name in attributes}
+    rows = tuple(
+        _row(file, line, dict(zip(header, (cell.strip() for cell in cells), strict=True)), columns, types)
+        for line, cells in numbered
+    )
+    return MetadataTable(media_path(file), types, rows)
+
+
+def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -> dict[str, str]:
+    """field -> column."""
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated or "" in header:
+        raise BadManifest(f"{file}: columns need a name each, and no name twice: {sorted(repeated) or header}")
+    columns: dict[str, str] = {}
+    for column, field in column_map.items():
+        if column not in header:
+            raise BadOption(f"--map {column}={field}: {file.name} has no column {column!r}; it has {', '.join(header)}")
+        if field not in FIELDS:
+            raise BadOption(f"--map {column}={field}: the fields are {', '.join(FIELDS)}")
+        if field in columns:
+            raise BadOption(f"--map gives {field} twice: {columns[field]} and {column}")
+        columns[field] = column
+    for field, names in _USUAL_NAMES.items():
+        usual = [name for name in header if name.lower() in names and name not in columns.values()]
+        if field not in columns and len(usual) > 1:
+            raise BadManifest(
+                f"{file}: {' and '.join(usual)} could both be {field}; say which: --map {usual[0]}={field}"
+            )
+        if field not in columns and usual:
+            columns[field] = usual[0]
+    if "path" not in columns:
+        raise BadManifest(
+            f"{file} has no column for the file's path (path, file or filename); name it: --map COLUMN=path"
+        )
+    return columns
+
+
+def _row(
+    file: Path, line: int, cells: Mapping[str, str], columns: Mapping[str, str], types: Mapping[str, AttributeType]
+) -> _Row:
+    path = cells[columns["path"]]
+    if not path:
+        raise BadManifest(f"{file}, line {line}: the path is empty")
+    fields = {field: _none_if_missing(cells[column]) for field, column in columns.items() if field != "path"}
+    if (moment := fields.get("acquired_at")) is not None:
+        try:
+            fields["acquired_at"] = datetime.fromisoformat(moment).isoformat()
+        except ValueError as error:
+            raise BadManifest(
+                f"{file}, line {line}: {moment!r} is no date such as 2019-05-31 or 2019-05-31 14:05"
+            ) from error
+    attributes = {name: _value(cells[name], type_) for name, type_ in types.items()}
+    return _Row(line, path, VideoMetadata(**fields, attributes=attributes))
+
+
+def _type_of(cells: Sequence[str]) -> AttributeType:
+    told = [cell for cell in cells if _none_if_missing(cell) is not None]
+    if told and all(_INTEGER.fullmatch(cell) for cell in told):
+        return "integer"
+    if told and all(_REAL.fullmatch(cell) and not _is_padded(cell) for cell in told):
+        return "real"
+    return "text"
+
+
+def _is_padded(cell: str) -> bool:
+    """A number with leading zeros is a name: 007."""
+    return bool(re.match(r"[-+]?0\d", cell))
+
+
+def _value(cell: str, type_: AttributeType) -> AttributeValue:
+    if _none_if_missing(cell) is None:
+        return None
+    if type_ == "text":
+        return cell
+    return int(cell) if type_ == "integer" else float(cell)
+
+
+def _none_if_missing(cell: str) -> str | None:
+    return None if cell.lower() in _MISSING else cell

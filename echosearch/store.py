@@ -1,0 +1,417 @@
+"""One index on disk: manifest, catalog, segments and FAISS, which change together or not at all.
+
+A reader opens a `View` of one generation; a writer holds the one lock and commits batches. Knows no model and
+no video file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from echosearch.catalog import (
+    AttributeType,
+    Catalog,
+    FailedFile,
+    KnownFile,
+    NewVideo,
+    Snapshot,
+)
+from echosearch.config import FORMAT_VERSION
+from echosearch.errors import (
+    BackendError,
+    CatalogSegmentsDisagree,
+    DamagedIndex,
+    IndexLocked,
+    IndexNotFound,
+    IndexStateError,
+    NewerFormat,
+    UnknownVideo,
+)
+from echosearch.types import EncoderCard, ModelRequest, Numerics, ProbeVectors, Recipe
+from echosearch.vectors import (
+    FaissIndex,
+    FramesDtype,
+    LiveRows,
+    Segment,
+    SegmentRows,
+    StoredVideo,
+    VectorIndex,
+    fsync_path,
+    open_segment,
+    write_segment,
+)
+
+_MANIFEST: Final = "manifest.json"
+_CATALOG: Final = "catalog.sqlite"
+_LOCK: Final = "writer.lock"
+_HOLDER: Final = "writer.json"
+_PARTIAL: Final = ".partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index is bound to: the model that made it, its recipe, and the vectors that prove a machine."""
+
+    created_at: str
+    model: str
+    weights: str
+    notice: str | None
+    dim: int
+    frames_dtype: FramesDtype
+    precision: str
+    logit_scale: float | None
+    recipe: Recipe
+    probe: ProbeVectors
+
+    @classmethod
+    def of(cls, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype) -> Manifest:
+        """The manifest of a new index."""
+        return cls(
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            card.name,
+            card.weights,
+            card.notice,
+            card.dim,
+            frames_dtype,
+            card.numerics.precision,
+            card.logit_scale,
+            card.recipe,
+            probe,
+        )
+
+    def request(self) -> ModelRequest:
+        """The model to load for this index, from where its weights lay when it was made."""
+        weights = None if self.weights in (self.model, "none") else self.weights
+        return ModelRequest(self.model, weights, sampling=self.recipe.sampling)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `manifest.json` holds it."""
+        shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return (
+            {"format_version": FORMAT_VERSION}
+            | shallow
+            | {
+                "space_id": self.recipe.space.id,
+                "recipe_id": self.recipe.id,
+                "recipe": self.recipe.to_dict(),
+                "probe": self.probe.to_dict(),
+            }
+        )
+
+
+class _Views:
+    """Views of an index folder; what does not change between two commits stays open."""
+
+    def __init__(self, path: Path, manifest: Manifest, catalog: Catalog) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._catalog = catalog
+        self._loaded: _Loaded | None = None
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """One moment of the index: whatever is asked within sees the same commit."""
+        with self._catalog.reading() as snapshot:
+            if self._loaded is None or self._loaded.generation != snapshot.generation:
+                self._loaded = _Loaded.open(self.path, self.manifest, snapshot, self._loaded)
+            yield View(self.manifest, snapshot, self._loaded)
+
+    def close(self) -> None:
+        """Let go of the catalog."""
+        self._catalog.close()
+
+
+class Store(_Views):
+    """An index folder, open for reading; `writer` opens it for writing as well."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the index in a folder. IndexStateError says why it cannot be used."""
+        super().__init__(path, _read_manifest(path), Catalog(path / _CATALOG))
+
+    @classmethod
+    def create(cls, path: Path, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype = "float32") -> Store:
+        """A new, empty index in a folder that does not exist or is empty; it appears whole."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise IndexStateError(f"{path} is there already and is no index; give another --index")
+        partial = path.with_name(f"{_PARTIAL}{path.name}-{secrets.token_hex(4)}")
+        with _named_disk_errors(path):
+            try:
+                partial.mkdir(parents=True)
+                for name in ("segments", "ann", "cache"):
+                    (partial / name).mkdir()
+                Catalog.create(partial / _CATALOG).close()
+                _write_json(partial / _MANIFEST, Manifest.of(card, probe, frames_dtype).to_dict())
+                fsync_path(partial)
+                partial.rename(path)
+                fsync_path(path.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        return cls(path)
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is an index in this folder."""
+        return (path / _MANIFEST).is_file()
+
+    @property
+    def cache_path(self) -> Path:
+        """A folder whose contents may be deleted at any time."""
+        return self.path / "cache"
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """The right to change the index; IndexLocked says who has it."""
+        with _lock(self.path):
+            writer = Writer(self.path, self.manifest)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+
+class _Loaded:
+    """The vectors of one generation, checked against the catalog; FAISS is read when first used."""
+
+    def __init__(self, path: Path, generation: int, segments: dict[str, Segment], rows: LiveRows) -> None:
+        self._path = path
+        self.generation = generation
+        self.segments = segments
+        self.rows = rows
+        self.problems: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest, snapshot: Snapshot, before: _Loaded | None) -> _Loaded:
+        """Open what the catalog names; segments that `before` has stay open. IndexStateError when at odds."""
+        segments: dict[str, Segment] = {}
+        for row in snapshot.segments():
+            segment = before.segments.get(row.name) if before else None
+            segment = segment or open_segment(path / "segments", row.name)
+            told = (segment.info.count, segment.info.ids_sha256, segment.info.dim, int(segment.ids.sum()))
+            if told != (row.count, row.ids_sha256, manifest.dim, row.ids_sum) or row.count != row.videos:
+                raise CatalogSegmentsDisagree(
+                    f"segment {row.name} of {path} and its catalog do not hold the same videos "
+                    f"({segment.info.count} and {row.videos}); restore both from one copy of the index"
+                )
+            segments[row.name] = segment
+        deleted = np.array(snapshot.deleted_ids(), np.int64)
+        return cls(path, snapshot.generation, segments, LiveRows(list(segments.values()), deleted, manifest.dim))
+
+    @cached_property
+    def index(self) -> FaissIndex:
+        """FAISS over the live rows; without its file, or with a damaged one, every row is scanned."""
+        for _ in range(2):  # a writer may replace the file while it is being read
+            newest = _newest_ann(self._path)
+            if newest is None:
+                break
+            try:
+                return FaissIndex.load(newest, self.rows)
+            except DamagedIndex as error:
+                self.problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
+        return FaissIndex.none(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One generation of an index: what the catalog says, and the vectors that it speaks of."""
+
+    manifest: Manifest
+    catalog: Snapshot
+    _loaded: _Loaded
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit that is seen."""
+        return self.catalog.generation
+
+    @property
+    def rows(self) -> LiveRows:
+        """All live vectors."""
+        return self._loaded.rows
+
+    @property
+    def index(self) -> VectorIndex:
+        """The search for the nearest."""
+        return self._loaded.index
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with derived files, once they were used; the answers are right all the same."""
+        return self._loaded.problems
+
+    def stored(self, video_id: int) -> StoredVideo:
+        """The vectors of a live video. UnknownVideo when there is none."""
+        place = self.rows.place(video_id)
+        if place is None:
+            raise UnknownVideo(f"there is no video {video_id} in this index")
+        segment, row = place
+        return segment.stored(row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one commit brings: videos (their ids are given by the commit), failures, and new times of old bytes."""
+
+    new: Sequence[tuple[NewVideo, StoredVideo]] = ()
+    failed: Sequence[FailedFile] = ()
+    touched: Sequence[KnownFile] = ()
+
+
+class Writer(_Views):
+    """The one process that changes an index, while it holds the lock. Made by `Store.writer`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        super().__init__(path, manifest, Catalog(path / _CATALOG, writable=True))
+        self._remove_orphans()
+
+    def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
+        """Make room for a manifest's columns. BadManifest when text would go among numbers."""
+        if types:
+            with self._catalog.writing() as transaction:
+                transaction.declare_attributes(types)
+
+    def commit(self, batch: Batch, numerics: Numerics) -> int:
+        """All of a batch or nothing: first the segment, then one transaction. Gives the new generation."""
+        with _named_disk_errors(self.path):
+            placed: list[NewVideo] = []
+            info = None
+            if batch.new:
+                ids = self._catalog.reserve_ids(len(batch.new))
+                placed = [replace(video, video_id=id_) for id_, (video, _) in zip(ids, batch.new, strict=True)]
+                rows = SegmentRows(np.array(ids, np.int64), [stored for _, stored in batch.new])
+                info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
+            with self._catalog.writing() as transaction:
+                if info is not None:
+                    transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+                    transaction.add_videos(info.name, placed)
+                for failed in batch.failed:
+                    transaction.record_failure(failed)
+                for file in batch.touched:
+                    transaction.touch(file)
+        return transaction.generation
+
+    def finish(self) -> None:
+        """Write FAISS anew where it does not cover what was committed, or holds many dead rows."""
+        with self.view() as view:
+            index, rows = self._loaded_index(), view.rows
+            if not len(rows) or (index.num_uncovered == 0 and index.num_dead <= len(rows) // 10):
+                return
+            folder = self.path / "ann" / str(view.generation)
+            with _named_disk_errors(self.path):
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one of this very generation
+                FaissIndex.build(rows).save(folder)
+        for other in (self.path / "ann").iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _loaded_index(self) -> FaissIndex:
+        assert self._loaded is not None
+        return self._loaded.index
+
+    def _remove_orphans(self) -> None:
+        """Remove what a writer that died has left: nobody reads it, and the lock is ours."""
+        with self._catalog.reading() as snapshot:
+            active = {row.name for row in snapshot.segments()}
+        orphans = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
+        for folder in [*orphans, *(self.path / "ann").glob(f"{_PARTIAL}*")]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _newest_ann(path: Path) -> Path | None:
+    folders = [folder for folder in (path / "ann").glob("*") if folder.name.isdecimal()]
+    return max(folders, key=lambda folder: int(folder.name), default=None)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / _MANIFEST
+    if not file.is_file():
+        near = sorted(found.parent for found in path.parent.glob(f"*/{_MANIFEST}")) if path.parent.is_dir() else []
+        hint = f"; there are {', '.join(map(str, near[:5]))}" if near else ""
+        raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        version = int(values["format_version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    if version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{path} has format {version}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch"
+        )
+    try:
+        manifest = Manifest(
+            recipe=Recipe.from_dict(values["recipe"]),
+            probe=ProbeVectors.from_dict(values["probe"]),
+            **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    if manifest.recipe.id != values["recipe_id"]:
+        raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
+    return manifest
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    """Replace a file as a whole, so that no reader ever sees half of it."""
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the writers' lock of an index; the operating system lets go of it however this process ends."""
+    holder = path / _HOLDER
+    lock = FileLock(path / _LOCK, timeout=0)
+    with _named_disk_errors(path):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise IndexLocked(f"{path} is being written to by {_who(holder)}; try again later") from error
+    try:
+        with _named_disk_errors(path):
+            _write_json(
+                holder,
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "command": " ".join(sys.argv)[:500],
+                    "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+                },
+            )
+        yield
+        holder.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _who(holder: Path) -> str:
+    try:
+        told = json.loads(holder.read_text("utf-8"))
+        return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+@contextmanager
+def _named_disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(f"cannot write to the index {path}: {error.strerror or error}") from error

@@ -1,0 +1,195 @@
+"""What identifies a model and what may be mixed: space, recipe, numerics, probe vectors. Knows no model code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.types.embeddings import check_unit_rows
+from echosearch.types.media import FrameSampling, PreprocessSpec
+
+PIPELINE_VERSION = 1
+"""Raised by hand when reading, preparing or pooling changes its numbers; part of every recipe."""
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+    ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What makes two embeddings comparable: weights, architecture and the way of text. Equal to query an index.
+
+    `tensors_sha256` digests sorted names, shapes, dtypes and bytes of the loaded tensors, not a file;
+    `architecture` is the model's config as canonical JSON.
+    """
+
+    tensors_sha256: str
+    architecture: str
+    tokenizer: str
+    text_cleaning: str
+
+    @property
+    def id(self) -> str:
+        """Hash of all parts, hexadecimal."""
+        return _digest(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Space and everything else that decides a video's numbers. Equal to add to an index or compare scores."""
+
+    space: Space
+    preprocess: PreprocessSpec
+    sampling: FrameSampling
+    pooling: str = "renormalised mean of unit frame embeddings"
+    pipeline_version: int = PIPELINE_VERSION
+
+    @property
+    def id(self) -> str:
+        """Hash of all parts, hexadecimal."""
+        return _digest(asdict(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote. TypeError, KeyError or ValueError on anything else."""
+        preprocess = dict(values["preprocess"])
+        preprocess["mean"] = tuple(preprocess["mean"])
+        preprocess["std"] = tuple(preprocess["std"])
+        return cls(
+            Space(**values["space"]),
+            PreprocessSpec(**preprocess),
+            FrameSampling(**values["sampling"]),
+            values["pooling"],
+            values["pipeline_version"],
+        )
+
+    def differences(self, other: Recipe) -> list[str]:
+        """What differs, in words: `preprocess.zoom 0.1 here, 0.0 there`."""
+        mine, theirs = _flatten(asdict(self)), _flatten(asdict(other))
+        return [
+            f"{key} {_short(mine.get(key))} here, {_short(theirs.get(key))} there"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}...({len(text)} characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """With what the numbers were made; recorded with each segment, never part of a hash."""
+
+    precision: str
+    device: str
+    torch: str
+    decoder: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeVectors:
+    """What a model makes of a fixed synthetic clip (T, D) and of fixed phrases (P, D): its fingerprint."""
+
+    frames: npt.NDArray[np.float32]
+    phrases: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        check_unit_rows("probe frame embeddings", self.frames)
+        check_unit_rows("probe phrase embeddings", self.phrases)
+
+    def cosines(self, other: ProbeVectors) -> tuple[float, float]:
+        """Lowest cosine over frames and over phrases between two machines' probe vectors."""
+        return _lowest_cosine(self.frames, other.frames), _lowest_cosine(self.phrases, other.phrases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shapes and base64 of little-endian float32."""
+        return {
+            name: {
+                "shape": list(rows.shape),
+                "float32": base64.b64encode(rows.astype("<f4").tobytes()).decode(),
+            }
+            for name, rows in (("frames", self.frames), ("phrases", self.phrases))
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ProbeVectors:
+        """The probe vectors that `to_dict` wrote."""
+        frames, phrases = (
+            np.frombuffer(base64.b64decode(part["float32"]), "<f4").reshape(part["shape"]).astype(np.float32)
+            for part in (values["frames"], values["phrases"])
+        )
+        return cls(frames, phrases)
+
+
+def _lowest_cosine(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> float:
+    if mine.shape != theirs.shape:
+        return -1.0
+    return float((mine.astype(np.float64) * theirs.astype(np.float64)).sum(axis=1).min())
+
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """Which model to load, and how.
+
+    `name` is a preset, `open_clip:ARCH/TAG`, `hf-hub:ORG/NAME` or `local-dir:PATH`; `weights` (`hf-hub:` or
+    `local-dir:`) says where else a preset's weights lie; `sampling` overrides the model's usual frames;
+    `device` auto means cuda where there is one.
+    """
+
+    name: str
+    weights: str | None = None
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    sampling: FrameSampling | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """What an encoder says of itself: address, recipe, numerics, and the caveat to show with every result.
+
+    `name` is how it was asked for (`echo-clip`, `open_clip:ARCH/TAG`, ...), `weights` where its tensors came
+    from, `logit_scale` the model's (exponentiated), `context_tokens` how much of a phrase it can hold.
+    """
+
+    name: str
+    weights: str
+    dim: int
+    recipe: Recipe
+    numerics: Numerics
+    logit_scale: float | None = None
+    context_tokens: int | None = None
+    notice: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ValueError(f"dim is at least 1, not {self.dim}")

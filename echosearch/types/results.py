@@ -1,0 +1,123 @@
+"""What a question is answered with; every type exports to a plain dict. Knows no catalog and no printing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Exclude = Literal["study", "patient", "content"]
+ScoreKind = Literal["cosine", "mean", "contrast"]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video as the catalog knows it. `path` is absolute; attributes are the manifest's other columns."""
+
+    video_id: int
+    path: str
+    study: str | None
+    patient: str | None
+    view: str | None
+    acquired_at: str | None
+    kind: str
+    num_frames: int
+    num_embedded_frames: int
+    height: int
+    width: int
+    fps: float | None
+    size_bytes: int
+    content_sha256: str
+    added_at: str
+    attributes: dict[str, int | float | str | None] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer. `best_frame` is 0-based in the file, `percentile` the share of videos scoring no higher."""
+
+    rank: int
+    score: float
+    percentile: float
+    video_id: int
+    path: str
+    study: str | None
+    patient: str | None
+    view: str | None
+    best_frame: int | None
+    best_time_seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits in order, with all that is needed to say how they came about."""
+
+    query: dict[str, Any]
+    index: str
+    generation: int
+    model: str
+    recipe: str
+    score_kind: ScoreKind
+    warnings: tuple[str, ...]
+    hits: tuple[Hit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {
+            "warnings": list(self.warnings),
+            "hits": [hit.to_dict() for hit in self.hits],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be ingested: its absolute path, the error's code and the sentence."""
+
+    path: str
+    code: str
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far an ingest is: videos done (failures included) of those to do, failures, and videos committed."""
+
+    done: int
+    total: int
+    failed: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did, by number of files; `seconds_starting` is models, workers and looking at the folder."""
+
+    index: str
+    generation: int
+    added: int
+    replaced: int
+    unchanged: int
+    copies: int
+    failures: tuple[Failure, ...]
+    warnings: tuple[str, ...]
+    frames_encoded: int
+    seconds_starting: float
+    seconds_working: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {
+            "failures": [failure.to_dict() for failure in self.failures],
+            "warnings": list(self.warnings),
+        }

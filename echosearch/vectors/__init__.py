@@ -1,0 +1,35 @@
+"""Vectors on disk and the search for the nearest. Knows ids and numbers; nothing of videos, catalogs or models."""
+
+from echosearch.vectors.exact import ExactIndex
+from echosearch.vectors.faiss_index import FaissFile, FaissIndex
+from echosearch.vectors.rows import LiveRows, Ranking, VectorIndex, Weighting
+from echosearch.vectors.segment import (
+    NO_FRAMES,
+    FramesDtype,
+    Segment,
+    SegmentInfo,
+    SegmentRows,
+    StoredVideo,
+    fsync_path,
+    open_segment,
+    write_segment,
+)
+
+__all__ = [
+    "NO_FRAMES",
+    "ExactIndex",
+    "FaissFile",
+    "FaissIndex",
+    "FramesDtype",
+    "LiveRows",
+    "Ranking",
+    "Segment",
+    "SegmentInfo",
+    "SegmentRows",
+    "StoredVideo",
+    "VectorIndex",
+    "Weighting",
+    "fsync_path",
+    "open_segment",
+    "write_segment",
+]

@@ -1,0 +1,20 @@
+"""The numpy index: every row scored exactly. Slow and plain; the others must agree with it on ids and values."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.vectors.rows import LiveRows, Ranking, Weighting
+
+
+class ExactIndex:
+    """See the module."""
+
+    def __init__(self, rows: LiveRows) -> None:
+        self._rows = rows
+
+    def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:
+        """For each unit query of (Q, D) the k best live rows, or all when there are fewer."""
+        everything = np.arange(len(self._rows))
+        return [Ranking.of(self._rows.ids, self._rows.scores(everything, query, weighting), k) for query in queries]

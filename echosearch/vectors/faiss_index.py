@@ -1,0 +1,156 @@
+"""FAISS inner product: offers candidates, which are rescored exactly from the segments. Derived, never trusted.
+
+What the FAISS file does not cover is scanned in float32 and merged; ids that it holds and that are not live are
+dropped. Candidates are widened until no row left out can belong to the k best, so ties and copies come out right.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import DamagedIndex
+from echosearch.vectors.rows import LiveRows, Ranking, Weighting
+from echosearch.vectors.segment import fsync_path
+
+_MARGIN: Final = 32
+_TOLERANCE: Final = 4e-6
+"""More than float32 inner products of unit vectors of up to 4,096 dimensions differ from the exact ones."""
+
+_TYPE: Final = "IndexIDMap2,Flat inner product"
+
+
+@dataclass(frozen=True, slots=True)
+class FaissFile:
+    """What `ann.json` says: type of index, number of vectors, dimensions and file size."""
+
+    type: str
+    count: int
+    dim: int
+    size_bytes: int
+
+
+class FaissIndex:
+    """See the module. `index` is None where there is no FAISS index: then every row is scanned."""
+
+    def __init__(self, rows: LiveRows, index: Any | None, covered: npt.NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._index = index
+        self._everything = np.arange(len(rows))
+        self._uncovered = self._everything[~np.isin(rows.ids, covered)]
+        self.num_uncovered = len(self._uncovered)
+        """Live rows that FAISS does not hold."""
+        self.num_dead = len(covered) - (len(rows) - self.num_uncovered)
+        """Rows that FAISS holds and that are not live."""
+
+    @classmethod
+    def none(cls, rows: LiveRows) -> FaissIndex:
+        """No FAISS index at all; the answers are the same."""
+        return cls(rows, None, np.empty(0, np.int64))
+
+    @classmethod
+    def build(cls, rows: LiveRows) -> FaissIndex:
+        """A FAISS index over all live rows."""
+        import faiss
+
+        index = faiss.IndexIDMap2(faiss.IndexFlatIP(rows.dim))
+        for chunk in rows.chunks(np.arange(len(rows))):
+            index.add_with_ids(rows.gather(chunk)[0], rows.ids[chunk])
+        return cls(rows, index, rows.ids)
+
+    @classmethod
+    def load(cls, folder: Path, rows: LiveRows) -> FaissIndex:
+        """The index that `save` wrote, over today's rows. DamagedIndex when it cannot be what it says."""
+        import faiss
+
+        try:
+            description = FaissFile(**json.loads((folder / "ann.json").read_text()))
+            path = folder / "index.faiss"
+            if path.stat().st_size != description.size_bytes:
+                raise ValueError(f"{path.name} has another size than ann.json says")
+            index: Any = faiss.read_index(str(path))
+            covered = faiss.vector_to_array(index.id_map)
+            told = (index.ntotal, index.d, index.metric_type)
+            if told != (description.count, description.dim, faiss.METRIC_INNER_PRODUCT):
+                raise ValueError(f"{path.name} is not the index that ann.json describes")
+            if index.d != rows.dim:
+                raise ValueError(f"{path.name} has {index.d} dimensions, the index has {rows.dim}")
+        except (OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise DamagedIndex(f"the FAISS index in {folder} cannot be used: {error}") from error
+        return cls(rows, index, covered)
+
+    def save(self, folder: Path) -> None:
+        """Write `index.faiss` and `ann.json` into a folder that does not exist yet; it appears whole."""
+        import faiss
+
+        if self._index is None:
+            raise ValueError("there is no FAISS index to save; build one")
+        partial = folder.with_name(f".partial-{folder.name}")
+        partial.mkdir(parents=True)
+        path = partial / "index.faiss"
+        faiss.write_index(self._index, str(path))
+        description = FaissFile(_TYPE, self._index.ntotal, self._index.d, path.stat().st_size)
+        (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
+        for file in (path, partial / "ann.json"):
+            fsync_path(file)
+        fsync_path(partial)
+        partial.rename(folder)
+        fsync_path(folder.parent)
+
+    def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:
+        """For each unit query of (Q, D) the k best live rows, or all when there are fewer."""
+        if k < 1 or not len(self._rows):
+            return [Ranking(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        return [self._nearest(query, min(k, len(self._rows)), weighting) for query in queries]
+
+    def _nearest(self, query: npt.NDArray[np.float32], k: int, weighting: Weighting) -> Ranking:
+        wanted = k + _MARGIN
+        while True:
+            positions, lowest = self._candidates(query, wanted, weighting)
+            scores = self._rows.scores(positions, query, weighting)
+            best = Ranking.of(self._rows.ids[positions], scores, k)
+            complete = len(best.ids) == k and lowest < best.scores[-1] - _TOLERANCE
+            if complete or len(positions) == len(self._rows):
+                return best
+            wanted *= 4
+
+    def _candidates(
+        self, query: npt.NDArray[np.float32], wanted: int, weighting: Weighting
+    ) -> tuple[npt.NDArray[np.int64], float]:
+        """Positions of candidates, and a score that no row left out exceeds (within the tolerance)."""
+        if weighting == "mean":  # FAISS holds renormalised vectors, so its order is another one
+            return self._scan(self._everything, query, wanted, weighting)
+        scanned, lowest = self._scan(self._uncovered, query, wanted, weighting)
+        if self._index is None or not self._index.ntotal:
+            return scanned, lowest
+        found = min(wanted + self.num_dead, self._index.ntotal)
+        near, ids = self._index.search(query[None], found)
+        covered = self._rows.positions(ids[0])
+        if found < self._index.ntotal:
+            lowest = max(lowest, float(near[0][-1]))
+        return np.concatenate([covered, scanned]), lowest
+
+    def _scan(
+        self,
+        positions: npt.NDArray[np.int64],
+        query: npt.NDArray[np.float32],
+        wanted: int,
+        weighting: Weighting,
+    ) -> tuple[npt.NDArray[np.int64], float]:
+        """The `wanted` best of these positions by float32 products, and the best score left out."""
+        if len(positions) <= wanted:
+            return positions, -np.inf
+        near = np.empty(len(positions), np.float32)
+        first = 0
+        for chunk in self._rows.chunks(positions):
+            vectors, norms = self._rows.gather(chunk)
+            products = vectors @ query
+            near[first : first + len(chunk)] = products * norms if weighting == "mean" else products
+            first += len(chunk)
+        order = np.argpartition(-near, wanted)
+        return positions[order[:wanted]], float(near[order[wanted]])

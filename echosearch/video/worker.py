@@ -1,0 +1,27 @@
+"""What a decoding process does with one file. Free of torch, so that a worker starts fast and stays small."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from echosearch.errors import UnsupportedVideo
+from echosearch.types import FrameSampling, PreparedVideo, PreprocessSpec, VideoFacts
+from echosearch.video.files import content_sha256
+from echosearch.video.prepare import prepare
+from echosearch.video.read import open_media
+
+
+def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
+    """Read and prepare the sampled frames of one file. UnreadableVideo or UnsupportedVideo say why not."""
+    media = open_media(path)
+    frame_numbers = sampling.frame_numbers(media.num_frames)
+    if not frame_numbers:
+        raise UnsupportedVideo(f"it has {media.num_frames} frames, and the sampling ({sampling}) starts after them")
+    frames = media.frames(frame_numbers)
+    first = next(frames)
+    facts = VideoFacts(media.kind, media.num_frames, first.shape[0], first.shape[1], media.fps)
+    pixels = prepare(chain([first], frames), spec)
+    return PreparedVideo(facts, content_sha256(path), np.asarray(frame_numbers, np.int32), pixels)
