@@ -29,9 +29,7 @@ TINY_CONFIG = {
 """A CLIP that loads in a moment and runs the real open_clip code."""
 
 
-def write_video(
-    path: Path, frames: Frames, fps: float = 30, codec: str = "mjpeg", pix_fmt: str = "yuvj444p"
-) -> Path:
+def write_video(path: Path, frames: Frames, fps: float = 30, codec: str = "mjpeg", pix_fmt: str = "yuvj444p") -> Path:
     """Write RGB frames (T, H, W, 3) with PyAV, which unlike OpenCV keeps odd sizes."""
     import av
 
