@@ -1,9 +1,9 @@
 """The facade that a Python user opens: an index to ask. Calls down; what it gives are frozen values.
 
-import echosearch
-index = echosearch.open_index("indexes/default")
-for hit in index.search("SEVERE LV DILATION", k=5).hits:
-    print(hit.rank, hit.score, hit.path)
+    index = echosearch.open_index("indexes/default")
+    for hit in index.search("SEVERE LV DILATION", k=5).hits: ...
+
+What reads videos and loads models is imported when first needed: a phrase asked before needs neither.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.config import index_path
-from echosearch.encoders import Encoder, cache_key, load_encoder
+from echosearch.encoders import cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, UnknownVideo
-from echosearch.ingest import check_phrases
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.store import Manifest, Store, View
 from echosearch.text_cache import TextCache
@@ -35,7 +34,9 @@ from echosearch.types import (
     VideoRecord,
     pool,
 )
-from echosearch.video import content_sha256, decoder_name, media_path, prepare_video
+
+if TYPE_CHECKING:
+    from echosearch.encoders import Encoder
 
 
 def open_index(
@@ -260,6 +261,8 @@ class Index:
         self, view: View, path: Path, exclude: Sequence[Exclude]
     ) -> tuple[VideoRecord | None, npt.NDArray[np.float32]]:
         """The record of a file that the index has with these bytes, if any, and the file's embedding."""
+        from echosearch.video import content_sha256, media_path, prepare_video
+
         path = media_path(path)
         if not path.is_file():
             raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
@@ -282,6 +285,9 @@ class Index:
     def _loaded(self) -> Encoder:
         """The index's model, loaded when first needed and shown to be the right one."""
         if self._encoder is None:
+            from echosearch.ingest import check_phrases
+            from echosearch.video import decoder_name
+
             encoder = load_encoder(self._request, decoder_name())
             self._encoder_warnings = check_phrases(self.manifest, encoder)
             self._encoder = encoder
