@@ -150,11 +150,21 @@ class _OpenClipBackend:
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Scale, normalise and embed (B, 3, S, S) uint8 as (B, D) float32."""
+        with _out_of_memory(len(pixels)):
+            return self.encode_tensor(self.tensor(pixels))
+
+    def tensor(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Pixels (B, 3, S, S) uint8 as the model takes them: scaled to 0-1, less mean, over std."""
         import torch
 
-        with torch.inference_mode(), _out_of_memory(len(pixels)):
-            batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).float().div(255)
-            batch = batch.sub(self._mean).div(self._std).to(self._dtype)
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).float().div(255)
+        return batch.sub(self._mean).div(self._std).to(self._dtype)
+
+    def encode_tensor(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Embed what `tensor` gave as (B, D) float32."""
+        import torch
+
+        with torch.inference_mode():
             return self._as_numpy(self._model.encode_image(batch))
 
     def encode_text(self, phrases: Sequence[str]) -> tuple[npt.NDArray[np.float32], list[str]]:

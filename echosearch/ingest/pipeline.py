@@ -90,6 +90,8 @@ def ingest(
     with ExitStack() as stack:
         decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds))
         store, encoder = _open_or_create(index_path, options, load)
+        if store.manifest.notice:
+            warnings.insert(0, store.manifest.notice)
         writer = stack.enter_context(store.writer())
         if table is not None:
             writer.declare_attributes(table.types)
@@ -233,8 +235,8 @@ class _Run:
                 if len(self._new) >= COMMIT_VIDEOS or time.monotonic() - self._batch_started >= COMMIT_SECONDS:
                     self._commit(numerics)
                 self._tell()
-        except KeyboardInterrupt:
-            self._commit(numerics)
+        except (KeyboardInterrupt, EncoderFailed):
+            self._commit(numerics)  # what is complete stays
             raise
         self._commit(numerics)
 
@@ -252,13 +254,15 @@ class _Run:
         self.failures.append(failure)
 
     def _commit(self, numerics: Numerics) -> None:
-        if self._new or self._failed or self._touched:
-            self._writer.commit(Batch(self._new, self._failed, self._touched), numerics)
-        self.added += sum(video.replaces is None for video, _ in self._new)
-        self.replaced += sum(video.replaces is not None for video, _ in self._new)
-        self.touched += len(self._touched)
-        self._committed += len(self._new)
-        self._start_batch()
+        batch = Batch(self._new, self._failed, self._touched)
+        self._start_batch()  # first: an interrupt during the commit must not lead to a second one
+        if not (batch.new or batch.failed or batch.touched):
+            return
+        self._writer.commit(batch, numerics)
+        self.added += sum(video.replaces is None for video, _ in batch.new)
+        self.replaced += sum(video.replaces is not None for video, _ in batch.new)
+        self.touched += len(batch.touched)
+        self._committed += len(batch.new) + len(batch.touched)
         self._tell()
 
     def _start_batch(self) -> None:
