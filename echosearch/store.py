@@ -127,9 +127,10 @@ class _Views:
     def view(self) -> Iterator[View]:
         """One moment of the index: whatever is asked within sees the same commit."""
         with self._catalog.reading() as snapshot:
-            if self._loaded is None or self._loaded.generation != snapshot.generation:
-                self._loaded = _Loaded.open(self.path, self.manifest, snapshot, self._loaded)
-            yield View(self.manifest, snapshot, self._loaded)
+            loaded = self._loaded
+            if loaded is None or loaded.generation != snapshot.generation:
+                loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
+            yield View(self.manifest, snapshot, loaded)  # not self._loaded: another thread may be at another commit
 
     def close(self) -> None:
         """Let go of the catalog."""
@@ -214,6 +215,7 @@ class _Loaded:
     @cached_property
     def index(self) -> FaissIndex:
         """FAISS over the live rows; without its file, or with a damaged one, every row is scanned."""
+        problems: tuple[str, ...] = ()
         for _ in range(2):  # a writer may replace the file while it is being read
             newest = _newest_ann(self._path)
             if newest is None:
@@ -221,7 +223,8 @@ class _Loaded:
             try:
                 return FaissIndex.load(newest, self.rows)
             except DamagedIndex as error:
-                self.problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
+                problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
+        self.problems = problems
         return FaissIndex.none(self.rows)
 
 
@@ -326,7 +329,8 @@ class Writer(_Views):
         """Remove what a writer that died has left: nobody reads it, and the lock is ours."""
         with self._catalog.reading() as snapshot:
             active = {row.name for row in snapshot.segments()}
-        orphans = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
+        with _named_disk_errors(self.path):
+            orphans = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
         for folder in [*orphans, *(self.path / "ann").glob(f"{_PARTIAL}*")]:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -339,7 +343,7 @@ def _newest_ann(path: Path) -> Path | None:
 def _read_manifest(path: Path) -> Manifest:
     file = path / _MANIFEST
     if not file.is_file():
-        near = sorted(found.parent for found in path.parent.glob(f"*/{_MANIFEST}")) if path.parent.is_dir() else []
+        near = sorted(found.parent for found in path.parent.glob(f"[!.]*/{_MANIFEST}")) if path.parent.is_dir() else []
         hint = f"; there are {', '.join(map(str, near[:5]))}" if near else ""
         raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
     try:
@@ -357,9 +361,10 @@ def _read_manifest(path: Path) -> Manifest:
             probe=ProbeVectors.from_dict(values["probe"]),
             **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
         )
+        recipe_id = values["recipe_id"]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
-    if manifest.recipe.id != values["recipe_id"]:
+    if manifest.recipe.id != recipe_id:
         raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
     return manifest
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,7 @@ from echosearch.catalog.tables import (
     state,
     videos,
 )
-from echosearch.errors import BackendError, BadManifest, DamagedIndex, IndexNotFound
+from echosearch.errors import BackendError, BadManifest, DamagedIndex
 from echosearch.types import Failure, VideoRecord
 
 _AT_ONCE: Final = 400
@@ -79,9 +79,11 @@ class Catalog:
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         if not path.is_file():
-            raise IndexNotFound(f"there is no catalog {path}")
+            raise DamagedIndex(f"the catalog {path} is missing; restore the index from a copy")
         self._path = path
-        self._engine = _engine(path, writable)
+        self._writable = writable
+        self._engine = _engine(path, "rw" if writable else "ro")
+        self._unlogged_engine = _engine(path, "ro&immutable=1")
 
     @classmethod
     def create(cls, path: Path) -> Catalog:
@@ -97,8 +99,15 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
         """A snapshot: all that is read within sees one and the same commit."""
-        with self._connection("BEGIN") as connection:
+        if self._writable or not _is_without_log(self._path):
+            with self._connection("BEGIN") as connection:
+                yield Snapshot(connection)
+            return
+        before = _stamp(self._path)
+        with self._connection("BEGIN", self._unlogged_engine) as connection:
             yield Snapshot(connection)
+        if _stamp(self._path) != before:  # such a reader holds no lock, so two commits may be mixed in what it saw
+            raise BackendError(f"the catalog {self._path} was changed while it was being read; ask again")
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -118,15 +127,17 @@ class Catalog:
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+        self._unlogged_engine.dispose()
 
     @contextmanager
-    def _connection(self, begin: str) -> Iterator[Connection]:
-        with _named_errors(self._path), self._engine.connect() as connection:
+    def _connection(self, begin: str, engine: Engine | None = None) -> Iterator[Connection]:
+        with _named_errors(self._path), (engine or self._engine).connect() as connection:
             connection.exec_driver_sql(begin)
             try:
                 yield connection
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                with suppress(DBAPIError):  # SQLite may have rolled back by itself: keep the error that tells why
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
 
@@ -428,6 +439,8 @@ class Transaction(Snapshot):
                 self._connection.execute(
                     update(attribute_columns).where(attribute_columns.c.name == name).values(type="real")
                 )
+                column = f"a{known[name].number}"
+                self._connection.execute(text(f"UPDATE attributes SET {column} = CAST({column} AS REAL)"))
             elif wanted == "text" and known[name].type != "text":
                 raise BadManifest(
                     f"attribute {name!r} holds numbers ({known[name].type}) in this index, and text in the "
@@ -438,7 +451,8 @@ class Transaction(Snapshot):
         columns = self.attribute_columns()
         wide = attributes_table([(column.number, column.type) for column in columns])
         rows = [
-            {"video_id": video_id} | {f"a{column.number}": attributes.get(column.name) for column in columns}
+            {"video_id": video_id}
+            | {f"a{column.number}": _as(column, attributes.get(column.name)) for column in columns}
             for video_id, attributes in values.items()
             if attributes
         ]
@@ -463,6 +477,13 @@ _RECORD_COLUMNS: Final = (
 )
 
 
+def _as(column: AttributeColumn, value: AttributeValue) -> AttributeValue:
+    """A value in the type of its column, which may have come from another manifest."""
+    if value is None or column.type == "integer":
+        return value
+    return str(value) if column.type == "text" else float(value)
+
+
 def _root_of(path: Path, known: Mapping[Path, int]) -> Path | None:
     """The longest known root that holds a path."""
     return next((parent for parent in path.parents if parent in known), None)
@@ -473,23 +494,43 @@ def _chunks(items: Sequence[Item], size: int = _AT_ONCE) -> Iterator[Sequence[It
         yield items[first : first + size]
 
 
-def _engine(path: Path, writable: bool) -> Engine:
+def _is_without_log(path: Path) -> bool:
+    """Whether a reader must do without SQLite's log: it needs files beside the catalog, which cannot be made here."""
+    return not os.access(path.parent, os.W_OK) and not _size(_log(path))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, _size(_log(path))
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _engine(path: Path, mode: str) -> Engine:
     """An engine whose connections begin and end transactions only when told to."""
-    mode = "rw" if writable else "ro"
-    log = path.with_name(f"{path.name}-wal")
-    if not writable and not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
-        # SQLite's log needs a file beside the catalog even to read; nobody can be writing here.
-        mode = "ro&immutable=1"
     uri = f"file:{quote(str(path))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
         )
-        connection.execute("PRAGMA foreign_keys=ON")
-        if writable:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            connection.execute("PRAGMA foreign_keys=ON")
+            if mode == "rw":
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)

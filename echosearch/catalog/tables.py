@@ -124,7 +124,7 @@ failures = Table(
     Column("root_id", Integer, ForeignKey("roots.id"), nullable=False),
     Column("relative_path", PathText, nullable=False),
     Column("code", Text, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("message", PathText, nullable=False),
     Column("size_bytes", BigInteger),
     Column("mtime_ns", BigInteger),
     Column("failed_at", Text, nullable=False),

@@ -41,36 +41,49 @@ def ingest_progress() -> Iterator[ProgressListener]:
         TextColumn("{task.fields[failed]} failed"),
         console=Console(stderr=True),
     ) as bar:
-        started = time.monotonic()
+        rate = _Rate()
         task = bar.add_task("ingest", total=None, rate="", failed=0)
 
         def show(progress: IngestProgress) -> None:
-            rate = progress.done / max(time.monotonic() - started, 1e-9)
             bar.update(
                 task,
                 completed=progress.done,
                 total=progress.total,
-                rate=f"{rate:.1f} videos/s",
+                rate=f"{rate.videos_a_second(progress):.2g} videos/s",
                 failed=progress.failed,
             )
 
         yield show
 
 
+class _Rate:
+    """Videos done in a second since the first report, which comes when the start-up is over."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+
+    def videos_a_second(self, progress: IngestProgress) -> float:
+        """The mean rate so far, 0 at first."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        return progress.done / max(now - self._started, 1e-9)
+
+
 class _PlainLines:
     def __init__(self) -> None:
-        self._started = self._told = time.monotonic()
+        self._rate = _Rate()
+        self._told = time.monotonic()
 
     def __call__(self, progress: IngestProgress) -> None:
+        rate = self._rate.videos_a_second(progress)
         now = time.monotonic()
         if now - self._told < _SECONDS_BETWEEN_LINES and progress.done < progress.total:
             return
         if progress.done == progress.total and progress.committed + progress.failed < progress.total:
             return  # the last commit tells
         self._told = now
-        rate = progress.done / max(now - self._started, 1e-9)
-        left = (progress.total - progress.done) / max(rate, 1e-9)
+        left = f"{(progress.total - progress.done) / rate:.0f} s left" if rate else "time left not known yet"
         click.echo(
-            f"{progress.done}/{progress.total} videos, {rate:.1f}/s, {left:.0f} s left, {progress.failed} failed",
-            err=True,
+            f"{progress.done}/{progress.total} videos, {rate:.2g} videos/s, {left}, {progress.failed} failed", err=True
         )

@@ -35,7 +35,7 @@ def check_phrases(manifest: Manifest, encoder: Encoder) -> list[str]:
     """Refuse to ask with another model than the index's, or from a machine that gives other vectors."""
     _check_space(manifest, encoder.card)
     mine = np.stack([text.vector for text in encoder.encode_text(PROBE_PHRASES)])
-    cosine = float((mine.astype(np.float64) * manifest.probe.phrases).sum(axis=1).min())
+    _, cosine = ProbeVectors(manifest.probe.frames, mine).cosines(manifest.probe)
     return _check_cosine(manifest, encoder.card, cosine)
 
 

@@ -229,6 +229,7 @@ class _Run:
     def add_all(self, prepared: Iterator[Prepared], encoder: Encoder) -> None:
         """Encode and add what the decoders bring; commit now and then, and what there is when interrupted."""
         numerics = encoder.card.numerics
+        self._tell()
         try:
             for (file, outcome), embeddings in encode_stream(encoder, self._to_encode(prepared)):
                 self._take(file, outcome, embeddings)

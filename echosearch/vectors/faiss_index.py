@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import DamagedIndex
+from echosearch.errors import BackendError, DamagedIndex
 from echosearch.vectors.rows import LiveRows, Ranking, Weighting
-from echosearch.vectors.segment import fsync_path
+from echosearch.vectors.segment import fsync_path, ids_sha256
 
 _MARGIN: Final = 32
 _TOLERANCE: Final = 4e-6
@@ -27,10 +27,11 @@ _TYPE: Final = "IndexIDMap2,Flat inner product"
 
 @dataclass(frozen=True, slots=True)
 class FaissFile:
-    """What `ann.json` says: type of index, number of vectors, dimensions and file size."""
+    """What `ann.json` says: type of index, number of vectors, digest of their ids, dimensions and file size."""
 
     type: str
     count: int
+    ids_sha256: str
     dim: int
     size_bytes: int
 
@@ -75,12 +76,13 @@ class FaissIndex:
                 raise ValueError(f"{path.name} has another size than ann.json says")
             index: Any = faiss.read_index(str(path))
             covered = faiss.vector_to_array(index.id_map)
-            told = (index.ntotal, index.d, index.metric_type)
-            if told != (description.count, description.dim, faiss.METRIC_INNER_PRODUCT):
+            told = (index.ntotal, ids_sha256(covered), index.d, index.metric_type)
+            described = (description.count, description.ids_sha256, description.dim, faiss.METRIC_INNER_PRODUCT)
+            if told != described:
                 raise ValueError(f"{path.name} is not the index that ann.json describes")
             if index.d != rows.dim:
                 raise ValueError(f"{path.name} has {index.d} dimensions, the index has {rows.dim}")
-        except (OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
             raise DamagedIndex(f"the FAISS index in {folder} cannot be used: {error}") from error
         return cls(rows, index, covered)
 
@@ -93,8 +95,12 @@ class FaissIndex:
         partial = folder.with_name(f".partial-{folder.name}")
         partial.mkdir(parents=True)
         path = partial / "index.faiss"
-        faiss.write_index(self._index, str(path))
-        description = FaissFile(_TYPE, self._index.ntotal, self._index.d, path.stat().st_size)
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:  # how FAISS tells that the disk is full
+            raise BackendError(f"cannot write the FAISS index {path}: {error}") from error
+        digest = ids_sha256(faiss.vector_to_array(self._index.id_map))
+        description = FaissFile(_TYPE, self._index.ntotal, digest, self._index.d, path.stat().st_size)
         (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
         for file in (path, partial / "ann.json"):
             fsync_path(file)

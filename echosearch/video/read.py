@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ Frame = npt.NDArray[np.uint8]
 
 _FRAMES_AT_ONCE: Final = 8
 """Frames taken from decord in one call: bounds memory on long cines at no cost in time."""
+
+_NO_REPEATED_FRAME: Final = 1e-9
+"""Part of a video's frames that decord may replace by a neighbour before it raises: none."""
 
 
 class OpenMedia(Protocol):
@@ -72,30 +76,44 @@ class _Video:
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        self._errors = (decord.DECORDError, RuntimeError)
-        self._file = path.open("rb")
-        with self._named_errors():
-            self._reader = decord.VideoReader(self._name(path), ctx=decord.cpu(0), num_threads=1)
-            self.num_frames = len(self._reader)
-            if self.num_frames == 0:
-                raise UnreadableVideo("the file holds no video frames")
+        self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
+        with self._named_errors(), _name_for_decord(path) as name:
+            self._reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1, fault_tol=_NO_REPEATED_FRAME)
             fps = float(self._reader.get_avg_fps())
+            stored = len(self._reader)
+            starts = self._reader.get_frame_timestamp(range(stored))[:, 0]
+        self._in_order = bool(np.all(np.diff(starts) > 0))
+        # A cut MP4 stores frames before its start: decoded, never shown, not counted by a player.
+        hidden = int(np.sum(starts < 0)) if self._in_order else 0
+        self.num_frames = stored - hidden
+        if self.num_frames == 0:
+            raise UnreadableVideo("the file holds no video frames")
+        self._key_frames: list[int] = list(self._reader.get_key_indices())
+        self._seeks_exactly = self._in_order and not hidden and len(self._key_frames) == stored
         self.fps = fps if math.isfinite(fps) and 0 < fps < 1000 else None
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
-        for first in range(0, len(frame_numbers), _FRAMES_AT_ONCE):
+        asked = set(frame_numbers)
+        steps = self._steps(frame_numbers)
+        for first in range(0, len(steps), _FRAMES_AT_ONCE):
+            numbers = steps[first : first + _FRAMES_AT_ONCE]
             with self._named_errors():
-                wanted = list(frame_numbers[first : first + _FRAMES_AT_ONCE])
-                batch: Frame = self._reader.get_batch(wanted).asnumpy()
-            yield from batch
+                batch: Frame = self._reader.get_batch(numbers).asnumpy()
+            yield from (frame for number, frame in zip(numbers, batch, strict=True) if number in asked)
 
-    def _name(self, path: Path) -> str:
-        """The path, or the open file by number where the name is not UTF-8, which decord cannot pass on."""
-        try:
-            path.as_posix().encode()
-        except UnicodeEncodeError:
-            return f"/dev/fd/{self._file.fileno()}"
-        return str(path)
+    def _steps(self, frame_numbers: Sequence[int]) -> list[int]:
+        """The frames to take from decord, in order: those asked for, and what keeps it from seeking.
+
+        decord jumps to a key frame when one lies ahead, and then miscounts where frames are stored in another
+        order than shown (HEVC's open groups, MPEG-4 with B frames). It does not jump when the frame before each
+        key frame is taken as well; where the file gives no times (B frames in AVI), it must not even skip.
+        """
+        if self._seeks_exactly or not frame_numbers:
+            return list(frame_numbers)
+        last = frame_numbers[-1]
+        if not self._in_order:
+            return list(range(last + 1))
+        return sorted({*frame_numbers, *(key - 1 for key in self._key_frames if 0 < key <= last)})
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -105,7 +123,24 @@ class _Video:
             text = str(error)
             if "The size must exactly match" in text:
                 raise UnsupportedVideo("decord cannot hand over frames of this width") from error
-            raise UnreadableVideo(f"decord cannot decode it: {_first_line(text)}") from error
+            if "recovered from nearest frames" in text:
+                raise UnreadableVideo("frames are damaged or missing, and decord would repeat a neighbour") from error
+            # Without the clock time and source line that decord puts in front.
+            reason = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", _first_line(text))
+            raise UnreadableVideo(f"decord cannot decode it: {reason}") from error
+
+
+@contextmanager
+def _name_for_decord(path: Path) -> Iterator[str]:
+    """The path, or the open file by number where the name is not UTF-8, which decord cannot pass on."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield name
 
 
 class _Still:

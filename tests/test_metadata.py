@@ -1,0 +1,132 @@
+"""A manifest CSV is read with types, matched to files by path, and refused with the line that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from echosearch.catalog import VideoMetadata
+from echosearch.errors import BadManifest, BadOption
+from echosearch.ingest import read_metadata
+
+
+def _csv(folder: Path, text: str, name: str = "m.csv") -> Path:
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_columns_become_fields_and_typed_attributes(tmp_path: Path) -> None:
+    table = read_metadata(
+        _csv(
+            tmp_path,
+            "FileName,patient_id,Study,view,acquired_at,EF,frames,code,note,empty\n"
+            "a.avi,007,S1,A4C,2019-05-31 14:05,55.5,20,007,fine,\n"
+            "b.avi,008,,PLAX,2019-05-31,NaN,,12,NA,\n",
+        )
+    )
+    assert table.types == {"EF": "real", "frames": "integer", "code": "text", "note": "text", "empty": "text"}
+    first, second = (row.metadata for row in table.rows)
+    assert first == VideoMetadata(
+        "S1",
+        "007",
+        "A4C",
+        "2019-05-31T14:05:00",
+        {"EF": 55.5, "frames": 20, "code": "007", "note": "fine", "empty": None},
+    )
+    assert second == VideoMetadata(
+        None,
+        "008",
+        "PLAX",
+        "2019-05-31T00:00:00",
+        {"EF": None, "frames": None, "code": "12", "note": None, "empty": None},
+    )
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_delimiters_byte_order_mark_and_quotes(tmp_path: Path, delimiter: str) -> None:
+    text = '\ufeffpath,patient,note\n"x,;\t.avi",P,"two\nlines"\n'.replace(
+        "path,patient,note", delimiter.join(("path", "patient", "note"))
+    ).replace('",P,"', f'"{delimiter}P{delimiter}"')
+    [row] = read_metadata(_csv(tmp_path, text)).rows
+    assert (row.path, row.metadata.patient, row.metadata.attributes) == ("x,;\t.avi", "P", {"note": "two\nlines"})
+
+
+def test_map_gives_a_column_its_field(tmp_path: Path) -> None:
+    file = _csv(tmp_path, "dicom,subject_id,StudyUID,study\na.avi,1,S9,text\n")
+    table = read_metadata(file, {"dicom": "path", "StudyUID": "study"})
+    assert table.rows[0].metadata == VideoMetadata("S9", "1", None, None, {"study": "text"})
+
+
+@pytest.mark.parametrize(
+    ("text", "column_map", "error", "sentence"),
+    [
+        ("a,b\n1,2\n", {}, BadManifest, "no column for the file's path"),
+        ("path,b\nx,1,2\n", {}, BadManifest, "line 2: 3 cells, and the header has 2"),
+        ("path,b,b\nx,1,2\n", {}, BadManifest, r"no name twice: \['b'\]"),
+        ("path,\nx,1\n", {}, BadManifest, "columns need a name each"),
+        ("path,study\n,1\n", {}, BadManifest, "line 2: the path is empty"),
+        ("path,acquired_at\nx,yesterday\n", {}, BadManifest, "line 2: 'yesterday' is no date"),
+        ("path,patient,subject_id\nx,1,2\n", {}, BadManifest, "patient and subject_id could both be patient"),
+        ("path,file\nx,1\n", {}, BadManifest, "path and file could both be path"),
+        ("path,b\nx,1\n", {"c": "study"}, BadOption, "has no column 'c'; it has path, b"),
+        ("path,b\nx,1\n", {"b": "person"}, BadOption, "the fields are path, study, patient, view, acquired_at"),
+        ("path,b,c\nx,1,2\n", {"b": "study", "c": "study"}, BadOption, "--map gives study twice: b and c"),
+        ("", {}, BadManifest, "no column for the file's path"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, text: str, column_map: dict[str, str], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        read_metadata(_csv(tmp_path, text), column_map)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"path,b\n\xff\xfe\x00,1\n")
+    with pytest.raises(BadManifest, match="cannot be read"):
+        read_metadata(tmp_path / "m.csv")
+
+
+def _match(folder: Path, told: str, *files: str) -> tuple[list[str], list[str]]:
+    table = read_metadata(_csv(folder, f"path,patient\n{told},P\n"))
+    found, warnings = table.match([folder / file for file in files], [folder / "videos"])
+    return [str(path.relative_to(folder)) for path in found], warnings
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("a/x.avi", "videos/a/x.avi"),  # relative to the folder that is ingested
+        ("videos/a/x.avi", "videos/a/x.avi"),  # relative to the manifest
+        ("y.avi", "videos/b/y.avi"),  # the end of exactly one path
+        ("b/y", "videos/b/y.avi"),  # without its suffix
+        ("y", "videos/b/y.avi"),
+    ],
+)
+def test_a_row_finds_its_file(tmp_path: Path, told: str, expected: str) -> None:
+    found, warnings = _match(tmp_path, told, "videos/a/x.avi", "videos/b/x.avi", "videos/b/y.avi")
+    assert found == [expected]
+    assert warnings == ["2 files have no row in m.csv"]
+
+
+def test_an_absolute_path_finds_its_file(tmp_path: Path) -> None:
+    found, _ = _match(tmp_path, str(tmp_path / "videos/a/x.avi"), "videos/a/x.avi", "videos/b/x.avi")
+    assert found == ["videos/a/x.avi"]
+
+
+def test_a_row_that_fits_several_files_or_none_takes_none(tmp_path: Path) -> None:
+    for told in ("x.avi", "z.avi", "c/y.avi"):
+        found, warnings = _match(tmp_path, told, "videos/a/x.avi", "videos/b/x.avi")
+        assert found == []
+        assert warnings[0] == f"1 rows of m.csv fit no file, or several: line 2 {told!r}"
+
+
+def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    files = [tmp_path / "x.avi"]
+    same = read_metadata(_csv(tmp_path, "path,patient\nx.avi,P\nx,P\n"))
+    assert same.match(files, [])[0][files[0]].patient == "P"
+    other = read_metadata(_csv(tmp_path, "path,patient\nx.avi,P\nx,Q\n"))
+    with pytest.raises(BadManifest, match=r"lines 2 and 3 say different things of x\.avi"):
+        other.match(files, [])
