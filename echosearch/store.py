@@ -331,7 +331,8 @@ class Writer(_Views):
             active = {row.name for row in snapshot.segments()}
         with _named_disk_errors(self.path):
             orphans = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
-        for folder in [*orphans, *(self.path / "ann").glob(f"{_PARTIAL}*")]:
+        newest = _newest_ann(self.path)
+        for folder in [*orphans, *(folder for folder in (self.path / "ann").glob("*") if folder != newest)]:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -95,6 +95,14 @@ def app() -> None:
     metavar="SECONDS",
     help="Give up on a video that takes longer to decode.",
 )
+@click.option(
+    "--worker-memory",
+    type=float,
+    default=4.0,
+    show_default=True,
+    metavar="GIB",
+    help="Address space of each decoding process; a video that needs more fails.",
+)
 @model_runtime_options
 @output_option("json")
 def ingest(
@@ -108,6 +116,7 @@ def ingest(
     sampling: Any,
     workers: int | None,
     timeout: float,
+    worker_memory: float,
     device: Any,
     precision: Any,
     output: str | None,
@@ -138,7 +147,7 @@ def ingest(
     elif sampling is not None:
         raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
     options = IngestOptions(
-        request, frames, default_workers() if workers is None else workers, timeout, device, precision
+        request, frames, default_workers() if workers is None else workers, timeout, worker_memory, device, precision
     )
     table = read_metadata(manifest, dict(column_map)) if manifest is not None else None
     click.echo(f"index {render.printable(str(path))}", err=output is not None)
@@ -317,7 +326,10 @@ def list_videos(index: str | None, study: str | None, patient: str | None, outpu
       echosearch list --patient P0017
       echosearch list --csv > videos.csv
     """
+    import dataclasses
+
     from echosearch.api import open_index
+    from echosearch.types import VideoRecord
 
     opened = open_index(index_path(index))
     videos = opened.videos(study=study, patient=patient)
@@ -325,8 +337,7 @@ def list_videos(index: str | None, study: str | None, patient: str | None, outpu
         render.print_json([video.to_dict() for video in videos])
     elif output == "csv":
         attributes = list(opened.info()["attributes"])
-        columns = ("video_id", "path", "study", "patient", "view", "acquired_at", "kind", "num_frames",
-                   "num_embedded_frames", "height", "width", "fps", "size_bytes", "content_sha256", "added_at")  # fmt: skip
+        columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
         render.print_csv(
             [*columns, *(f"attr.{name}" for name in attributes)],
             (video.to_dict() | {f"attr.{name}": video.attributes.get(name) for name in attributes} for video in videos),

@@ -14,6 +14,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -50,6 +51,7 @@ _FITS: dict[str, Literal["resize-crop", "resize-pad", "squash"]] = {
     "longest": "resize-pad",
     "squash": "squash",
 }
+_INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # as open_clip reads them
 
 
 def load_folder(
@@ -74,8 +76,12 @@ def load_named(request: ModelRequest, name: str, decoder: str) -> Encoder:
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not tag:
         raise UnknownEncoder(
-            f"open_clip:{architecture} needs weights: open_clip:{architecture}/TAG with one of {', '.join(tags)}"
+            f"open_clip:{architecture} needs weights: open_clip:{architecture}/TAG with one of "
+            f"{', '.join(tags) or '-'}, or with the path of a checkpoint file"
         )
+    if not open_clip.get_pretrained_cfg(architecture, tag) and not Path(tag).is_file():
+        near = difflib.get_close_matches(tag, tags, n=3) or tags
+        raise UnknownEncoder(f"open_clip:{architecture} has no weights {tag!r}; near: {', '.join(near) or '-'}")
     return _load(request, architecture, tag, config, request.name, decoder, None, None)
 
 
@@ -213,10 +219,13 @@ def _preprocess_spec(config: dict[str, Any], preset: Preset | None) -> Preproces
         if size[0] != size[1]:
             raise ModelUnavailable(f"models with pictures that are not square ({size}) are not supported")
         size = size[0]
+    for key, known in (("resize_mode", _FITS), ("interpolation", _INTERPOLATIONS)):
+        if config[key] not in known:
+            raise ModelUnavailable(f"the model's {key} is one of {', '.join(known)}, not {config[key]!r}")
     values: dict[str, Any] = {
         "fit": _FITS[config["resize_mode"]],
         "resizer": "pillow",
-        "interpolation": config["interpolation"],
+        "interpolation": _INTERPOLATIONS[config["interpolation"]],
         "fill": int(config["fill_color"] or 0),
     }
     if preset:
@@ -287,17 +296,24 @@ def _named_errors(weights: str) -> Iterator[None]:
 
     try:
         yield
+    except pickle.UnpicklingError as error:
+        raise ModelUnavailable(
+            f"open_clip cannot load {weights}: its pickle is damaged, or holds more than tensors. Such a file can run "
+            "code, so it is not loaded; have it converted to open_clip_model.safetensors"
+        ) from error
+    except (EOFError, StopIteration) as error:
+        raise ModelUnavailable(f"open_clip cannot load {weights}: the file of weights is empty") from error
     except (
         RuntimeError,
         ValueError,
         KeyError,
         TypeError,
+        AttributeError,
         OSError,
-        pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable(f"open_clip cannot load {weights}: {reason[:500]}") from error
+        lines = str(error).split("\n")[:2]  # torch names the first tensor that does not fit in the second line
+        raise ModelUnavailable(f"open_clip cannot load {weights}: {' '.join(map(str.strip, lines))[:500]}") from error
 
 
 @contextmanager

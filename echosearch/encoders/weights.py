@@ -78,13 +78,23 @@ def is_cached(repository: str) -> bool:
 
 def _download(repository: str, name: str) -> Path | None:
     """One file of a repository in the local cache, or None when the repository has no such file."""
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import (
+        constants,
+        errors,
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
 
     model = f"hf-hub:{repository}"
     try:
         cached = try_to_load_from_cache(repository, name)
         if cached is not None:
             return Path(cached) if isinstance(cached, str) else None  # else: known to be missing there
+        if name == CONFIG_NAME:
+            # The first question is asked once: where no hub answers, a download tries again for minutes.
+            get_hf_file_metadata(hf_hub_url(repository, name))
         return Path(hf_hub_download(repository, name))
     except errors.GatedRepoError as error:
         raise ModelUnavailable(
@@ -96,10 +106,7 @@ def _download(repository: str, name: str) -> Path | None:
             "the token (HF_TOKEN) may not see it"
         ) from error
     except errors.LocalEntryNotFoundError as error:
-        raise ModelUnavailable(
-            f"{model}: {name} is not in the local cache and the hub at {constants.ENDPOINT} cannot be reached "
-            "(or HF_HUB_OFFLINE is set); download it elsewhere and give the folder as local-dir:PATH"
-        ) from error
+        raise _not_to_be_had(model, name, error.__cause__ or error) from error
     except errors.EntryNotFoundError:
         return None
     except errors.HfHubHTTPError as error:
@@ -111,6 +118,18 @@ def _download(repository: str, name: str) -> Path | None:
         raise ModelUnavailable(f"{model}: the hub answered with HTTP {status} for {name}") from error
     except errors.HFValidationError as error:
         raise UnknownEncoder(f"{model} is not a valid repository name: {error}") from error
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined]  # the HTTP client's own base class
+        raise _not_to_be_had(model, name, error) from error
+
+
+def _not_to_be_had(model: str, name: str, reason: BaseException) -> ModelUnavailable:
+    from huggingface_hub import constants
+
+    return ModelUnavailable(
+        f"{model}: {name} is not in the local cache and cannot be had from the hub at {constants.ENDPOINT} "
+        f"({str(reason).strip().partition(chr(10))[0] or type(reason).__name__}); "
+        "download it elsewhere and give the folder as local-dir:PATH"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

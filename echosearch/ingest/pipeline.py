@@ -47,6 +47,7 @@ class IngestOptions:
     frames: FramesDtype | None = None
     workers: int = field(default_factory=default_workers)
     timeout_seconds: float = 300.0
+    worker_memory_gib: float = 4.0
     device: Device = "auto"
     precision: Precision = "fp32"
 
@@ -55,6 +56,8 @@ class IngestOptions:
             raise BadOption(f"--workers is at least 1, not {self.workers}")
         if self.timeout_seconds <= 0:
             raise BadOption(f"--timeout is more than 0 seconds, not {self.timeout_seconds:g}")
+        if self.worker_memory_gib < 2:
+            raise BadOption(f"--worker-memory is at least 2 GiB, not {self.worker_memory_gib:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,10 @@ def ingest(
     if passed_over:
         warnings.append(_passed_over_sentence(passed_over))
     with ExitStack() as stack:
-        decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds))
+        memory_bytes = int(options.worker_memory_gib * 2**30)
+        decoding: Decoders[MediaFile] = stack.enter_context(
+            decoders(options.workers, options.timeout_seconds, memory_bytes)
+        )
         store, encoder = _open_or_create(index_path, options, load)
         if store.manifest.notice:
             warnings.insert(0, store.manifest.notice)

@@ -76,10 +76,8 @@ class FrameSampling:
         raise ValueError(f"a frame sampling is 'all', 'even:N' or 'START:STOP:STRIDE', not {text!r}")
 
     def __str__(self) -> str:
-        if self == FrameSampling():
-            return "all"
-        if self == FrameSampling(count=self.count):
-            return f"even:{self.count}"
+        if (self.start, self.stop, self.stride) == (0, None, 1):
+            return "all" if self.count is None else f"even:{self.count}"
         spread = "" if self.count is None else f", {self.count} of them evenly spread"
         return f"{self.start}:{'' if self.stop is None else self.stop}:{self.stride}{spread}"
 

@@ -78,6 +78,9 @@ class SegmentRows:
 
 def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, numerics: Numerics) -> SegmentInfo:
     """Write a segment under a fresh random name in `folder`; when this returns it is there, whole and synced."""
+    keeps_frames = frames_dtype != NO_FRAMES
+    if keeps_frames and any(_num_frames(video) != len(video.frame_numbers) for video in rows.videos):
+        raise ValueError("a segment that keeps frames needs a frame embedding for every frame number")
     name = secrets.token_hex(8)
     partial = folder / f"{PARTIAL_PREFIX}{name}"
     partial.mkdir()
@@ -89,11 +92,9 @@ def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, nu
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         "frame_numbers": np.concatenate([video.frame_numbers for video in rows.videos]),
     }
-    if frames_dtype != NO_FRAMES:
+    if keeps_frames:
         frames = [video.frame_embeddings for video in rows.videos if video.frame_embeddings is not None]
         arrays["frames"] = np.concatenate(frames).astype(frames_dtype)
-        if len(arrays["frames"]) != sum(lengths):
-            raise ValueError("a segment that keeps frames needs a frame embedding for every frame number")
     files = {f"{key}.npy": _write_array(partial / f"{key}.npy", values) for key, values in arrays.items()}
     info = SegmentInfo(
         name,
@@ -115,6 +116,10 @@ def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, nu
     return info
 
 
+def _num_frames(video: StoredVideo) -> int:
+    return 0 if video.frame_embeddings is None else len(video.frame_embeddings)
+
+
 def open_segment(folder: Path, name: str) -> Segment:
     """Open a segment, checking the size of each file and the digest of its ids.
 
@@ -123,7 +128,7 @@ def open_segment(folder: Path, name: str) -> Segment:
     path = folder / name
     try:
         values = json.loads((path / "segment.json").read_text())
-        files = {file: (int(size), str(digest)) for file, (size, digest) in values["files"].items()}
+        files = {file: (int(size), str(digest)) for file, (size, digest) in dict(values["files"]).items()}
         info = SegmentInfo(**values | {"files": files})
         sizes = {file: (path / file).stat().st_size for file in files}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -59,6 +59,7 @@ def _crop_resize(frame: Picture, spec: PreprocessSpec) -> Picture:
 
 def _drop_edges(picture: Picture, rows: int, columns: int) -> Picture:
     height, width = picture.shape[:2]
+    rows, columns = min(rows, (height - 1) // 2), min(columns, (width - 1) // 2)  # a 4x1 picture keeps its middle
     return picture[rows : height - rows, columns : width - columns]
 
 

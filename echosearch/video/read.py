@@ -23,8 +23,8 @@ from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES
 
 Frame = npt.NDArray[np.uint8]
 
-_FRAMES_AT_ONCE: Final = 8
-"""Frames taken from decord in one call: bounds memory on long cines at no cost in time."""
+_FRAMES_AT_ONCE: Final = 32
+"""Frames taken from decord in one call: bounds memory, and holds the usual sampling, so that decord is done early."""
 
 _NO_REPEATED_FRAME: Final = 1e-9
 """Part of a video's frames that decord may replace by a neighbour before it raises: none."""
@@ -99,6 +99,8 @@ class _Video:
             numbers = steps[first : first + _FRAMES_AT_ONCE]
             with self._named_errors():
                 batch: Frame = self._reader.get_batch(numbers).asnumpy()
+                if numbers[-1] == steps[-1]:
+                    self._reader.seek(0)  # ends its thread's work, which else decodes on to the end of the file
             yield from (frame for number, frame in zip(numbers, batch, strict=True) if number in asked)
 
     def _steps(self, frame_numbers: Sequence[int]) -> list[int]:
