@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from echosearch.catalog import (
     Catalog,
     FailedFile,
     KnownFile,
+    MetadataChange,
     NewVideo,
     Snapshot,
 )
@@ -267,11 +268,15 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """What one commit brings: videos (their ids are given by the commit), failures, and new times of old bytes."""
+    """What one commit brings: videos (their ids are given by the commit), failures, and what is new of known bytes.
+
+    `touched` have another time, `moved` (root, path) another place.
+    """
 
     new: Sequence[tuple[NewVideo, StoredVideo]] = ()
     failed: Sequence[FailedFile] = ()
     touched: Sequence[KnownFile] = ()
+    moved: Sequence[tuple[KnownFile, Path, Path]] = ()
 
 
 class Writer(_Views):
@@ -305,7 +310,52 @@ class Writer(_Views):
                     transaction.record_failure(failed)
                 for file in batch.touched:
                     transaction.touch(file)
+                for file, root, path in batch.moved:
+                    transaction.move(file, root, path)
         return transaction.generation
+
+    def change_metadata(self, changes: Sequence[MetadataChange]) -> int:
+        """Set fields and attributes of videos; gives the number of videos changed."""
+        if changes:
+            with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.change_metadata(changes)
+        return len(changes)
+
+    def delete(self, ids: Iterable[int]) -> int:
+        """Delete live videos on purpose: a later ingest says so instead of bringing them back."""
+        return self._delete(ids, bury=True)
+
+    def prune(self, ids: Iterable[int]) -> int:
+        """Delete those of `ids` whose files are still not there; a file that comes back is ingested again."""
+        with self.view() as view:
+            gone = [video_id for video_id, (_, path) in view.catalog.places(ids).items() if not path.exists()]
+        return self._delete(gone, bury=False)
+
+    def _delete(self, ids: Iterable[int], bury: bool) -> int:
+        wanted = sorted(set(ids))
+        if wanted:
+            with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.delete(wanted, bury)
+        return len(wanted)
+
+    def undelete(self, ids: Iterable[int]) -> tuple[list[int], int]:
+        """Take back deletions: the ids that are live again, and how many have to be ingested again for that."""
+        wanted = sorted(set(ids))
+        if not wanted:
+            return [], 0
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            back = transaction.unbury(wanted)
+        return back, len(wanted) - len(back)
+
+    def unbury_files(self, paths: Sequence[Path]) -> None:
+        """Let these files, and others with the bytes that they had, be ingested again."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            transaction.unbury_files(paths)
+
+    def rename_root(self, old: Path, new: Path) -> int:
+        """Say that the videos below one folder lie below another now; gives the number of roots that changed."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            return transaction.rename_root(old, new)
 
     def finish(self) -> None:
         """Write FAISS anew where it does not cover what was committed, or holds many dead rows."""

@@ -24,7 +24,7 @@ def index(colours: Path, tmp_path: Path) -> echosearch.Index:
     shutil.copy(colours / "red.avi", colours / "red copy.avi")
     (tmp_path / "m.csv").write_text("path,study,patient\nred,S1,P1\nred copy,S1,P1\ngreen,S2,P1\n")
     options = IngestOptions(ModelRequest("toy"), workers=1)
-    ingest(tmp_path / "index", [colours], options, read_metadata(tmp_path / "m.csv"))
+    ingest(tmp_path / "index", [colours], options, [read_metadata(tmp_path / "m.csv")])
     return echosearch.open_index(tmp_path / "index")
 
 

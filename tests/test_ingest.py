@@ -126,7 +126,10 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(colours: Path,
     assert "passed over 1 files that are no videos or stills read here: 1 .txt" in report.warnings
     assert list(open_index(tmp_path / "index").failures()) == list(report.failures)
     write_video(colours / "empty.avi", plain_frames(1, (1, 2, 3)))
-    assert len(_ingest(tmp_path / "index", colours).failures) == 2
+    report = _ingest(tmp_path / "index", colours)
+    assert (report.added, report.failures, report.failed_earlier) == (1, (), 2)
+    report = _ingest(tmp_path / "index", colours, options=IngestOptions(workers=1, retry_failed=True))
+    assert (len(report.failures), report.failed_earlier) == (2, 0)
     names = [Path(failure.path).name for failure in open_index(tmp_path / "index").failures()]
     assert names == ["link.avi", "text.mp4"]
 
@@ -230,7 +233,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
 def test_a_manifest_gives_study_patient_and_attributes(colours: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,study,patient,view,EF,site\nred,S1,P1,A4C,33,north\ngreen,S2,P1,,60.5,\n")
-    report = _ingest(tmp_path / "index", colours, table=read_metadata(manifest))
+    report = _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
     assert "1 files have no row in m.csv" in report.warnings
     videos = {Path(video.path).stem: video for video in open_index(tmp_path / "index").videos()}
     assert (videos["red"].study, videos["red"].patient, videos["red"].view) == ("S1", "P1", "A4C")
@@ -242,7 +245,7 @@ def test_a_manifest_gives_study_patient_and_attributes(colours: Path, tmp_path: 
     write_video(colours / "grey.avi", plain_frames(1, (90, 90, 90)))
     manifest.write_text("path,EF\ngrey,unknown\n")
     with pytest.raises(BadManifest, match="attribute 'EF' holds numbers"):
-        _ingest(tmp_path / "index", colours, table=read_metadata(manifest))
+        _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
     assert len(list(open_index(tmp_path / "index").videos())) == 3
 
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import smooth_frames, write_video
 
 from echosearch.encoders import list_presets, load_encoder
+from echosearch.encoders.torchvision_import import import_torchvision
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec
 from echosearch.video import prepare_video
 
@@ -149,6 +150,7 @@ def embed(twin: Path) -> Callable[[PreprocessSpec, Path], Rows]:
 @pytest.fixture(scope="module")
 def published(twin: Path, videos: dict[str, Path]) -> dict[str, Rows]:
     """Unit frame embeddings of the published pixels, by open_clip and torch alone."""
+    import_torchvision()
     import open_clip
     import torch
     from safetensors.torch import load_file

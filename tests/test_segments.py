@@ -27,6 +27,12 @@ VIDEOS = [
 FILES = ["frame_numbers.npy", "frames.npy", "ids.npy", "norms.npy", "offsets.npy", "pooled.npy"]
 
 
+@pytest.fixture(autouse=True)
+def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing is slow on a busy disk; the one test that is about it records it instead."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 def write(folder: Path, frames_dtype: FramesDtype = "float32") -> SegmentInfo:
     return write_segment(folder, SegmentRows(np.array(IDS, np.int64), VIDEOS), frames_dtype, NUMERICS)
 

@@ -924,7 +924,7 @@ def test_a_reader_who_may_not_write_never_mixes_two_commits_of_one_who_may(open_
                 assert (store.path / "catalog.sqlite-wal").stat().st_size > 0
                 assert ask(reader, "") == "(3, 3, [1, 2, 3])"
             by_hand(store.path, "PRAGMA wal_checkpoint(TRUNCATE)")
-            assert (store.path / "catalog.sqlite-wal").stat().st_size == 0
+            assert not (store.path / "catalog.sqlite-wal").exists()
             assert ask(reader, "hold") == "held"
             add(store, new_video("d.avi", unit(1, 3)))
             changed = f"BackendError the catalog {store.path / 'catalog.sqlite'} was changed while it was being read"
@@ -1017,7 +1017,8 @@ class IndexMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        memory = Path("/dev/shm")  # SQLite syncs every commit: slow on a disk
+        self.folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
         self.rows: dict[int, tuple[Vector, float]] = {}
         self.paths: dict[int, str] = {}
         self.ever: set[int] = set()
@@ -1092,7 +1093,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 class TestHistories(IndexMachine.TestCase):
-    settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+    settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
 
 
 def test_faiss_index_of_the_store_is_used(filled: Store) -> None:

@@ -78,6 +78,12 @@ def faiss_of_some_and_dead(folder: Path, segments: Sequence[Segment], deleted: I
     return FaissIndex.load(folder / "ann" / "1", live(segments, deleted, dim))
 
 
+@pytest.fixture(autouse=True)
+def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here cuts the power; that segments are synced is shown in test_segments.py."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture(params=[exact, scan, faiss_in_memory, faiss_from_disk, faiss_of_some_and_dead])
 def index_over(request: pytest.FixtureRequest, tmp_path: Path) -> IndexOver:
     """Makes an index of one kind over some rows, which lie in three segments whose ids alternate."""
@@ -324,8 +330,7 @@ class Shelf:
 def test_any_history_of_adding_deleting_and_reopening_is_answered_as_the_oracle_does(
     steps: list[tuple[str, Any]], last_query: Vector
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)  # no power cut here, and ten times as fast
+    with tempfile.TemporaryDirectory() as folder:
         shelf = Shelf(Path(folder))
         for step, detail in steps:
             if step == "add":

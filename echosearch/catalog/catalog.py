@@ -37,6 +37,7 @@ from echosearch.catalog.records import (
     AttributeValue,
     FailedFile,
     KnownFile,
+    MetadataChange,
     NewVideo,
     SegmentRow,
 )
@@ -48,6 +49,7 @@ from echosearch.catalog.tables import (
     roots,
     segments,
     state,
+    tombstones,
     videos,
 )
 from echosearch.errors import BackendError, BadManifest, DamagedIndex
@@ -154,6 +156,7 @@ class Snapshot:
         """The active segments, oldest first, with number and sum of the ids that the catalog places in each."""
         placed = (
             select(videos.c.segment, func.count().label("videos"), func.sum(videos.c.id).label("ids_sum"))
+            .where(videos.c.segment.is_not(None))
             .group_by(videos.c.segment)
             .subquery()
         )
@@ -174,7 +177,9 @@ class Snapshot:
         """Ids whose vectors still lie in a segment and which are not to be found, ascending."""
         return list(
             self._connection.execute(
-                select(videos.c.id).where(videos.c.deleted_at.is_not(None)).order_by(videos.c.id)
+                select(videos.c.id)
+                .where(videos.c.deleted_at.is_not(None), videos.c.segment.is_not(None))
+                .order_by(videos.c.id)
             ).scalars()
         )
 
@@ -260,6 +265,67 @@ class Snapshot:
             )
             found.update((digest, video_id) for digest, video_id in rows)
         return found
+
+    def failed_files(self, paths: Sequence[Path]) -> dict[Path, tuple[int | None, int | None]]:
+        """Size and time that those of `paths` had which could not be ingested."""
+        found: dict[Path, tuple[int | None, int | None]] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in _chunks(members):
+                rows = self._connection.execute(
+                    select(failures.c.relative_path, failures.c.size_bytes, failures.c.mtime_ns).where(
+                        failures.c.root_id == root_id, failures.c.relative_path.in_(chunk)
+                    )
+                )
+                found |= {root / path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
+        return found
+
+    def buried_paths(self, paths: Sequence[Path]) -> set[Path]:
+        """Those of `paths` that were deleted on purpose."""
+        return set(self._buried(paths).values())
+
+    def buried_ids(self, paths: Sequence[Path]) -> set[int]:
+        """Ids of the videos at these paths that were deleted on purpose."""
+        return set(self._buried(paths))
+
+    def _buried(self, paths: Sequence[Path]) -> dict[int, Path]:
+        found: dict[int, Path] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in _chunks(members):
+                rows = self._connection.execute(
+                    select(tombstones.c.video_id, tombstones.c.relative_path).where(
+                        tombstones.c.root_id == root_id, tombstones.c.relative_path.in_(chunk)
+                    )
+                )
+                found |= {video_id: root / path for video_id, path in rows}
+        return found
+
+    def is_buried(self, content_sha256: str) -> bool:
+        """Whether a video with these bytes was deleted on purpose."""
+        query = select(tombstones.c.video_id).where(tombstones.c.content_sha256 == content_sha256).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def buried_where(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
+        """Ids of the videos deleted on purpose: all, or those of a study or patient."""
+        query = select(tombstones.c.video_id).join(videos, videos.c.id == tombstones.c.video_id)
+        if study is not None:
+            query = query.where(videos.c.study == study)
+        if patient is not None:
+            query = query.where(videos.c.patient == patient)
+        return set(self._connection.execute(query).scalars())
+
+    def places(self, ids: Iterable[int] | None = None) -> dict[int, tuple[Path, Path]]:
+        """Root and path of live videos: of all, or of those of `ids`."""
+        query = (
+            select(videos.c.id, roots.c.path, videos.c.relative_path)
+            .join(roots, roots.c.id == videos.c.root_id)
+            .where(videos.c.deleted_at.is_(None))
+        )
+        wanted = None if ids is None else set(ids)
+        return {
+            video_id: (Path(root), Path(root, path))
+            for video_id, root, path in self._connection.execute(query)
+            if wanted is None or video_id in wanted
+        }
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""
@@ -379,6 +445,91 @@ class Transaction(Snapshot):
             ],
         )
         self._set_attributes({video.video_id: video.metadata.attributes for video in new})
+
+    def delete(self, ids: Iterable[int], bury: bool) -> None:
+        """Delete live videos; with `bury` a tombstone keeps a later ingest from bringing them back silently."""
+        for chunk in _chunks(sorted(ids)):
+            live = videos.c.id.in_(chunk) & videos.c.deleted_at.is_(None)
+            if bury:
+                told = select(videos.c.id, videos.c.root_id, videos.c.relative_path, videos.c.content_sha256).where(
+                    live
+                )
+                self._connection.execute(
+                    insert(tombstones).from_select(["video_id", "root_id", "relative_path", "content_sha256"], told)
+                )
+            self._connection.execute(update(videos).where(live).values(deleted_at=self._now))
+
+    def unbury(self, ids: Iterable[int]) -> list[int]:
+        """Take tombstones away; gives the ids that are live again (their vectors are there and their path is free)."""
+        back = []
+        for video_id in sorted(ids):
+            row = self._connection.execute(select(videos).where(videos.c.id == video_id)).one()
+            self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
+            taken = select(videos.c.id).where(
+                videos.c.root_id == row.root_id,
+                videos.c.relative_path == row.relative_path,
+                videos.c.deleted_at.is_(None),
+            )
+            if row.segment is not None and self._connection.execute(taken).first() is None:
+                self._connection.execute(update(videos).where(videos.c.id == video_id).values(deleted_at=None))
+                back.append(video_id)
+        return back
+
+    def unbury_files(self, paths: Sequence[Path]) -> None:
+        """Take away the tombstones of these paths, and of the bytes that they had; ingesting brings them back."""
+        for root_id, _, members in list(self._by_root(paths)):
+            for chunk in _chunks(members):
+                here = (tombstones.c.root_id == root_id) & tombstones.c.relative_path.in_(chunk)
+                digests = list(self._connection.execute(select(tombstones.c.content_sha256).where(here)).scalars())
+                self._connection.execute(delete(tombstones).where(here | tombstones.c.content_sha256.in_(digests)))
+
+    def move(self, file: KnownFile, root: Path, path: Path) -> None:
+        """Note that a video's file lies elsewhere now."""
+        root_id, relative = self._place(root, path)
+        self._clear_failures([(root_id, relative)])
+        self._connection.execute(
+            update(videos)
+            .where(videos.c.id == file.video_id)
+            .values(root_id=root_id, relative_path=relative, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+        )
+
+    def change_metadata(self, changes: Sequence[MetadataChange]) -> None:
+        """Set fields and attributes of videos; attributes have to be declared."""
+        columns = {column.name: column for column in self.attribute_columns()}
+        wide = attributes_table([(column.number, column.type) for column in columns.values()])
+        for change in changes:
+            if change.fields:
+                self._connection.execute(update(videos).where(videos.c.id == change.video_id).values(**change.fields))
+            if change.attributes:
+                values = {
+                    f"a{columns[name].number}": _as(columns[name], value) for name, value in change.attributes.items()
+                }
+                changed = self._connection.execute(
+                    update(wide).where(wide.c.video_id == change.video_id).values(values)
+                )
+                if changed.rowcount == 0:
+                    self._connection.execute(insert(wide).values(video_id=change.video_id, **values))
+
+    def rename_root(self, old: Path, new: Path) -> int:
+        """Say that everything below one folder lies below another now; gives the number of roots that changed."""
+        changed = 0
+        for root_id, path in self._connection.execute(select(roots.c.id, roots.c.path)).all():
+            if Path(path) == old or old in Path(path).parents:
+                moved = new / Path(path).relative_to(old)
+                self._connection.execute(update(roots).where(roots.c.id == root_id).values(path=str(moved)))
+                changed += 1
+        return changed
+
+    def replace_segments(self, names: Sequence[str]) -> None:
+        """Let go of segments: their deleted videos have no vectors any more, their live ones were placed before."""
+        for name in names:
+            self._connection.execute(update(videos).where(videos.c.segment == name).values(segment=None))
+            self._connection.execute(delete(segments).where(segments.c.name == name))
+
+    def place_in(self, segment: str, ids: Sequence[int]) -> None:
+        """Say that these videos' vectors lie in another segment now."""
+        for chunk in _chunks(ids):
+            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(segment=segment))
 
     def touch(self, file: KnownFile) -> None:
         """Note that a file has another time, but the bytes that it had."""

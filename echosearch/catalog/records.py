@@ -34,6 +34,15 @@ class KnownFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataChange:
+    """New values for some fields and attributes of a video; what is not named stays as it is."""
+
+    video_id: int
+    fields: dict[str, str | None]
+    attributes: dict[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
 class FailedFile:
     """A file that could not be ingested; size and time are None where even those could not be had."""
 

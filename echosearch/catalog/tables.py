@@ -76,7 +76,7 @@ videos = Table(
     "videos",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("segment", Text, ForeignKey("segments.name"), nullable=False),
+    Column("segment", Text, ForeignKey("segments.name")),  # NULL: deleted, and its vectors are gone
     Column("root_id", Integer, ForeignKey("roots.id"), nullable=False),
     Column("relative_path", PathText, nullable=False),
     Column("content_sha256", Text, nullable=False),
@@ -116,6 +116,17 @@ attribute_columns = Table(
     Column("number", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("type", Text, nullable=False),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("video_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("root_id", Integer, ForeignKey("roots.id"), nullable=False),
+    Column("relative_path", PathText, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    Index("tombstone_path", "root_id", "relative_path"),
+    Index("tombstone_content", "content_sha256"),
 )
 
 failures = Table(

@@ -24,7 +24,7 @@ from echosearch.config import index_path
 from echosearch.errors import BadOption, EchoSearchError
 
 if TYPE_CHECKING:
-    from echosearch.types import SearchResult
+    from echosearch.types import IngestReport, SearchResult
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -103,6 +103,10 @@ def app() -> None:
     metavar="GIB",
     help="Address space of each decoding process; a video that needs more fails.",
 )
+@click.option("--retry-failed", is_flag=True, help="Try files again that failed before and have not changed since.")
+@click.option("--undelete", is_flag=True, help="Ingest files again that were deleted from the index.")
+@click.option("--prune", is_flag=True, help="Afterwards delete videos below SOURCE whose files are gone.")
+@click.option("--yes", is_flag=True, help="With --prune: also when more than a tenth is gone.")
 @model_runtime_options
 @output_option("json")
 def ingest(
@@ -117,6 +121,10 @@ def ingest(
     workers: int | None,
     timeout: float,
     worker_memory: float,
+    retry_failed: bool,
+    undelete: bool,
+    prune: bool,
+    yes: bool,
     device: Any,
     precision: Any,
     output: str | None,
@@ -147,27 +155,54 @@ def ingest(
     elif sampling is not None:
         raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
     options = IngestOptions(
-        request, frames, default_workers() if workers is None else workers, timeout, worker_memory, device, precision
+        model=request,
+        frames=frames,
+        workers=default_workers() if workers is None else workers,
+        timeout_seconds=timeout,
+        worker_memory_gib=worker_memory,
+        device=device,
+        precision=precision,
+        retry_failed=retry_failed,
+        undelete=undelete,
+        prune=prune,
+        yes=yes,
     )
-    table = read_metadata(manifest, dict(column_map)) if manifest is not None else None
+    tables = [read_metadata(manifest, dict(column_map))] if manifest is not None else []
     click.echo(f"index {render.printable(str(path))}", err=output is not None)
     with ingest_progress() as listener:
-        report = run(path, sources, options, table, listener)
+        report = run(path, sources, options, tables, listener)
     if output == "json":
         render.print_json(report.to_dict())
     else:
         for warning in report.warnings:
             click.echo(f"note: {render.printable(warning)}")
-        click.echo(
-            f"{report.added} added ({report.copies} of them copies), {report.replaced} replaced, "
-            f"{report.unchanged} unchanged, {len(report.failures)} failed; generation {report.generation}; "
-            f"start-up {report.seconds_starting:.1f} s, work {report.seconds_working:.1f} s"
-        )
+        click.echo(_ingest_summary(report))
         for failure in report.failures[:10]:
             click.echo(f"failed: {render.printable(failure.path)}: {failure.code}: {render.printable(failure.message)}")
         if len(report.failures) > 10:
             click.echo(f"... and {len(report.failures) - 10} more: echosearch failures")
     return 1 if report.failures else 0
+
+
+def _ingest_summary(report: IngestReport) -> str:
+    """One line: what was done, then what was left alone and why."""
+    parts = [
+        f"{report.added} added ({report.copies} of them copies), {report.replaced} replaced, "
+        f"{report.unchanged} unchanged, {len(report.failures)} failed"
+    ]
+    for count, words in (
+        (report.moved, "moved"),
+        (report.updated, "with new metadata"),
+        (report.pruned, "pruned"),
+        (report.failed_earlier, "failed earlier (--retry-failed)"),
+        (report.deleted_earlier, "deleted earlier (--undelete)"),
+    ):
+        if count:
+            parts.append(f"{count} {words}")
+    return (
+        f"{', '.join(parts)}; generation {report.generation}; "
+        f"start-up {report.seconds_starting:.1f} s, work {report.seconds_working:.1f} s"
+    )
 
 
 @app.command()
@@ -412,6 +447,101 @@ def failures(index: str | None, output: str | None) -> None:
             render.print_table(("path", "code", "message"), ([*failure.values()] for failure in found))
         else:
             click.echo("no failures")
+
+
+@app.command()
+@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
+@click.option(
+    "--map",
+    "column_map",
+    multiple=True,
+    type=MappingType(),
+    metavar="COLUMN=FIELD",
+    help="Which column is path, study, patient, view or acquired_at. May be repeated.",
+)
+@index_option
+@output_option("json")
+def annotate(manifest: Path, column_map: tuple[tuple[str, str], ...], index: str | None, output: str | None) -> None:
+    """Give videos other metadata without embedding anything again, and say what changed.
+
+    Only columns that FILE has are touched; an empty cell of such a column empties the value.
+
+    \b
+    Example:
+      echosearch annotate corrected.csv --map StudyUID=study
+    """
+    from echosearch.ingest import annotate as run
+    from echosearch.ingest import read_metadata
+
+    report = run(index_path(index), read_metadata(manifest, dict(column_map)))
+    if output == "json":
+        render.print_json(report.to_dict())
+        return
+    click.echo(f"index {render.printable(report.index)}")
+    for warning in report.warnings:
+        click.echo(f"note: {render.printable(warning)}")
+    click.echo(f"{report.updated} videos changed, {report.unchanged} were so already; generation {report.generation}")
+    for told, what in ((report.changes, "set"), (report.emptied, "emptied")):
+        for name, count in told.items():
+            click.echo(f"  {render.printable(name)}: {what} in {count}")
+
+
+@app.command()
+@click.argument("videos", nargs=-1, metavar="[ID|FILE]...")
+@click.option("--study", help="All videos of this study.")
+@click.option("--patient", help="All videos of this patient.")
+@click.option("--undelete", is_flag=True, help="Take back the deletion of these.")
+@index_option
+@output_option("json")
+def delete(
+    videos: tuple[str, ...],
+    study: str | None,
+    patient: str | None,
+    undelete: bool,
+    index: str | None,
+    output: str | None,
+) -> None:
+    """Delete videos from the index (never the files): at once for every search, and for later ingests.
+
+    \b
+    Example:
+      echosearch delete 17 /data/echo/x.avi
+      echosearch delete --patient P0017
+      echosearch delete --patient P0017 --undelete
+    """
+    from echosearch.ingest import delete_videos
+
+    if not videos and study is None and patient is None:
+        raise BadOption("say what to delete: ids or files, --study or --patient")
+    wanted = [int(video) if video.isdecimal() else Path(video) for video in videos]
+    report = delete_videos(index_path(index), wanted, study, patient, undelete)
+    if output == "json":
+        render.print_json(report)
+        return
+    click.echo(f"index {render.printable(report['index'])}")
+    if undelete:
+        click.echo(f"{len(report['undeleted'])} are back; {report['to_ingest']} will be back after: ingest --undelete")
+    else:
+        click.echo(f"{len(report['deleted'])} deleted; generation {report['generation']}")
+
+
+@app.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@index_option
+def roots(old: Path, new: Path, index: str | None) -> None:
+    """Say that the videos below the folder OLD lie below NEW now, e.g. on another machine.
+
+    \b
+    Example:
+      echosearch roots /gpu-box/echo /data/echo
+    """
+    from echosearch.ingest import move_roots
+
+    path = index_path(index)
+    click.echo(f"index {render.printable(str(path))}")
+    changed = move_roots(path, old, new)
+    click.echo(f"{changed} folders of the index lie below {render.printable(str(new))} now")
 
 
 @app.command()

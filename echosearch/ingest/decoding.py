@@ -7,6 +7,7 @@ that crashes, hangs or is killed, even while it hands over a result, costs its f
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import signal
 import threading
@@ -18,7 +19,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from echosearch.errors import BackendError, EchoSearchError
 from echosearch.types import Failure, FrameSampling, PreparedVideo, PreprocessSpec
@@ -78,9 +79,9 @@ class Decoders(Generic[Task]):
 
 
 @contextmanager
-def decoders(workers: int, timeout_seconds: float, memory_bytes: int) -> Iterator[Decoders[Task]]:
+def decoders(workers: int, timeout_seconds: float, memory_bytes: int) -> Iterator[Decoders[Any]]:
     """Start `workers` processes; they are ended when the block is left, whatever the reason."""
-    decoding: Decoders[Task] = Decoders(workers, timeout_seconds, memory_bytes)
+    decoding: Decoders[Any] = Decoders(workers, timeout_seconds, memory_bytes)
     try:
         yield decoding
     finally:
@@ -163,6 +164,8 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     """What a worker process does until its parent is gone."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     pipe.send(_READY)
+    # What decoders print of a damaged file comes back as its failure; on the terminal it would be noise.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(_prepare(*pipe.recv()))

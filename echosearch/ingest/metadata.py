@@ -11,20 +11,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from echosearch.catalog import AttributeType, AttributeValue, VideoMetadata
+from echosearch.catalog import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.errors import BadManifest, BadOption
-from echosearch.video import media_path
+from echosearch.types import VideoRecord
+from echosearch.video import MEDIA_SUFFIXES, media_path
 
 FIELDS: Final = ("path", "study", "patient", "view", "acquired_at")
 """What a column may be mapped to; every other column is an attribute."""
 
 _USUAL_NAMES: Final = {
-    "path": ("path", "file", "filename"),
+    "path": ("path", "file", "filename", "dicom_filepath"),
     "study": ("study", "study_id"),
     "patient": ("patient", "patient_id", "subject_id"),
     "view": ("view",),
     "acquired_at": ("acquired_at", "acquisition_datetime"),
 }
+_SUFFIXES_TO_LEAVE_OUT: Final = MEDIA_SUFFIXES | {".dcm"}
+"""A list may name files by what they were before they were converted."""
+
 _MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -39,9 +43,10 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class MetadataTable:
-    """The rows of a manifest, and the type of each attribute."""
+    """The rows of a manifest, which fields it has columns for, and the type of each attribute."""
 
     file: Path
+    fields: frozenset[str]
     types: dict[str, AttributeType]
     rows: tuple[_Row, ...]
 
@@ -72,6 +77,14 @@ class MetadataTable:
             warnings.append(f"{without} files have no row in {self.file.name}")
         return {path: row.metadata for path, row in found.items()}, warnings
 
+    def change(self, record: VideoRecord, told: VideoMetadata) -> MetadataChange | None:
+        """What a row says otherwise than the catalog; an empty cell of a column that is there empties the value."""
+        fields = {name: getattr(told, name) for name in self.fields if getattr(told, name) != getattr(record, name)}
+        attributes = {
+            name: told.attributes[name] for name in self.types if told.attributes[name] != record.attributes.get(name)
+        }
+        return MetadataChange(record.video_id, fields, attributes) if fields or attributes else None
+
 
 class _Finder:
     def __init__(self, files: Sequence[Path], bases: Sequence[Path]) -> None:
@@ -87,6 +100,12 @@ class _Finder:
         for base in self._bases:
             if (base / path) in self._files:
                 return base / path
+        if path.suffix.lower() in _SUFFIXES_TO_LEAVE_OUT:
+            return self._by_end(path) or self._by_end(path.with_suffix(""))
+        return self._by_end(path)
+
+    def _by_end(self, path: Path) -> Path | None:
+        """The one file whose path ends so, with or without its suffix."""
         tail = path.parts[1:] if path.is_absolute() else path.parts
         wanted = path.name
         candidates = {
@@ -123,7 +142,7 @@ def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> Me
         _row(file, line, dict(zip(header, (cell.strip() for cell in cells), strict=True)), columns, types)
         for line, cells in numbered
     )
-    return MetadataTable(media_path(file), types, rows)
+    return MetadataTable(media_path(file), frozenset(columns) - {"path"}, types, rows)
 
 
 def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -> dict[str, str]:

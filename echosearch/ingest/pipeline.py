@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from echosearch.catalog import FailedFile, KnownFile, NewVideo, VideoMetadata
+from echosearch.catalog import FailedFile, KnownFile, MetadataChange, NewVideo, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, default_workers
 from echosearch.encoders import Encoder, encode_stream, how_to_choose, load_encoder
 from echosearch.errors import BadOption, EncoderFailed, InputError, RecipeMismatch, UnknownEncoder
 from echosearch.ingest.admission import check_model, probe
 from echosearch.ingest.decoding import Decoders, decoders
+from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
 from echosearch.store import Batch, Store, Writer
 from echosearch.types import (
@@ -50,6 +51,10 @@ class IngestOptions:
     worker_memory_gib: float = 4.0
     device: Device = "auto"
     precision: Precision = "fp32"
+    retry_failed: bool = False
+    undelete: bool = False
+    prune: bool = False
+    yes: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -75,19 +80,20 @@ def ingest(
     index_path: Path,
     sources: Sequence[Path],
     options: IngestOptions | None = None,
-    table: MetadataTable | None = None,
+    tables: Sequence[MetadataTable] = (),
     listener: ProgressListener | None = None,
     load: Load = load_encoder,
 ) -> IngestReport:
     """Embed all videos of files and folders that the index does not have yet, and add them.
 
-    Files that cannot be read are failures in the report and in the catalog; everything else is an error.
+    Files that cannot be read are failures in the report and in the catalog; everything else is an error. `tables` say
+    what is known of the files; without any, the lists of public data sets are recognised.
     `load` makes an encoder of a ModelRequest, so that tests and benchmarks can bring their own.
     """
     options = options or IngestOptions()
     started = time.monotonic()
     files, passed_over = _find(sources)
-    metadata, warnings = _match(table, files)
+    told, warnings = _match(tables, files, sources)
     if passed_over:
         warnings.append(_passed_over_sentence(passed_over))
     with ExitStack() as stack:
@@ -99,17 +105,22 @@ def ingest(
         if store.manifest.notice:
             warnings.insert(0, store.manifest.notice)
         writer = stack.enter_context(store.writer())
-        if table is not None:
+        gone = _vanished(writer, files, sources, options) if options.prune else []
+        for table in {id(table): table for table, _ in told.values()}.values():
             writer.declare_attributes(table.types)
-        todo, unchanged = _plan(writer, files)
-        if todo:
+        plan = _plan(writer, files, options)
+        if plan.todo:
             encoder = encoder or load(_request(store, options), decoder_name())
             warnings += check_model(store.manifest, encoder)
             decoding.wait_until_ready()
         ready = time.monotonic()
-        run = _Run(writer, metadata, len(todo), listener)
+        if options.undelete:
+            writer.unbury_files([file.path for file in plan.todo])
+        updated = writer.change_metadata(_changes(writer, plan.unchanged, told))
+        run = _Run(writer, {path: metadata for path, (_, metadata) in told.items()}, len(plan.todo), listener, options)
         if encoder is not None:
-            run.add_all(_prepared(decoding, todo, encoder), encoder)
+            run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
+        pruned = writer.prune(gone)
         writer.finish()
         with writer.view() as view:
             generation = view.generation
@@ -118,7 +129,12 @@ def ingest(
         generation=generation,
         added=run.added,
         replaced=run.replaced,
-        unchanged=unchanged + run.touched,
+        unchanged=len(plan.unchanged) + run.touched,
+        moved=run.moved,
+        updated=updated,
+        pruned=pruned,
+        failed_earlier=plan.failed_earlier,
+        deleted_earlier=plan.buried + run.buried,
         copies=run.copies,
         failures=tuple(run.failures),
         warnings=tuple(warnings),
@@ -162,10 +178,25 @@ def _passed_over_sentence(passed_over: Counter[str]) -> str:
     return f"passed over {passed_over.total()} files that are no videos or stills read here: {kinds}"
 
 
-def _match(table: MetadataTable | None, files: Sequence[MediaFile]) -> tuple[Mapping[Path, VideoMetadata], list[str]]:
-    if table is None:
-        return {}, []
-    return table.match([file.path for file in files], sorted({file.root for file in files}))
+Told = Mapping[Path, tuple[MetadataTable, VideoMetadata]]
+
+
+def _match(
+    tables: Sequence[MetadataTable], files: Sequence[MediaFile], sources: Sequence[Path]
+) -> tuple[Told, list[str]]:
+    """What the manifests, or the lists of data sets that are recognised, say of which file; and warnings."""
+    warnings: list[str] = []
+    if not tables:
+        layouts = [layout for source in sources if (layout := recognise(media_path(source))) is not None]
+        warnings += [f"recognised as {layout.name}: {layout.tables[0].file}" for layout in layouts]
+        tables = [table for layout in layouts for table in layout.tables]
+    told: dict[Path, tuple[MetadataTable, VideoMetadata]] = {}
+    paths = [file.path for file in files]
+    for table in tables:
+        found, more = table.match(paths, sorted({file.root for file in files}))
+        warnings += more
+        told |= {path: (table, metadata) for path, metadata in found.items()}
+    return told, warnings
 
 
 def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tuple[Store, Encoder | None]:
@@ -189,26 +220,83 @@ def _request(store: Store, options: IngestOptions) -> ModelRequest:
     return replace(options.model, sampling=options.model.sampling or store.manifest.recipe.sampling)
 
 
-def _plan(writer: Writer, files: Sequence[MediaFile]) -> tuple[list[MediaFile], int]:
-    """Files that are new or look changed, and how many are as they were."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Files to do, live videos whose files are as they were, and how many files are left alone, and why."""
+
+    todo: list[MediaFile]
+    unchanged: dict[int, Path]
+    failed_earlier: int
+    buried: int
+
+
+def _plan(writer: Writer, files: Sequence[MediaFile], options: IngestOptions) -> _Plan:
+    """What is new or looks changed; deleted and failed files stay as they are unless the options say otherwise."""
+    paths = [file.path for file in files]
     with writer.view() as view:
-        known = view.catalog.known_files([file.path for file in files])
-    todo = []
+        known = view.catalog.known_files(paths)
+        failed = {} if options.retry_failed else view.catalog.failed_files(paths)
+        buried = set() if options.undelete else view.catalog.buried_paths(paths) - known.keys()
+    todo, unchanged, failed_earlier = [], {}, 0
     for file in files:
         before = known.get(file.path)
-        if before is None or (before.size_bytes, before.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        now = (file.size_bytes, file.mtime_ns)
+        if before is not None and (before.size_bytes, before.mtime_ns) == now:
+            unchanged[before.video_id] = file.path
+        elif failed.get(file.path) == now:
+            failed_earlier += 1
+        elif file.path not in buried:
             todo.append(replace(file, known=before))
-    return todo, len(files) - len(todo)
+    return _Plan(todo, unchanged, failed_earlier, len(buried))
 
 
-Prepared = tuple[MediaFile, PreparedVideo | Failure]
+def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[MetadataChange]:
+    """What the manifests say otherwise than the catalog of videos that are not embedded again."""
+    with writer.view() as view:
+        records = list(view.catalog.videos([video_id for video_id, path in unchanged.items() if path in told]))
+    changes = []
+    for record in records:
+        table, metadata = told[Path(record.path)]
+        changes.append(table.change(record, metadata))
+    return [change for change in changes if change is not None]
 
 
-def _prepared(decoding: Decoders[MediaFile], todo: Sequence[MediaFile], encoder: Encoder) -> Iterator[Prepared]:
+def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path], options: IngestOptions) -> list[int]:
+    """Live videos below the sources whose files are gone. BadOption when that is more than a tenth, unless said yes."""
+    there = {file.path for file in files}
+    folders = [media_path(source) for source in sources]
+    with writer.view() as view:
+        places = view.catalog.places()
+    below = {
+        video_id: path
+        for video_id, (_, path) in places.items()
+        if any(folder == path or folder in path.parents for folder in folders)
+    }
+    gone = [video_id for video_id, path in below.items() if path not in there and not path.exists()]
+    if len(gone) > len(below) / 10 and not options.yes:
+        raise BadOption(
+            f"{len(gone)} of {len(below)} videos below {', '.join(map(str, folders))} are gone; "
+            "if that is right, and no disk is missing, say so: --prune --yes"
+        )
+    return gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A file on its way: prepared, or not; `copy` are the vectors of a committed file with the same bytes."""
+
+    file: MediaFile
+    outcome: PreparedVideo | Failure
+    copy: StoredVideo | None = None
+
+
+def _prepared(decoding: Decoders[MediaFile], todo: Sequence[MediaFile], encoder: Encoder) -> Iterator[_Work]:
     recipe = encoder.card.recipe
     # Enough to fill the next batch while this one is being encoded, with short videos too.
     ahead = 2 * decoding.workers + encoder.batch_frames // 8
-    return decoding.prepared([(file, file.path) for file in todo], recipe.sampling, recipe.preprocess, ahead)
+    tasks = [(file, file.path) for file in todo]
+    for file, outcome in decoding.prepared(tasks, recipe.sampling, recipe.preprocess, ahead):
+        yield _Work(file, outcome)
 
 
 class _Run:
@@ -220,25 +308,28 @@ class _Run:
         metadata: Mapping[Path, VideoMetadata],
         total: int,
         listener: ProgressListener | None,
+        options: IngestOptions,
     ) -> None:
-        self.added = self.replaced = self.copies = self.touched = self.frames_encoded = 0
+        self.added = self.replaced = self.copies = self.touched = self.moved = self.buried = self.frames_encoded = 0
         self.failures: list[Failure] = []
         self._writer = writer
         self._metadata = metadata
         self._total = total
         self._done = 0
-        self._committed = 0
         self._listener = listener
+        self._undelete = options.undelete
         self._seen: set[str] = set()  # content that this run has encoded or is encoding
+        self._moved_ids: set[int] = set()
+        self._committed = 0
         self._start_batch()
 
-    def add_all(self, prepared: Iterator[Prepared], encoder: Encoder) -> None:
+    def add_all(self, prepared: Iterator[_Work], encoder: Encoder) -> None:
         """Encode and add what the decoders bring; commit now and then, and what there is when interrupted."""
         numerics = encoder.card.numerics
         self._tell()
         try:
-            for (file, outcome), embeddings in encode_stream(encoder, self._to_encode(prepared)):
-                self._take(file, outcome, embeddings)
+            for work, embeddings in encode_stream(encoder, self._to_encode(prepared)):
+                self._take(work, embeddings)
                 if len(self._new) >= COMMIT_VIDEOS or time.monotonic() - self._batch_started >= COMMIT_SECONDS:
                     self._commit(numerics)
                 self._tell()
@@ -247,53 +338,38 @@ class _Run:
             raise
         self._commit(numerics)
 
-    def _take(self, file: MediaFile, outcome: PreparedVideo | Failure, embeddings: Any) -> None:
+    def _to_encode(self, prepared: Iterator[_Work]) -> Iterator[tuple[_Work, Any]]:
+        """Pixels of what must be encoded; None beside failures, bytes that are known, and copies."""
+        for work in prepared:
+            if isinstance(work.outcome, Failure):
+                yield work, None
+                continue
+            pixels, digest = work.outcome.pixels, work.outcome.content_sha256
+            slim = replace(work.outcome, pixels=np.empty((len(work.outcome.frame_numbers), 3, 0, 0), np.uint8))
+            copy = None if digest in self._seen else self._committed_copy(digest)
+            known = digest in self._seen or copy is not None or self._is_buried(digest)
+            self._seen.add(digest)
+            yield _Work(work.file, slim, copy), None if known else pixels
+
+    def _take(self, work: _Work, embeddings: Any) -> None:
+        file, outcome = work.file, work.outcome
+        self._done += 1
         if isinstance(outcome, Failure):
             self._fail(file, outcome)
         elif file.known is not None and file.known.content_sha256 == outcome.content_sha256:
-            self._touched.append(replace(file.known, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns))
+            self._touched.append(_as_now(file.known, file))
+        elif self._is_buried(outcome.content_sha256):
+            self.buried += 1
+        elif (old := self._moved_from(file, outcome.content_sha256)) is not None:
+            self._moved_ids.add(old.video_id)
+            self._moved.append((_as_now(old, file), file.root, file.path))
         else:
-            self._add(file, outcome, embeddings)
-        self._done += 1
+            self._add(work, outcome, embeddings)
 
-    def _fail(self, file: MediaFile, failure: Failure) -> None:
-        self._failed.append(FailedFile(file.root, failure, file.size_bytes, file.mtime_ns))
-        self.failures.append(failure)
-
-    def _commit(self, numerics: Numerics) -> None:
-        batch = Batch(self._new, self._failed, self._touched)
-        self._start_batch()  # first: an interrupt during the commit must not lead to a second one
-        if not (batch.new or batch.failed or batch.touched):
-            return
-        self._writer.commit(batch, numerics)
-        self.added += sum(video.replaces is None for video, _ in batch.new)
-        self.replaced += sum(video.replaces is not None for video, _ in batch.new)
-        self.touched += len(batch.touched)
-        self._committed += len(batch.new) + len(batch.touched)
-        self._tell()
-
-    def _start_batch(self) -> None:
-        self._new: list[tuple[NewVideo, StoredVideo]] = []
-        self._failed: list[FailedFile] = []
-        self._touched: list[KnownFile] = []
-        self._fresh: dict[str, StoredVideo] = {}  # by content, for copies within the batch
-        self._batch_started = time.monotonic()
-
-    def _to_encode(self, prepared: Iterator[Prepared]) -> Iterator[tuple[Prepared, Any]]:
-        """Pixels of what must be encoded; None beside failures, unchanged bytes and copies."""
-        for file, outcome in prepared:
-            if isinstance(outcome, Failure):
-                yield (file, outcome), None
-                continue
-            digest = outcome.content_sha256
-            needed = digest not in self._seen and self._committed_copy(digest) is None
-            self._seen.add(digest)
-            slim = replace(outcome, pixels=np.empty((len(outcome.frame_numbers), 3, 0, 0), np.uint8))
-            yield (file, slim), outcome.pixels if needed else None
-
-    def _add(self, file: MediaFile, prepared: PreparedVideo, embeddings: Any) -> None:
+    def _add(self, work: _Work, prepared: PreparedVideo, embeddings: Any) -> None:
+        file = work.file
         try:
-            stored = self._stored(prepared, embeddings)
+            stored = self._stored(work, prepared, embeddings)
         except EncoderFailed as error:
             self._fail(file, Failure(str(file.path), error.code(), str(error)))
             return
@@ -312,7 +388,7 @@ class _Run:
         )
         self._new.append((video, stored))
 
-    def _stored(self, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
+    def _stored(self, work: _Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
         """The vectors of a video: pooled from its frames, or those of a file with the same bytes."""
         if isinstance(embeddings, EncoderFailed):
             raise embeddings
@@ -323,10 +399,11 @@ class _Run:
             except ValueError as error:
                 raise EncoderFailed(str(error)) from error
             return StoredVideo.of(EncodedVideo(embeddings, prepared.frame_numbers, pooled))
-        self.copies += 1
-        copy = self._fresh.get(prepared.content_sha256) or self._committed_copy(prepared.content_sha256)
+        digest = prepared.content_sha256
+        copy = work.copy or self._fresh.get(digest) or self._committed_copy(digest)
         if copy is None:
             raise EncoderFailed("a file with the same bytes could not be encoded")
+        self.copies += 1
         return copy
 
     def _committed_copy(self, digest: str) -> StoredVideo | None:
@@ -334,6 +411,53 @@ class _Run:
             video_id = view.catalog.ids_with_content([digest]).get(digest)
             return None if video_id is None else view.stored(video_id)
 
+    def _is_buried(self, digest: str) -> bool:
+        if self._undelete:
+            return False
+        with self._writer.view() as view:
+            return view.catalog.is_buried(digest)
+
+    def _moved_from(self, file: MediaFile, digest: str) -> KnownFile | None:
+        """The video that a new path's bytes belong to, where its old path is empty below a root that is there."""
+        if file.known is not None:
+            return None
+        with self._writer.view() as view:
+            candidates = view.catalog.ids_where(content_sha256=digest) - self._moved_ids
+            for video_id, (root, path) in sorted(view.catalog.places(candidates).items()):
+                if root.is_dir() and not path.exists():
+                    return KnownFile(video_id, 0, 0, digest)
+        return None
+
+    def _fail(self, file: MediaFile, failure: Failure) -> None:
+        self._failed.append(FailedFile(file.root, failure, file.size_bytes, file.mtime_ns))
+        self.failures.append(failure)
+
+    def _commit(self, numerics: Numerics) -> None:
+        batch = Batch(self._new, self._failed, self._touched, self._moved)
+        self._start_batch()  # first: an interrupt during the commit must not lead to a second one
+        if not (batch.new or batch.failed or batch.touched or batch.moved):
+            return
+        self._writer.commit(batch, numerics)
+        self.added += sum(video.replaces is None for video, _ in batch.new)
+        self.replaced += sum(video.replaces is not None for video, _ in batch.new)
+        self.touched += len(batch.touched)
+        self.moved += len(batch.moved)
+        self._committed += len(batch.new) + len(batch.touched) + len(batch.moved)
+        self._tell()
+
+    def _start_batch(self) -> None:
+        self._new: list[tuple[NewVideo, StoredVideo]] = []
+        self._failed: list[FailedFile] = []
+        self._touched: list[KnownFile] = []
+        self._moved: list[tuple[KnownFile, Path, Path]] = []
+        self._fresh: dict[str, StoredVideo] = {}  # by content, for copies within the batch
+        self._batch_started = time.monotonic()
+
     def _tell(self) -> None:
         if self._listener is not None:
-            self._listener(IngestProgress(self._done, self._total, len(self.failures), self._committed))
+            told = IngestProgress(self._done, self._total, len(self.failures), self._committed + self.buried)
+            self._listener(told)
+
+
+def _as_now(known: KnownFile, file: MediaFile) -> KnownFile:
+    return replace(known, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)

@@ -101,14 +101,23 @@ class IngestProgress:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What an ingest did, by number of files; `seconds_starting` is models, workers and looking at the folder."""
+    """What an ingest did, by number of files.
+
+    `updated`: other metadata, same vectors; `failed_earlier` and `deleted_earlier`: left alone because of that;
+    `seconds_starting`: models, workers and looking at the folder.
+    """
 
     index: str
     generation: int
     added: int
     replaced: int
     unchanged: int
+    moved: int
+    updated: int
+    pruned: int
     copies: int
+    failed_earlier: int
+    deleted_earlier: int
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
     frames_encoded: int

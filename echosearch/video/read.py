@@ -5,7 +5,6 @@ decord reads videos, Pillow stills. Both hand over RGB, whatever the file holds.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import warnings
@@ -89,8 +88,8 @@ class _Video:
         if self.num_frames == 0:
             raise UnreadableVideo("the file holds no video frames")
         self._key_frames: list[int] = list(self._reader.get_key_indices())
-        self._seeks_exactly = self._in_order and not hidden and len(self._key_frames) == stored
-        self.fps = fps if math.isfinite(fps) and 0 < fps < 1000 else None
+        self._seeks_exactly = self._in_order and len(self._key_frames) == stored
+        self.fps = fps if 0 < fps < 1000 else None  # NaN fails this as well
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         asked = set(frame_numbers)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echosearch.errors import UnsupportedVideo
+from echosearch.errors import UnreadableVideo, UnsupportedVideo
 from echosearch.types import FrameSampling, PreparedVideo, PreprocessSpec, VideoFacts
 from echosearch.video.files import content_sha256
 from echosearch.video.prepare import prepare
@@ -16,6 +16,7 @@ from echosearch.video.read import open_media
 
 def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
     """Read and prepare the sampled frames of one file. UnreadableVideo or UnsupportedVideo say why not."""
+    before = path.stat() if path.exists() else None
     media = open_media(path)
     frame_numbers = sampling.frame_numbers(media.num_frames)
     if not frame_numbers:
@@ -24,4 +25,8 @@ def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> 
     first = next(frames)
     facts = VideoFacts(media.kind, media.num_frames, first.shape[0], first.shape[1], media.fps)
     pixels = prepare(chain([first], frames), spec)
-    return PreparedVideo(facts, content_sha256(path), np.asarray(frame_numbers, np.int32), pixels)
+    digest = content_sha256(path)
+    now = path.stat()
+    if before is None or (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        raise UnreadableVideo("the file was changed while it was being read; ingest it again")
+    return PreparedVideo(facts, digest, np.asarray(frame_numbers, np.int32), pixels)

@@ -1,0 +1,64 @@
+"""New metadata for videos that an index has: nothing is embedded again, and what changed is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from echosearch.ingest.metadata import MetadataTable
+from echosearch.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateReport:
+    """How many videos got other metadata, how often each field or attribute changed, and what fitted no video."""
+
+    index: str
+    generation: int
+    updated: int
+    unchanged: int
+    changes: dict[str, int]
+    emptied: dict[str, int]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+
+def annotate(index_path: Path, table: MetadataTable) -> AnnotateReport:
+    """Set what a manifest says of the videos of an index, in one commit.
+
+    Only columns that the manifest has are touched; an empty cell of such a column empties the value.
+    """
+    store = Store(index_path)
+    with store.writer() as writer:
+        with writer.view() as view:
+            places = view.catalog.places()
+            told, warnings = table.match(
+                [path for _, path in places.values()], sorted({root for root, _ in places.values()})
+            )
+            records = list(view.catalog.videos([id_ for id_, (_, path) in places.items() if path in told]))
+            found = [(record, table.change(record, told[Path(record.path)])) for record in records]
+        changes = [change for _, change in found if change is not None]
+        changed: Counter[str] = Counter()
+        emptied: Counter[str] = Counter()
+        for change in changes:
+            for name, value in (change.fields | change.attributes).items():
+                (emptied if value is None else changed)[name] += 1
+        if changes:
+            writer.declare_attributes(table.types)
+            writer.change_metadata(changes)
+        with writer.view() as view:
+            generation = view.generation
+    return AnnotateReport(
+        str(index_path),
+        generation,
+        len(changes),
+        len(records) - len(changes),
+        dict(changed),
+        dict(emptied),
+        tuple(warnings),
+    )
