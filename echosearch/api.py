@@ -8,17 +8,19 @@ What reads videos and loads models is imported when first needed: a phrase asked
 
 from __future__ import annotations
 
+import json
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
-from echosearch.errors import BadOption, BadQuery, UnknownVideo
+from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.store import Manifest, Store, View
 from echosearch.text_cache import TextCache
@@ -67,7 +69,6 @@ class Index:
             precision=precision,
         )
         self._encoder: Encoder | None = None
-        self._encoder_warnings: list[str] = []
         with self._store.view():
             pass  # refuse now what cannot be used
 
@@ -98,19 +99,20 @@ class Index:
             raise BadOption(f"score is 'cosine' or 'mean', not {score!r}")
         if not phrases:
             raise BadQuery("nothing is asked; give a phrase of a report, such as 'SEVERE LV DILATION'")
+        _refuse_one_string("without", without)
         if without and score == "mean":
             raise BadQuery("score 'mean' is a published form for wanted phrases only; leave --not or the score out")
+        texts = self._embed([*phrases, *without])
+        rows = np.stack([text.vector for text in texts])
+        vector = combine(rows[: len(phrases)], rows[len(phrases) :])
+        kind: ScoreKind = "contrast" if without else score
+        warnings = [
+            f"the model holds only the beginning of {phrase!r}; cut: {text.cut!r}"
+            for phrase, text in zip([*phrases, *without], texts, strict=True)
+            if text.cut
+        ]
+        query = {"phrases": list(phrases), "not": list(without), "k": int(k), "min_score": min_score}
         with self._store.view() as view:
-            texts = self._embed([*phrases, *without])
-            rows = np.stack([text.vector for text in texts])
-            vector = combine(rows[: len(phrases)], rows[len(phrases) :])
-            kind: ScoreKind = "contrast" if without else score
-            warnings = [
-                f"the model holds only the beginning of {phrase!r}; cut: {text.cut!r}"
-                for phrase, text in zip([*phrases, *without], texts, strict=True)
-                if text.cut
-            ]
-            query = {"phrases": list(phrases), "not": list(without), "k": k, "min_score": min_score}
             return self._result(view, query, Query(vector, kind), k, min_score, set(), warnings)
 
     def similar(
@@ -125,23 +127,32 @@ class Index:
         A file need not be in the index; unless it is, it is embedded now. `exclude` leaves out videos of the
         example's study or patient, or with its bytes.
         """
+        _refuse_one_string("exclude", exclude)
         for what in exclude:
             if what not in ("study", "patient", "content"):
                 raise BadOption(f"exclude is 'study', 'patient' or 'content', not {what!r}")
+        path = Path(example) if isinstance(example, str | Path) else None
+        embedded = None if path is None else self._embed_unknown(path, exclude)
         with self._store.view() as view:
-            record: VideoRecord | None
+            record: VideoRecord | None = None
             left_out: set[int] = set()
-            if isinstance(example, int):
-                record = _record(view, example)
-                vector = view.stored(example).vector
-                left_out.add(example)
+            if embedded is not None:
+                vector = embedded
+            elif path is not None:
+                record = _known_record(view, path)
+                if record is None:
+                    raise UnknownVideo(f"{path} was taken out of the index just now; ask again")
+                vector = view.stored(record.video_id).vector
             else:
-                record, vector = self._example_file(view, Path(example), exclude)
+                video_id = operator.index(cast("int", example))
+                record = _record(view, video_id)
+                vector = view.stored(video_id).vector
+                left_out.add(video_id)
             more, warnings = ids_to_leave_out(view, record, exclude) if record and exclude else (set(), [])
             query = {
-                "example": example if isinstance(example, int) else str(example),
+                "example": str(path) if path is not None else operator.index(cast("int", example)),
                 "exclude": list(exclude),
-                "k": k,
+                "k": int(k),
                 "min_score": min_score,
             }
             return self._result(view, query, Query(vector, "cosine"), k, min_score, left_out | more, warnings)
@@ -201,6 +212,7 @@ class Index:
                 "dim": manifest.dim,
                 "frames_dtype": manifest.frames_dtype,
                 "precision": manifest.precision,
+                "numerics": [json.loads(told) for told in sorted(set(view.catalog.numerics().values()))],
                 "created_at": manifest.created_at,
                 "space": manifest.recipe.space.id,
                 "recipe": manifest.recipe.id,
@@ -232,7 +244,9 @@ class Index:
             warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
         elif k > len(view.rows):
             warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
-        notice = [self.manifest.notice] if self.manifest.notice else []
+        notes = [self.manifest.notice] if self.manifest.notice else []
+        if {self._request.precision, self.manifest.precision} != {"fp32"}:
+            notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
         return SearchResult(
             query=query,
             index=str(self.path),
@@ -240,61 +254,93 @@ class Index:
             model=self.manifest.model,
             recipe=self.manifest.recipe.id,
             score_kind=vector.score_kind,
-            warnings=(*notice, *self._encoder_warnings, *view.problems, *warnings),
+            warnings=(*notes, *view.problems, *warnings),
             hits=hits,
         )
 
     def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
         """Text embeddings: from the cache where it has all of them, else by the model."""
         for phrase in phrases:
+            if not isinstance(phrase, str):
+                raise BadQuery(f"a phrase is text, not {type(phrase).__name__}; give phrases one by one")
             if not phrase.strip():
                 raise BadQuery("a phrase is empty; give some words of a report, such as 'SEVERE LV DILATION'")
+            if not _is_utf8(phrase):
+                raise BadQuery(f"the phrase {phrase!r} is not UTF-8 text; check the terminal's encoding (LANG, LC_ALL)")
         cache = TextCache(self._store.cache_path, self.manifest.dim)
         space, precision = self.manifest.recipe.space.id, self._request.precision
         known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]
         found = [text for text in known if text is not None]
         if len(found) == len(phrases):
             return found
-        return self._loaded().encode_text(phrases, cache)
+        encoder = self._loaded()
+        from echosearch.admission import check_phrases
 
-    def _example_file(
-        self, view: View, path: Path, exclude: Sequence[Exclude]
-    ) -> tuple[VideoRecord | None, npt.NDArray[np.float32]]:
-        """The record of a file that the index has with these bytes, if any, and the file's embedding."""
-        from echosearch.video import content_sha256, media_path, prepare_video
+        check_phrases(self.manifest, encoder)
+        return encoder.encode_text(phrases, cache)
+
+    def _embed_unknown(self, path: Path, exclude: Sequence[str]) -> npt.NDArray[np.float32] | None:
+        """The embedding (D,) of a file that the index does not have, or None when it has its bytes."""
+        from echosearch.video import media_path, prepare_video
 
         path = media_path(path)
         if not path.is_file():
             raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
-        known = view.catalog.known_files([path]).get(path)
-        digest = content_sha256(path)
-        video_id = (
-            known.video_id
-            if known is not None and known.content_sha256 == digest
-            else view.catalog.ids_with_content([digest]).get(digest)
-        )
-        if video_id is not None:
-            return _record(view, video_id), view.stored(video_id).vector
+        with self._store.view() as view:
+            if _known_record(view, path) is not None:
+                return None
         if {"study", "patient"} & set(exclude):
             raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
         encoder = self._loaded()
+        from echosearch.admission import check_model
+
+        check_model(self.manifest, encoder)
         recipe = self.manifest.recipe
-        prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
-        return None, pool(encoder.encode_pixels(prepared.pixels)).vector
+        try:
+            prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
+        except InputError as error:
+            raise type(error)(f"{path}: {error}") from error
+        return pool(encoder.encode_pixels(prepared.pixels)).vector
 
     def _loaded(self) -> Encoder:
-        """The index's model, loaded when first needed and shown to be the right one."""
+        """The index's model, loaded when first needed; whoever uses it checks that it is the right one."""
         if self._encoder is None:
-            from echosearch.ingest import check_phrases
             from echosearch.video import decoder_name
 
-            encoder = load_encoder(self._request, decoder_name())
-            self._encoder_warnings = check_phrases(self.manifest, encoder)
-            self._encoder = encoder
+            self._encoder = load_encoder(self._request, decoder_name())
         return self._encoder
 
 
+def _known_record(view: View, path: Path) -> VideoRecord | None:
+    """What the index knows of a file's bytes: at this very path, else wherever it has them."""
+    from echosearch.video import content_sha256, media_path
+
+    path = media_path(path)
+    known = view.catalog.known_files([path]).get(path)
+    digest = content_sha256(path)
+    if known is not None and known.content_sha256 == digest:
+        return _record(view, known.video_id)
+    video_id = view.catalog.ids_with_content([digest]).get(digest)
+    return None if video_id is None else _record(view, video_id)
+
+
+def _refuse_one_string(name: str, values: object) -> None:
+    if isinstance(values, str):
+        raise BadOption(f"{name} is a list of strings, not one string: [{values!r}]")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _record(view: View, video_id: int) -> VideoRecord:
-    for record in view.catalog.videos([video_id]):
-        return record
+    if 0 < video_id < 2**63:
+        for record in view.catalog.videos([video_id]):
+            return record
+        if (later := view.catalog.replaced_by(video_id)) is not None:
+            raise UnknownVideo(f"video {video_id} is no more: its file changed and is video {later} now")
     raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from echosearch.errors import BadOption
+
 FORMAT_VERSION: Final = 1
 """Version of the index folder's layout."""
 
@@ -15,9 +17,21 @@ INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"
 COMMIT_VIDEOS: Final = 256
 COMMIT_SECONDS: Final = 20.0
 
+SMALL_SEGMENT: Final = 4096
+"""Segments with fewer rows are merged, once there are MERGE_FROM of them."""
+
+MERGE_FROM: Final = 8
+REWRITE_ROWS: Final = 8192
+"""Rows that are held in memory at once while segments are rewritten."""
+
+GRACE_SECONDS: Final = 3600.0
+"""How long the folder of a replaced segment stays, for readers that have an older commit open."""
+
 
 def index_path(given: Path | str | None = None) -> Path:
     """The absolute path of the index to use: the one given, else ECHOSEARCH_INDEX, else indexes/default."""
+    if given is not None and not str(given):
+        raise BadOption("--index is empty; give a folder, or leave it out for the default")
     chosen = given or os.environ.get(INDEX_VARIABLE) or DEFAULT_INDEX
     return Path(chosen).expanduser().absolute()
 

@@ -65,7 +65,8 @@ def _tile(hit: Hit) -> Image.Image:
 
 
 def _printable(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode()
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return shown.encode("ascii", "backslashreplace").decode()
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:

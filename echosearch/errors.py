@@ -3,6 +3,7 @@
     EchoSearchError
       InputError         what was asked cannot be done as asked     exit code 2
         UnreadableVideo    the file cannot be decoded
+          InaccessibleVideo  the file cannot be opened, today
         UnsupportedVideo   the file decodes, but cannot be used as it is
         BadQuery           the question has no answer as it stands
         BadManifest        a manifest CSV that cannot be used
@@ -51,6 +52,10 @@ class InputError(EchoSearchError):
 
 class UnreadableVideo(InputError):
     """The file cannot be decoded."""
+
+
+class InaccessibleVideo(UnreadableVideo):
+    """The file cannot be opened, today: its bytes may be good."""
 
 
 class UnsupportedVideo(InputError):

@@ -6,12 +6,14 @@ no video file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +34,7 @@ from echosearch.catalog import (
     NewVideo,
     Snapshot,
 )
-from echosearch.config import FORMAT_VERSION
+from echosearch.config import FORMAT_VERSION, GRACE_SECONDS, MERGE_FROM, REWRITE_ROWS, SMALL_SEGMENT
 from echosearch.errors import (
     BackendError,
     CatalogSegmentsDisagree,
@@ -51,7 +53,6 @@ from echosearch.vectors import (
     Segment,
     SegmentRows,
     StoredVideo,
-    VectorIndex,
     fsync_path,
     open_segment,
     write_segment,
@@ -133,6 +134,12 @@ class _Views:
                 loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
             yield View(self.manifest, snapshot, loaded)  # not self._loaded: another thread may be at another commit
 
+    @contextmanager
+    def catalog_only(self) -> Iterator[Snapshot]:
+        """What the catalog says, whether or not the segments agree: to find out what is damaged."""
+        with self._catalog.reading() as snapshot:
+            yield snapshot
+
     def close(self) -> None:
         """Let go of the catalog."""
         self._catalog.close()
@@ -161,6 +168,10 @@ class Store(_Views):
                 fsync_path(partial)
                 partial.rename(path)
                 fsync_path(path.parent)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise IndexStateError(f"{path} was made by another process meanwhile; run this again") from error
+                raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         return cls(path)
@@ -176,9 +187,9 @@ class Store(_Views):
         return self.path / "cache"
 
     @contextmanager
-    def writer(self) -> Iterator[Writer]:
-        """The right to change the index; IndexLocked says who has it."""
-        with _lock(self.path):
+    def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
+        """The right to change the index; IndexLocked says who has it, after waiting for it so long."""
+        with _lock(self.path, wait_seconds):
             writer = Writer(self.path, self.manifest)
             try:
                 yield writer
@@ -220,6 +231,8 @@ class _Loaded:
         for _ in range(2):  # a writer may replace the file while it is being read
             newest = _newest_ann(self._path)
             if newest is None:
+                if len(self.rows):
+                    problems = ("there is no FAISS index; every vector is scanned. The next ingest writes it.",)
                 break
             try:
                 return FaissIndex.load(newest, self.rows)
@@ -248,7 +261,7 @@ class View:
         return self._loaded.rows
 
     @property
-    def index(self) -> VectorIndex:
+    def index(self) -> FaissIndex:
         """The search for the nearest."""
         return self._loaded.index
 
@@ -277,6 +290,7 @@ class Batch:
     failed: Sequence[FailedFile] = ()
     touched: Sequence[KnownFile] = ()
     moved: Sequence[tuple[KnownFile, Path, Path]] = ()
+    changed: Sequence[MetadataChange] = ()
 
 
 class Writer(_Views):
@@ -288,7 +302,9 @@ class Writer(_Views):
 
     def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
         """Make room for a manifest's columns. BadManifest when text would go among numbers."""
-        if types:
+        with self.view() as view:
+            known = {column.name: column.type for column in view.catalog.attribute_columns()}
+        if any(known.get(name) != type_ for name, type_ in types.items()):
             with self._catalog.writing() as transaction:
                 transaction.declare_attributes(types)
 
@@ -312,7 +328,14 @@ class Writer(_Views):
                     transaction.touch(file)
                 for file, root, path in batch.moved:
                     transaction.move(file, root, path)
+                transaction.change_metadata(batch.changed)
         return transaction.generation
+
+    def forget_failures(self, paths: Sequence[Path]) -> None:
+        """Take failures that are true no more off the list."""
+        if paths:
+            with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.forget_failures(paths)
 
     def change_metadata(self, changes: Sequence[MetadataChange]) -> int:
         """Set fields and attributes of videos; gives the number of videos changed."""
@@ -357,8 +380,74 @@ class Writer(_Views):
         with _named_disk_errors(self.path), self._catalog.writing() as transaction:
             return transaction.rename_root(old, new)
 
+    def compact(self) -> dict[str, int]:
+        """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows."""
+        with self.view() as view:
+            dead = set(view.catalog.deleted_ids())
+        before = len(self._segments())
+        names = [name for name, segment in self._segments().items() if dead.intersection(segment.ids.tolist())]
+        self._rewrite(names)
+        self.merge()
+        return {"segments_before": before, "segments": len(self._segments()), "rows_dropped": len(dead)}
+
+    def merge(self) -> None:
+        """Make one segment of neighbouring small ones that were made with the same numerics."""
+        small: dict[str, list[str]] = {}
+        with self.view() as view:
+            numerics = view.catalog.numerics()
+        for name, segment in self._segments().items():
+            if segment.info.count < SMALL_SEGMENT:
+                small.setdefault(numerics[name], []).append(name)
+        for names in small.values():
+            if len(names) >= MERGE_FROM:
+                self._rewrite(names)
+
+    def _segments(self) -> dict[str, Segment]:
+        with self.view():
+            assert self._loaded is not None
+            return self._loaded.segments
+
+    def _rewrite(self, names: Sequence[str]) -> None:
+        """Write the live rows of segments into new ones and let the old ones go, group by group."""
+        with self.view() as view:
+            numerics = view.catalog.numerics()
+            live = set(view.rows.ids.tolist())
+        for group in _groups(names, self._segments(), numerics):
+            found = sorted(
+                (int(id_), segment, row)
+                for segment in (self._segments()[name] for name in group)
+                for row, id_ in enumerate(segment.ids)
+                if int(id_) in live
+            )
+            with _named_disk_errors(self.path):
+                info = None
+                if found:
+                    rows = SegmentRows(
+                        np.array([id_ for id_, _, _ in found], np.int64),
+                        [segment.stored(row) for _, segment, row in found],
+                    )
+                    told = Numerics(**json.loads(numerics[group[0]]))
+                    info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, told)
+                with self._catalog.writing() as transaction:
+                    if info is not None:
+                        transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+                        transaction.place_in(info.name, [id_ for id_, _, _ in found])
+                    transaction.retire_segments(group)
+
+    def drop_segments(self, names: Sequence[str]) -> int:
+        """Let go of damaged segments: their videos are deleted, to be ingested again. The number of videos lost."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            return transaction.retire_segments(names)
+
+    def drop_faiss(self) -> None:
+        """Remove the FAISS index; `finish` builds another."""
+        for folder in (self.path / "ann").iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        self._loaded = None
+
     def finish(self) -> None:
-        """Write FAISS anew where it does not cover what was committed, or holds many dead rows."""
+        """Merge small segments, and write FAISS anew where it lacks committed rows or holds many dead ones."""
+        self.merge()
         with self.view() as view:
             index, rows = self._loaded_index(), view.rows
             if not len(rows) or (index.num_uncovered == 0 and index.num_dead <= len(rows) // 10):
@@ -379,11 +468,31 @@ class Writer(_Views):
         """Remove what a writer that died has left: nobody reads it, and the lock is ours."""
         with self._catalog.reading() as snapshot:
             active = {row.name for row in snapshot.segments()}
+            retired = snapshot.retired_segments()
+        in_grace = {name for name, at in retired.items() if time.time() - at < GRACE_SECONDS}
         with _named_disk_errors(self.path):
-            orphans = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
+            folders = list((self.path / "segments").iterdir())
+        orphans = [folder for folder in folders if folder.name not in active | in_grace]
+        if retired.keys() - in_grace:
+            with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.forget_retired(sorted(retired.keys() - in_grace))
         newest = _newest_ann(self.path)
         for folder in [*orphans, *(folder for folder in (self.path / "ann").glob("*") if folder != newest)]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _groups(names: Sequence[str], segments: Mapping[str, Segment], numerics: Mapping[str, str]) -> list[list[str]]:
+    """Segments that can become one: made with the same numerics, and together small enough for memory."""
+    groups: list[list[str]] = []
+    rows = 0
+    for name in sorted(names, key=lambda name: (numerics[name], int(segments[name].ids[0]))):
+        count = segments[name].info.count
+        if not groups or rows + count > REWRITE_ROWS or numerics[groups[-1][0]] != numerics[name]:
+            groups.append([])
+            rows = 0
+        groups[-1].append(name)
+        rows += count
+    return groups
 
 
 def _newest_ann(path: Path) -> Path | None:
@@ -431,15 +540,17 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path, wait_seconds: float) -> Iterator[None]:
     """Hold the writers' lock of an index; the operating system lets go of it however this process ends."""
     holder = path / _HOLDER
-    lock = FileLock(path / _LOCK, timeout=0)
+    lock = FileLock(path / _LOCK, timeout=wait_seconds)
     with _named_disk_errors(path):
         try:
             lock.acquire()
         except Timeout as error:
-            raise IndexLocked(f"{path} is being written to by {_who(holder)}; try again later") from error
+            raise IndexLocked(
+                f"{path} is being written to by {_who(holder)}; try again later, or --wait SECONDS"
+            ) from error
     try:
         with _named_disk_errors(path):
             _write_json(

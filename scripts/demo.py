@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shlex
 import subprocess
 import sys
@@ -40,7 +41,14 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     echosearch("ingest", videos, "--index", index, "--model", model, some_may_fail=True)
     echosearch("search", "SEVERE LV DILATION", "--index", index, "-k", 5)
-    echosearch("similar", 1, "--index", index, "-k", 5, "--contact-sheet", sheet)
+    listed = subprocess.run(
+        [sys.executable, "-m", "echosearch", "list", "--json", "--index", str(index)],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    videos_in_index = json.loads(listed.stdout)
+    if not videos_in_index:
+        sys.exit("none of the videos could be read; see: echosearch failures")
+    echosearch("similar", videos_in_index[0]["video_id"], "--index", index, "-k", 5, "--contact-sheet", sheet)
     if arguments.model is None:
         print(
             "\nThe weights of this model are RANDOM: videos that look alike come out near each other, "

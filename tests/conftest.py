@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def colours(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Run a command of the command line in this process: exit code, standard output, standard error."""
     import contextlib
     import io
@@ -136,4 +136,4 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, st
             main([str(argument) for argument in arguments])
         return int(left.value.code or 0), out.getvalue(), err.getvalue()
 
-    yield call
+    return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,15 @@ from conftest import plain_frames, write_tiny_model, write_video
 
 import echosearch
 from echosearch.encoders import Encoder
-from echosearch.errors import BadOption, BadQuery, IndexNotFound, ModelUnavailable, SpaceMismatch, UnknownVideo
+from echosearch.errors import (
+    BadOption,
+    BadQuery,
+    IndexNotFound,
+    ModelUnavailable,
+    RecipeMismatch,
+    SpaceMismatch,
+    UnknownVideo,
+)
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.types import ModelRequest
 
@@ -54,6 +63,33 @@ def test_best_frame_and_second(tmp_path: Path) -> None:
     ingest(tmp_path / "index", [tmp_path / "videos"], IngestOptions(ModelRequest("toy"), workers=1))
     [hit] = echosearch.open_index(tmp_path / "index").search("red").hits
     assert (hit.best_frame, hit.best_time_seconds) == (6, pytest.approx(6 / 19))
+
+
+def test_odd_arguments_are_refused_by_name(index: echosearch.Index) -> None:
+    with pytest.raises(BadOption, match=r"without is a list of strings, not one string: \['blue'\]"):
+        index.search("red", without="blue")
+    with pytest.raises(BadOption, match="exclude is a list of strings, not one string"):
+        index.similar(1, exclude="content")  # type: ignore[arg-type]
+    with pytest.raises(BadQuery, match="a phrase is text, not list"):
+        index.search(["red", "blue"])  # type: ignore[arg-type]
+    with pytest.raises(BadQuery, match="is not UTF-8 text"):
+        index.search("red \udcff")
+    with pytest.raises(UnknownVideo, match="there is no video 9223372036854775808"):
+        index.similar(2**63)
+    with pytest.raises(BadOption, match="precision is fp32, bf16 or fp16, not 'fp64'"):
+        echosearch.open_index(index.path, precision="fp64")  # type: ignore[arg-type]
+    assert index.similar(np.int64(3), k=np.int64(1)).to_dict()["query"] == {
+        "example": 3,
+        "exclude": [],
+        "k": 1,
+        "min_score": None,
+    }
+
+
+def test_half_precision_is_told_with_every_result(index: echosearch.Index) -> None:
+    half = echosearch.open_index(index.path, precision="bf16")
+    for _ in range(2):
+        assert "half precision: bf16 here, fp32 in the index" in half.search("red").warnings
 
 
 def test_several_phrases_and_negatives(index: echosearch.Index) -> None:
@@ -200,6 +236,14 @@ def test_the_wrong_weights_are_refused_and_the_right_ones_elsewhere_found(
     assert echosearch.open_index(tmp_path / "index").search("LV DILATION").hits == first.hits  # from the cache
     moved = echosearch.open_index(tmp_path / "index", model=f"local-dir:{tiny_model}")
     assert len(moved.search("RV DILATION").hits) == 3
+    elsewhere = shutil.copytree(tiny_model, tmp_path / "elsewhere")
+    config = json.loads((elsewhere / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]  # the same tensors, prepared in another way
+    (elsewhere / "open_clip_config.json").write_text(json.dumps(config))
+    new = write_video(tmp_path / "new.avi", plain_frames(2, (9, 99, 200)))
+    assert len(moved.similar(new).hits) == 3
+    with pytest.raises(RecipeMismatch, match=r"preprocess\.mean"):
+        echosearch.open_index(tmp_path / "index", model=f"local-dir:{elsewhere}").similar(new)
     other = write_tiny_model(tmp_path / "other", seed=1)
     with pytest.raises(SpaceMismatch, match="is not the one that this index was made with"):
         echosearch.open_index(tmp_path / "index", model=f"local-dir:{other}").search("LA DILATION")

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -562,6 +562,32 @@ def test_a_damaged_database_is_named(
     sentence = rf"^the catalog {file} cannot be read \({reason}\); restore it from a copy$"
     with closing(Catalog(file, writable)) as opened, pytest.raises(DamagedIndex, match=sentence), opened.reading():
         pass
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files below a folder that this process holds open."""
+    held = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            held.append(str(descriptor.readlink()))
+    return [file for file in held if file.startswith(str(folder))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see which files are open")
+def test_no_connection_stays_open(catalog: Catalog, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite"
+    with closing(Catalog(file)) as reader, reader.reading():
+        assert str(file) in open_files(tmp_path)
+        commit(catalog, video("a.avi"))
+    with pytest.raises(BackendError, match="UNIQUE") as refused:
+        commit(catalog, video("a.avi"))
+    assert open_files(tmp_path) == []
+    file.write_bytes(b"this is no database" * 300)
+    with closing(Catalog(file, writable=True)) as damaged, pytest.raises(DamagedIndex, match="not a database") as torn:
+        damaged.reserve_ids(1)
+    assert open_files(tmp_path) == []
+    assert refused.tb is not None
+    assert torn.tb is not None  # what failed is still in hand, so nothing was closed by the garbage collector
 
 
 def test_a_catalog_of_an_odd_path_is_opened(tmp_path: Path) -> None:

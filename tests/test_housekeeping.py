@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,15 @@ import pytest
 from conftest import plain_frames, write_video
 
 from echosearch import Index, open_index
-from echosearch.errors import BadManifest, BadOption, InputError, UnknownVideo
+from echosearch.errors import (
+    BadManifest,
+    BadOption,
+    InputError,
+    RecipeMismatch,
+    SpaceMismatch,
+    UnknownEncoder,
+    UnknownVideo,
+)
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -22,7 +33,8 @@ from echosearch.ingest import (
     read_metadata,
     recognise,
 )
-from echosearch.types import IngestReport, ModelRequest
+from echosearch.store import Store
+from echosearch.types import FrameSampling, IngestReport, ModelRequest
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -270,3 +282,99 @@ def test_the_commands(index: Path, colours: Path, run: Run, tmp_path: Path) -> N
     assert (code, "1 folders of the index lie below" in out) == (0, True)
     code, _, err = run("roots", colours, tmp_path, "--index", index)
     assert (code, "no folder of the index lies at or below" in err) == (2, True)
+
+
+def test_a_changed_file_keeps_what_is_known_of_it(index: Path, colours: Path, tmp_path: Path) -> None:
+    write_video(colours / "red.avi", plain_frames(2, (200, 10, 10)))
+    assert _ingest(index, colours).replaced == 1
+    [video] = [video for video in open_index(index).videos() if video.path.endswith("red.avi")]
+    assert (video.video_id, video.study, video.patient, video.attributes) == (4, "S1", "P1", {"EF": 55})
+    with pytest.raises(UnknownVideo, match="video 3 is no more: its file changed and is video 4 now"):
+        open_index(index).video(3)
+    (tmp_path / "m.csv").write_text("path,EF\nred,60\n")
+    write_video(colours / "red.avi", plain_frames(3, (210, 10, 10)))
+    _ingest(index, colours, manifest=tmp_path / "m.csv")
+    video = open_index(index).video(5)
+    assert (video.study, video.attributes) == ("S1", {"EF": 60})
+
+
+def test_a_manifest_reaches_touched_and_moved_files_at_once(index: Path, colours: Path, tmp_path: Path) -> None:
+    os.utime(colours / "red.avi", (1, 1))
+    (colours / "green.avi").rename(colours / "moss.avi")
+    (tmp_path / "m.csv").write_text("path,view\nred,A4C\nmoss,PLAX\nblue,A2C\n")
+    assert _ingest(index, colours, manifest=tmp_path / "m.csv").updated == 3
+    assert {Path(video.path).stem: video.view for video in open_index(index).videos()} == {
+        "red": "A4C",
+        "moss": "PLAX",
+        "blue": "A2C",
+    }
+    report = _ingest(index, colours, manifest=tmp_path / "m.csv")
+    assert (report.updated, report.generation) == (0, open_index(index).info()["generation"])
+
+
+def test_an_empty_column_has_no_type_yet(index: Path, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,age\nred,\nblue,NA\n")
+    report = _ingest(index, colours, manifest=tmp_path / "m.csv")
+    assert report.updated == 0
+    assert "age" not in open_index(index).info()["attributes"]
+    (tmp_path / "m.csv").write_text("path,age\nred,71.5\nblue,NA\n")
+    _ingest(index, colours, manifest=tmp_path / "m.csv")
+    assert open_index(index).video(3).attributes["age"] == 71.5
+    again = _ingest(index, colours, manifest=tmp_path / "m.csv")
+    assert (again.updated, again.generation) == (0, open_index(index).info()["generation"])
+
+
+def test_the_generation_stays_where_nothing_is_to_do(index: Path, colours: Path, tmp_path: Path) -> None:
+    before = open_index(index).info()["generation"]
+    for _ in range(2):
+        assert _ingest(index, colours, manifest=tmp_path / "m.csv").generation == before
+
+
+def test_an_empty_mount_point_is_no_root(colours: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    shutil.copytree(colours, disk)
+    _ingest(tmp_path / "index", disk)
+    disk.rename(tmp_path / "unplugged")
+    disk.mkdir()
+    report = _ingest(tmp_path / "index", colours)  # copies of what lies on the disk
+    assert (report.moved, report.added) == (0, 3)
+    shutil.rmtree(disk)
+    (tmp_path / "unplugged").rename(disk)
+    assert _ingest(tmp_path / "index", disk).unchanged == 3
+
+
+def test_failures_that_are_true_no_more_leave_the_list(index: Path, colours: Path) -> None:
+    good = (colours / "red.avi").read_bytes()
+    status = (colours / "red.avi").stat()
+    (colours / "red.avi").write_bytes(b"damaged")
+    (colours / "new.avi").write_bytes(b"damaged")
+    assert len(_ingest(index, colours).failures) == 2
+    (colours / "red.avi").write_bytes(good)
+    os.utime(colours / "red.avi", ns=(status.st_mtime_ns, status.st_mtime_ns))
+    (colours / "new.avi").unlink()
+    report = _ingest(index, colours)
+    assert (report.unchanged, report.failures) == (3, ())
+    assert open_index(index).failures() == []
+
+
+def test_another_model_is_refused_even_when_nothing_is_to_do(index: Path, colours: Path, tiny_model: Path) -> None:
+    for request, error, sentence in (
+        (ModelRequest(f"local-dir:{tiny_model}"), SpaceMismatch, "is not the one that this index was made with"),
+        (ModelRequest("toy", sampling=FrameSampling()), RecipeMismatch, "sampling"),
+        (ModelRequest("nonsense"), UnknownEncoder, "there is no model 'nonsense'"),
+    ):
+        with pytest.raises(error, match=sentence):
+            ingest(index, [colours], IngestOptions(request, workers=1))
+
+
+def test_a_second_writer_waits_as_long_as_it_is_told(index: Path, colours: Path, run: Run) -> None:
+    with Store(index).writer():
+        code, _, err = run("delete", 3, "--index", index)
+        assert code == 3
+        assert re.search(
+            rf"is being written to by process {os.getpid()} on .* since .*; try again later, or --wait", err
+        )
+        started = time.monotonic()
+        assert run("compact", "--index", index, "--wait", 0.5)[0] == 3
+        assert time.monotonic() - started >= 0.5
+    assert run("delete", 3, "--index", index)[0] == 0

@@ -416,6 +416,7 @@ def test_a_hub_that_is_not_there_is_told_within_seconds_with_the_way_out(tmp_pat
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_given_up_after_the_client_s_own_time_limit(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -120,14 +120,15 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(colours: Path,
     assert report.added == 3
     assert [(Path(failure.path).name, failure.code) for failure in report.failures] == [
         ("empty.avi", "unreadable-video"),
-        ("link.avi", "unreadable-video"),
+        ("link.avi", "inaccessible-video"),
         ("text.mp4", "unreadable-video"),
     ]
     assert "passed over 1 files that are no videos or stills read here: 1 .txt" in report.warnings
     assert list(open_index(tmp_path / "index").failures()) == list(report.failures)
     write_video(colours / "empty.avi", plain_frames(1, (1, 2, 3)))
     report = _ingest(tmp_path / "index", colours)
-    assert (report.added, report.failures, report.failed_earlier) == (1, (), 2)
+    # The link may lead somewhere tomorrow, so it is tried again; the bytes of the other are no better today.
+    assert (report.added, len(report.failures), report.failed_earlier) == (1, 1, 1)
     report = _ingest(tmp_path / "index", colours, options=IngestOptions(workers=1, retry_failed=True))
     assert (len(report.failures), report.failed_earlier) == (2, 0)
     names = [Path(failure.path).name for failure in open_index(tmp_path / "index").failures()]
@@ -271,7 +272,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(colours: Pat
         _ingest(index)
     with pytest.raises(BadOption, match="--workers is at least 1, not 0"):
         IngestOptions(workers=0)
-    with pytest.raises(BadOption, match="--timeout is more than 0 seconds, not 0"):
+    with pytest.raises(BadOption, match="--timeout is more than 0 seconds, and at most 1e6, not 0"):
         IngestOptions(timeout_seconds=0)
     assert not index.exists()
 

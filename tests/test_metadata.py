@@ -26,22 +26,35 @@ def test_columns_become_fields_and_typed_attributes(tmp_path: Path) -> None:
             "b.avi,008,,PLAX,2019-05-31,NaN,,12,NA,\n",
         )
     )
-    assert table.types == {"EF": "real", "frames": "integer", "code": "text", "note": "text", "empty": "text"}
+    assert table.types == {"EF": "real", "frames": "integer", "code": "text", "note": "text"}
+    assert table.empty == {"empty"}
     first, second = (row.metadata for row in table.rows)
     assert first == VideoMetadata(
         "S1",
         "007",
         "A4C",
         "2019-05-31T14:05:00",
-        {"EF": 55.5, "frames": 20, "code": "007", "note": "fine", "empty": None},
+        {"EF": 55.5, "frames": 20, "code": "007", "note": "fine"},
     )
     assert second == VideoMetadata(
         None,
         "008",
         "PLAX",
         "2019-05-31T00:00:00",
-        {"EF": None, "frames": None, "code": "12", "note": None, "empty": None},
+        {"EF": None, "frames": None, "code": "12", "note": None},
     )
+
+
+def test_a_row_number_without_a_name_is_no_attribute_and_infinity_is_no_number(tmp_path: Path) -> None:
+    table = read_metadata(_csv(tmp_path, ",path,EF\n0,a.avi,1e999\n"))
+    assert table.types == {"EF": "text"}
+    assert table.rows[0].metadata.attributes == {"EF": "1e999"}
+
+
+def test_a_path_with_dots_is_relative_to_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    table = read_metadata(_csv(tmp_path / "lists", "path,patient\n../v/x.avi,P\n"))
+    assert list(table.match([tmp_path / "v/x.avi", tmp_path / "w/x.avi"], [])[0]) == [tmp_path / "v/x.avi"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -64,8 +77,7 @@ def test_map_gives_a_column_its_field(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", {}, BadManifest, "no column for the file's path"),
         ("path,b\nx,1,2\n", {}, BadManifest, "line 2: 3 cells, and the header has 2"),
-        ("path,b,b\nx,1,2\n", {}, BadManifest, r"no name twice: \['b'\]"),
-        ("path,\nx,1\n", {}, BadManifest, "columns need a name each"),
+        ("path,b,b\nx,1,2\n", {}, BadManifest, r"no column name may come twice: \['b'\]"),
         ("path,study\n,1\n", {}, BadManifest, "line 2: the path is empty"),
         ("path,acquired_at\nx,yesterday\n", {}, BadManifest, "line 2: 'yesterday' is no date"),
         ("path,patient,subject_id\nx,1,2\n", {}, BadManifest, "patient and subject_id could both be patient"),

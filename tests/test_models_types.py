@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echosearch.errors import BadOption
 from echosearch.types import (
     EncodedText,
     EncodedVideo,
     EncoderCard,
     FrameSampling,
+    ModelRequest,
     Numerics,
     PreparedVideo,
     PreprocessSpec,
@@ -342,6 +344,13 @@ def test_frames_and_texts_are_of_unit_length_too() -> None:
         EncodedVideo(np.array([[1, 0], [0, 1]], np.float32), np.array([0], np.int32), pooled)
     with pytest.raises(ValueError, match="a text embedding have rows that are not of unit length"):
         EncodedText(np.array([0.5, 0.5], np.float32))
+
+
+def test_a_request_names_a_device_and_a_precision_that_there_are() -> None:
+    with pytest.raises(BadOption, match="device is auto, cpu or cuda, not 'gpu'"):
+        ModelRequest("toy", device="gpu")  # type: ignore[arg-type]
+    with pytest.raises(BadOption, match="precision is fp32, bf16 or fp16, not 'int8'"):
+        ModelRequest("toy", precision="int8")  # type: ignore[arg-type]
 
 
 def test_an_encoder_has_a_dimension() -> None:

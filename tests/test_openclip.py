@@ -503,6 +503,18 @@ def test_an_architecture_with_a_checkpoint_file_is_the_same_model_as_its_folder(
     np.testing.assert_array_equal(texts(encoder, PHRASES), texts(tiny, PHRASES))
 
 
+def test_a_relative_address_is_kept_as_an_absolute_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_model.parent)
+    here = f"local-dir:{tiny_model}"
+    plain = load_encoder(ModelRequest(f"local-dir:{tiny_model.name}")).card
+    assert (plain.name, plain.weights) == (here, here)
+    preset = load_encoder(ModelRequest("echo-clip", weights=f"local-dir:./{tiny_model.name}")).card
+    assert (preset.name, preset.weights) == ("echo-clip", here)
+    file = f"{tiny_model.name}/open_clip_model.safetensors"
+    named = load_encoder(ModelRequest(f"open_clip:tiny-{tiny_model.name}/{file}")).card
+    assert named.weights == f"open_clip:tiny-{tiny_model.name}/{tiny_model}/open_clip_model.safetensors"
+
+
 def test_loading_says_nothing_of_its_own(
     tiny_model: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -666,7 +678,7 @@ def test_a_smaller_context_is_the_model_s_own(tmp_path: Path) -> None:
         "from echosearch.encoders import load_encoder; from echosearch.types import ModelRequest; "
         "load_encoder(ModelRequest('toy')).encode_text(['red'])",
         "from echosearch.encoders import how_to_choose; how_to_choose()",
-        "from echosearch.ingest import admission",
+        "import echosearch.admission",
     ],
 )
 def test_nothing_imports_torch_before_a_model_that_needs_it_is_loaded(code: str) -> None:

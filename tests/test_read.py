@@ -15,7 +15,7 @@ import pytest
 from conftest import plain_frames, smooth_frames, write_video
 from PIL import Image
 
-from echosearch.errors import EchoSearchError, UnreadableVideo, UnsupportedVideo
+from echosearch.errors import EchoSearchError, InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import FrameSampling, PreprocessSpec, VideoFacts
 from echosearch.video import open_media, prepare_video
 
@@ -475,9 +475,9 @@ def make_pages(path: Path) -> None:
         ("a.tif", make_float, UnsupportedVideo, r"a still with F pixels \(more than 8 bits\); convert it to 8 bits"),
         ("a.tif", make_pages, UnsupportedVideo, "a still with 3 pages; give one picture a file"),
         ("a.png", make_pages, UnsupportedVideo, "a still with 3 pages; give one picture a file"),
-        ("a.mp4", Path.mkdir, UnreadableVideo, "this is not a file"),
-        ("a.avi", lambda path: None, UnreadableVideo, "the file does not exist"),
-        ("a.png", lambda path: path.symlink_to("nowhere.png"), UnreadableVideo, "the file does not exist"),
+        ("a.mp4", Path.mkdir, InaccessibleVideo, "this is not a file"),
+        ("a.avi", lambda path: None, InaccessibleVideo, "the file does not exist"),
+        ("a.png", lambda path: path.symlink_to("nowhere.png"), InaccessibleVideo, "the file does not exist"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_by_name(
@@ -556,3 +556,24 @@ print(prepared.pixels[0, :, 0, 0].tolist(), sorted(heavy))
         [sys.executable, "-c", code, str(colours / "red.avi")], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[220, 20, 20] []\n"
+
+
+def test_frames_at_uneven_times_have_no_rate(tmp_path: Path) -> None:
+    """A second worked out from the mean rate would be wrong by seconds; so there is none."""
+    import av
+
+    for name, step in (
+        ("even.mkv", lambda n: 40 * n),
+        ("uneven.mkv", lambda n: 40 * n if n < 20 else 800 + 200 * (n - 20)),
+    ):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 1000)
+            for n, frame in enumerate(smooth_frames(40, 64, 64)):
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                picture.pts, picture.time_base = step(n), Fraction(1, 1000)
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+    assert open_media(tmp_path / "even.mkv").fps == pytest.approx(25, rel=0.05)
+    assert open_media(tmp_path / "uneven.mkv").fps is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -366,6 +367,7 @@ def test_faiss_is_saved_whole_and_says_what_it_is(saved: tuple[Path, LiveRows]) 
     assert told["type"] == "IndexIDMap2,Flat inner product"
     assert (told["count"], told["dim"]) == (3, 32)
     assert told["size_bytes"] == (folder / "index.faiss").stat().st_size
+    assert told["sha256"] == hashlib.sha256((folder / "index.faiss").read_bytes()).hexdigest()
     held = faiss.read_index(str(folder / "index.faiss"))
     assert faiss.vector_to_array(held.id_map).tolist() == [3, 5, 8]
     assert np.array_equal(held.reconstruct(5), unit(1, 1))
@@ -390,13 +392,24 @@ def truncated(file: Path) -> None:
     os.truncate(file, file.stat().st_size - 7)
 
 
-def truncated_with_its_size_told(file: Path) -> None:
+def truncated_and_described(file: Path) -> None:
     truncated(file)
-    tell(file, size_bytes=file.stat().st_size)
+    describe(file)
 
 
 def garbage(file: Path) -> None:
-    file.write_bytes(os.urandom(file.stat().st_size))
+    file.write_bytes(b"no FAISS" * (file.stat().st_size // 8) + b"x" * (file.stat().st_size % 8))
+
+
+def garbage_described(file: Path) -> None:
+    garbage(file)
+    describe(file)
+
+
+def with_one_bit_flipped(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-40] ^= 1
+    file.write_bytes(data)
 
 
 def gone(file: Path) -> None:
@@ -432,24 +445,29 @@ def of_another_metric(file: Path) -> None:
     index = faiss.IndexIDMap2(faiss.IndexFlatL2(32))
     index.add_with_ids(random_units(3, 32, 1), np.array([3, 5, 8]))
     faiss.write_index(index, str(file))
-    tell(file, size_bytes=file.stat().st_size)
+    describe(file)
 
 
 def without_ids(file: Path) -> None:
     index = faiss.IndexFlatIP(32)
     index.add(random_units(3, 32, 1))
     faiss.write_index(index, str(file))
-    tell(file, size_bytes=file.stat().st_size)
+    describe(file)
 
 
 def replace_index(file: Path, dim: int, ids: list[int]) -> None:
     index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
     index.add_with_ids(random_units(len(ids), dim, 1), np.array(ids))
     faiss.write_index(index, str(file))
-    tell(file, size_bytes=file.stat().st_size)
+    describe(file)
 
 
-def tell(file: Path, **changed: int) -> None:
+def describe(file: Path) -> None:
+    """Make ann.json tell size and hash of the file as it is now."""
+    tell(file, size_bytes=file.stat().st_size, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def tell(file: Path, **changed: int | str) -> None:
     """Change what ann.json says."""
     description = file.with_name("ann.json")
     description.write_text(json.dumps(json.loads(description.read_text()) | changed))
@@ -457,12 +475,14 @@ def tell(file: Path, **changed: int) -> None:
 
 DAMAGES = [
     (truncated, "index.faiss has another size than ann.json says"),
-    (truncated_with_its_size_told, "cannot be used: Error in"),
-    (garbage, "cannot be used: Error in .*Index type"),
+    (truncated_and_described, "cannot be used: Error in"),
+    (garbage, "index.faiss has other bytes than were written"),
+    (with_one_bit_flipped, "index.faiss has other bytes than were written"),
+    (garbage_described, "cannot be used: Error in .*Index type"),
     (gone, r"cannot be used: \[Errno 2\] No such file"),
     (without_its_description, r"cannot be used: \[Errno 2\] No such file.*ann.json"),
     (described_in_garbage, "cannot be used: Expecting property name"),
-    (described_by_half, "cannot be used: .*missing 4 required positional arguments"),
+    (described_by_half, "cannot be used: .*missing . required positional arguments"),
     (of_another_count, "index.faiss is not the index that ann.json describes"),
     (of_other_ids, "index.faiss is not the index that ann.json describes"),
     (of_another_metric, "index.faiss is not the index that ann.json describes"),

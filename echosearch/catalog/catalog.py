@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -46,6 +47,7 @@ from echosearch.catalog.tables import (
     attributes_table,
     failures,
     metadata,
+    retired,
     roots,
     segments,
     state,
@@ -173,6 +175,30 @@ class Snapshot:
         )
         return [SegmentRow(*row) for row in rows]
 
+    def retired_segments(self) -> dict[str, float]:
+        """Segments that were replaced, and when (seconds since 1970); readers of an older commit may use them."""
+        rows = self._connection.execute(select(retired.c.name, retired.c.retired_at))
+        return {row.name: row.retired_at for row in rows}
+
+    def numerics(self) -> dict[str, str]:
+        """With what the vectors of each active segment were made, as JSON."""
+        rows = self._connection.execute(select(segments.c.name, segments.c.numerics))
+        return {row.name: row.numerics for row in rows}
+
+    def ids_in(self, segment: str) -> list[int]:
+        """All ids, deleted ones included, whose vectors lie in a segment, ascending."""
+        query = select(videos.c.id).where(videos.c.segment == segment).order_by(videos.c.id)
+        return list(self._connection.execute(query).scalars())
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the catalog."""
+        told = [str(row[0]) for row in self._connection.exec_driver_sql("PRAGMA integrity_check")]
+        keys = [
+            f"{row[0]} row {row[1]} points to nothing"
+            for row in self._connection.exec_driver_sql("PRAGMA foreign_key_check")
+        ]
+        return [line for line in told if line != "ok"] + keys
+
     def deleted_ids(self) -> list[int]:
         """Ids whose vectors still lie in a segment and which are not to be found, ascending."""
         return list(
@@ -255,7 +281,7 @@ class Snapshot:
         return found
 
     def ids_with_content(self, digests: Sequence[str]) -> dict[str, int]:
-        """For each content hash that is known here, an id (live if there is one) whose vectors it has."""
+        """For each content hash of a live video the lowest id that has it."""
         found: dict[str, int] = {}
         for chunk in _chunks(list(digests)):
             rows = self._connection.execute(
@@ -266,14 +292,16 @@ class Snapshot:
             found.update((digest, video_id) for digest, video_id in rows)
         return found
 
-    def failed_files(self, paths: Sequence[Path]) -> dict[Path, tuple[int | None, int | None]]:
-        """Size and time that those of `paths` had which could not be ingested."""
+    def failed_files(self, paths: Sequence[Path], codes: Sequence[str]) -> dict[Path, tuple[int | None, int | None]]:
+        """Size and time that those of `paths` had which could not be ingested, for one of these reasons."""
         found: dict[Path, tuple[int | None, int | None]] = {}
         for root_id, root, members in self._by_root(paths):
             for chunk in _chunks(members):
                 rows = self._connection.execute(
                     select(failures.c.relative_path, failures.c.size_bytes, failures.c.mtime_ns).where(
-                        failures.c.root_id == root_id, failures.c.relative_path.in_(chunk)
+                        failures.c.root_id == root_id,
+                        failures.c.relative_path.in_(chunk),
+                        failures.c.code.in_(codes),
                     )
                 )
                 found |= {root / path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
@@ -326,6 +354,11 @@ class Snapshot:
             for video_id, root, path in self._connection.execute(query)
             if wanted is None or video_id in wanted
         }
+
+    def replaced_by(self, video_id: int) -> int | None:
+        """The id that a changed file has now, or None."""
+        query = select(videos.c.replaced_by).where(videos.c.id == video_id)
+        return self._connection.execute(query).scalar_one_or_none()
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""
@@ -520,16 +553,27 @@ class Transaction(Snapshot):
                 changed += 1
         return changed
 
-    def replace_segments(self, names: Sequence[str]) -> None:
-        """Let go of segments: their deleted videos have no vectors any more, their live ones were placed before."""
-        for name in names:
-            self._connection.execute(update(videos).where(videos.c.segment == name).values(segment=None))
-            self._connection.execute(delete(segments).where(segments.c.name == name))
-
     def place_in(self, segment: str, ids: Sequence[int]) -> None:
         """Say that these videos' vectors lie in another segment now."""
         for chunk in _chunks(ids):
             self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(segment=segment))
+
+    def retire_segments(self, names: Sequence[str]) -> int:
+        """Let go of segments; videos that still lie in one have no vectors any more and are deleted. Their number."""
+        lost = 0
+        for name in names:
+            here = videos.c.segment == name
+            live = here & videos.c.deleted_at.is_(None)
+            lost += self._connection.execute(update(videos).where(live).values(deleted_at=self._now)).rowcount
+            self._connection.execute(update(videos).where(here).values(segment=None))
+            self._connection.execute(delete(segments).where(segments.c.name == name))
+            self._connection.execute(insert(retired).values(name=name, retired_at=time.time()))
+        return lost
+
+    def forget_retired(self, names: Sequence[str]) -> None:
+        """Say that the folders of these retired segments are gone."""
+        for chunk in _chunks(names):
+            self._connection.execute(delete(retired).where(retired.c.name.in_(chunk)))
 
     def touch(self, file: KnownFile) -> None:
         """Note that a file has another time, but the bytes that it had."""
@@ -554,6 +598,11 @@ class Transaction(Snapshot):
                 failed_at=self._now,
             )
         )
+
+    def forget_failures(self, paths: Sequence[Path]) -> None:
+        """Take failures of these files off the list."""
+        for root_id, _, members in list(self._by_root(paths)):
+            self._clear_failures([(root_id, member) for member in members])
 
     def _clear_failures(self, keys: Sequence[tuple[int, str]]) -> None:
         for chunk in _chunks(keys, _AT_ONCE // 2):

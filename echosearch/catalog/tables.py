@@ -72,6 +72,13 @@ segments = Table(
     Column("added_generation", BigInteger, nullable=False),
 )
 
+retired = Table(
+    "retired",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("retired_at", Float, nullable=False),  # seconds since 1970
+)
+
 videos = Table(
     "videos",
     metadata,

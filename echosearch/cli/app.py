@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,13 +17,15 @@ from echosearch.cli import render
 from echosearch.cli.options import (
     MappingType,
     SamplingType,
+    column_fields,
     index_option,
     model_runtime_options,
     output_option,
     query_options,
+    wait_option,
 )
 from echosearch.config import index_path
-from echosearch.errors import BadOption, EchoSearchError
+from echosearch.errors import BackendError, BadOption, EchoSearchError
 
 if TYPE_CHECKING:
     from echosearch.types import IngestReport, SearchResult
@@ -103,6 +107,7 @@ def app() -> None:
     metavar="GIB",
     help="Address space of each decoding process; a video that needs more fails.",
 )
+@wait_option
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before and have not changed since.")
 @click.option("--undelete", is_flag=True, help="Ingest files again that were deleted from the index.")
 @click.option("--prune", is_flag=True, help="Afterwards delete videos below SOURCE whose files are gone.")
@@ -125,6 +130,7 @@ def ingest(
     undelete: bool,
     prune: bool,
     yes: bool,
+    wait: float,
     device: Any,
     precision: Any,
     output: str | None,
@@ -166,8 +172,9 @@ def ingest(
         undelete=undelete,
         prune=prune,
         yes=yes,
+        wait_seconds=wait,
     )
-    tables = [read_metadata(manifest, dict(column_map))] if manifest is not None else []
+    tables = [read_metadata(manifest, column_fields(column_map))] if manifest is not None else []
     click.echo(f"index {render.printable(str(path))}", err=output is not None)
     with ingest_progress() as listener:
         report = run(path, sources, options, tables, listener)
@@ -187,10 +194,10 @@ def ingest(
 def _ingest_summary(report: IngestReport) -> str:
     """One line: what was done, then what was left alone and why."""
     parts = [
-        f"{report.added} added ({report.copies} of them copies), {report.replaced} replaced, "
-        f"{report.unchanged} unchanged, {len(report.failures)} failed"
+        f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, {len(report.failures)} failed"
     ]
     for count, words in (
+        (report.copies, "with the bytes of another file, so not encoded again"),
         (report.moved, "moved"),
         (report.updated, "with new metadata"),
         (report.pruned, "pruned"),
@@ -303,6 +310,8 @@ def _answer(result: SearchResult, output: str | None, contact_sheet: str | None,
     from echosearch.contact_sheet import write_contact_sheet
 
     path = Path(contact_sheet).absolute()
+    if path.suffix.lower() != ".png":
+        raise BadOption(f"--contact-sheet writes a PNG; give it such a name, not {path.name}")
     for warning in write_contact_sheet(path, title, result.hits, result.warnings):
         click.echo(f"note: {render.printable(warning)}", err=True)
     click.echo(f"contact sheet {render.printable(str(path))}", err=output is not None)
@@ -367,6 +376,8 @@ def list_videos(index: str | None, study: str | None, patient: str | None, outpu
     from echosearch.types import VideoRecord
 
     opened = open_index(index_path(index))
+    if output is not None:
+        click.echo(f"index {render.printable(str(opened.path))}", err=True)
     videos = opened.videos(study=study, patient=patient)
     if output == "json":
         render.print_json([video.to_dict() for video in videos])
@@ -433,6 +444,8 @@ def failures(index: str | None, output: str | None) -> None:
     from echosearch.api import open_index
 
     opened = open_index(index_path(index))
+    if output is not None:
+        click.echo(f"index {render.printable(str(opened.path))}", err=True)
     found = [failure.to_dict() for failure in opened.failures()]
     if output == "json":
         render.print_json(found)
@@ -460,8 +473,11 @@ def failures(index: str | None, output: str | None) -> None:
     help="Which column is path, study, patient, view or acquired_at. May be repeated.",
 )
 @index_option
+@wait_option
 @output_option("json")
-def annotate(manifest: Path, column_map: tuple[tuple[str, str], ...], index: str | None, output: str | None) -> None:
+def annotate(
+    manifest: Path, column_map: tuple[tuple[str, str], ...], index: str | None, wait: float, output: str | None
+) -> None:
     """Give videos other metadata without embedding anything again, and say what changed.
 
     Only columns that FILE has are touched; an empty cell of such a column empties the value.
@@ -473,7 +489,7 @@ def annotate(manifest: Path, column_map: tuple[tuple[str, str], ...], index: str
     from echosearch.ingest import annotate as run
     from echosearch.ingest import read_metadata
 
-    report = run(index_path(index), read_metadata(manifest, dict(column_map)))
+    report = run(index_path(index), read_metadata(manifest, column_fields(column_map)), wait)
     if output == "json":
         render.print_json(report.to_dict())
         return
@@ -492,6 +508,7 @@ def annotate(manifest: Path, column_map: tuple[tuple[str, str], ...], index: str
 @click.option("--patient", help="All videos of this patient.")
 @click.option("--undelete", is_flag=True, help="Take back the deletion of these.")
 @index_option
+@wait_option
 @output_option("json")
 def delete(
     videos: tuple[str, ...],
@@ -499,6 +516,7 @@ def delete(
     patient: str | None,
     undelete: bool,
     index: str | None,
+    wait: float,
     output: str | None,
 ) -> None:
     """Delete videos from the index (never the files): at once for every search, and for later ingests.
@@ -514,7 +532,7 @@ def delete(
     if not videos and study is None and patient is None:
         raise BadOption("say what to delete: ids or files, --study or --patient")
     wanted = [int(video) if video.isdecimal() else Path(video) for video in videos]
-    report = delete_videos(index_path(index), wanted, study, patient, undelete)
+    report = delete_videos(index_path(index), wanted, study, patient, undelete, wait)
     if output == "json":
         render.print_json(report)
         return
@@ -526,10 +544,69 @@ def delete(
 
 
 @app.command()
+@click.option("--repair", is_flag=True, help="Let damaged parts go and build what can be built.")
+@index_option
+@wait_option
+@output_option("json")
+def check(repair: bool, index: str | None, wait: float, output: str | None) -> int:
+    """Read every byte of an index and say what is wrong; ends with 3 when something is.
+
+    With --repair damaged segments are let go: their videos count as deleted and are embedded again by the next
+    ingest of their folder. The FAISS index is built anew from what is whole.
+
+    \b
+    Example:
+      echosearch check
+      echosearch check --repair
+    """
+    from echosearch import check as checking
+
+    path = index_path(index)
+    report = checking.repair(path, wait) if repair else checking.check(path)
+    if output == "json":
+        render.print_json(report.to_dict())
+    else:
+        click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
+        for problem in report.problems:
+            click.echo(f"problem: {render.printable(problem)}")
+        for done in report.repaired:
+            click.echo(f"repaired: {done}")
+        click.echo(f"{report.segments} segments, {len(report.problems)} problems")
+    return 3 if report.problems and not repair else 0
+
+
+@app.command()
+@index_option
+@wait_option
+@output_option("json")
+def compact(index: str | None, wait: float, output: str | None) -> None:
+    """Rewrite segments without the vectors of deleted videos, and merge small ones.
+
+    The old folders stay for an hour, for readers that have an older commit open; the next writer removes them.
+
+    \b
+    Example:
+      echosearch compact
+    """
+    from echosearch.ingest import compact_index
+
+    report = compact_index(index_path(index), wait)
+    if output == "json":
+        render.print_json(report)
+        return
+    click.echo(f"index {render.printable(report['index'])} (generation {report['generation']})")
+    click.echo(
+        f"{report['segments_before']} segments before, {report['segments']} now; "
+        f"the vectors of {report['rows_dropped']} deleted videos dropped"
+    )
+
+
+@app.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @index_option
-def roots(old: Path, new: Path, index: str | None) -> None:
+@wait_option
+def roots(old: Path, new: Path, index: str | None, wait: float) -> None:
     """Say that the videos below the folder OLD lie below NEW now, e.g. on another machine.
 
     \b
@@ -540,14 +617,17 @@ def roots(old: Path, new: Path, index: str | None) -> None:
 
     path = index_path(index)
     click.echo(f"index {render.printable(str(path))}")
-    changed = move_roots(path, old, new)
+    changed = move_roots(path, old, new, wait)
     click.echo(f"{changed} folders of the index lie below {render.printable(str(new))} now")
 
 
 @app.command()
+@index_option
 @output_option("json")
-def models(output: str | None) -> None:
+def models(index: str | None, output: str | None) -> None:
     """Models that can be named at ingest, what each is for, and whether its weights are here.
+
+    Where there is an index already, its model is named first.
 
     \b
     Example:
@@ -559,6 +639,11 @@ def models(output: str | None) -> None:
     if output == "json":
         render.print_json(found)
         return
+    path = index_path(index)
+    if (path / "manifest.json").is_file():
+        from echosearch.api import open_index
+
+        click.echo(f"index {render.printable(str(path))} uses {open_index(path).manifest.model}")
     for model in found:
         click.echo(f"{model['name']:12} {model['about']}")
         click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")
@@ -576,8 +661,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes, as they are
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names of any bytes go out as they are; where the encoding lacks a letter, it is escaped.
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         result = app.main(arguments, prog_name="echosearch", standalone_mode=False)
         sys.stdout.flush()
@@ -590,9 +677,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; keep Python from saying so at exit
+    except (BrokenPipeError, SystemExit):  # click and rich leave with SystemExit when nobody reads any more
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  else Python complains at exit
         return 0
+    except OSError as error:
+        click.echo(f"error: cannot write the output: {error.strerror or error}", err=True)
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        return BackendError.exit_code
     except Exception:  # noqa: BLE001  the edge of the process: show what it was, and that it is ours
         traceback.print_exc()
         click.echo("error: this is a bug in echosearch; please report the lines above", err=True)

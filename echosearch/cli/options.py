@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from echosearch.errors import BadOption
 from echosearch.types import FrameSampling
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,7 +76,27 @@ def query_options(command: Command) -> Command:
     return command
 
 
-class SamplingType(click.ParamType[FrameSampling]):
+def wait_option(command: Command) -> Command:
+    """`--wait`: how long to wait for another writer."""
+    return click.option(
+        "--wait",
+        type=click.FloatRange(0, 1e6),
+        default=0.0,
+        metavar="SECONDS",
+        help="Wait so long while another process is writing to the index.  [default: not at all]",
+    )(command)
+
+
+def column_fields(column_map: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """`--map` as a dict. BadOption when a column is given two fields."""
+    fields = dict(column_map)
+    for column, field in column_map:
+        if fields[column] != field:
+            raise BadOption(f"--map gives {column} twice: {field} and {fields[column]}")
+    return fields
+
+
+class SamplingType(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
     """A frame sampling: all, even:N or START:STOP:STRIDE."""
 
     name = "sampling"
@@ -88,7 +109,7 @@ class SamplingType(click.ParamType[FrameSampling]):
             self.fail(str(error), param, ctx)
 
 
-class MappingType(click.ParamType[tuple[str, str]]):
+class MappingType(click.ParamType):  # type: ignore[type-arg]
     """COLUMN=FIELD."""
 
     name = "column=field"

@@ -19,7 +19,7 @@ _HIT_COLUMNS: Final = (
 
 def print_json(value: object) -> None:
     """One JSON value, indented; bytes of file names that are not UTF-8 come as lone surrogates."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -30,16 +30,19 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """A table for people; `right` names the columns of numbers."""
+    """A table for people; `right` names the columns of numbers. Columns of text without any are left out."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    shown = [n for n, column in enumerate(columns) if column in right or any(row[n] for row in cells)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
+    for n in shown:
+        number = columns[n] in right
+        table.add_column(columns[n], justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in cells:
+        table.add_row(*(row[n] for n in shown))
     # Not on a terminal, long paths matter more than the width of a page.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
     console.print(table)

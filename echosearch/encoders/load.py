@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from echosearch.encoders.encoder import Encoder
@@ -47,11 +48,24 @@ def _status(weights: str) -> str:
     return "in the local cache" if is_cached(repository) else "to be downloaded when first used"
 
 
+def _absolute(address: str | None) -> str | None:
+    """An address whose path does not depend on where one stands: it is kept in the index's manifest."""
+    scheme, _, rest = (address or "").partition(":")
+    if scheme == "local-dir" and rest:
+        return f"local-dir:{Path(rest).expanduser().absolute()}"
+    if scheme == "open_clip":
+        architecture, _, tag = rest.partition("/")
+        if Path(tag).is_file():
+            return f"open_clip:{architecture}/{Path(tag).absolute()}"
+    return address
+
+
 def load_encoder(request: ModelRequest, decoder: str = "none") -> Encoder:
     """Load a model; `decoder` names what reads the videos, for provenance.
 
     UnknownEncoder, ModelUnavailable, MissingExtra or DeviceUnavailable say what is in the way.
     """
+    request = replace(request, name=_absolute(request.name) or request.name, weights=_absolute(request.weights))
     scheme, _, rest = request.name.partition(":")
     if not rest:
         preset = _preset(request.name)
@@ -93,6 +107,8 @@ def _preset(name: str) -> Preset:
     presets = list_presets()
     if name in presets:
         return presets[name]
+    if name == "echo-clip-r":
+        raise UnknownEncoder("echo-clip-r is not supported yet: its template tokenizer is still to come")
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UnknownEncoder(f"there is no model {name!r}{hint}\nmodels that can be named:\n{how_to_choose()}")

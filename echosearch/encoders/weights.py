@@ -30,7 +30,10 @@ def local_folder(path: Path) -> ModelFolder:
     """A model folder on this machine. ModelUnavailable says which part is missing or broken."""
     path = path.expanduser().absolute()
     if not path.is_dir():
-        raise ModelUnavailable(f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}")
+        raise ModelUnavailable(
+            f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}. "
+            "If a model lies elsewhere now, say where: --model local-dir:PATH"
+        )
     if not (path / CONFIG_NAME).is_file():
         raise ModelUnavailable(f"{path} has no {CONFIG_NAME}")
     weights = [*path.glob("*.safetensors"), *path.glob("*.bin"), *path.glob("*.pth")]

@@ -1,8 +1,7 @@
 """From files to committed videos: read, prepare, encode, pool, add. Knows all steps and does none of them itself."""
 
-from echosearch.ingest.admission import check_model, check_phrases
 from echosearch.ingest.annotate import AnnotateReport, annotate
-from echosearch.ingest.housekeeping import delete_videos, move_roots
+from echosearch.ingest.housekeeping import compact_index, delete_videos, move_roots
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import FIELDS, MetadataTable, read_metadata
 from echosearch.ingest.pipeline import IngestOptions, ingest
@@ -13,8 +12,7 @@ __all__ = [
     "IngestOptions",
     "MetadataTable",
     "annotate",
-    "check_model",
-    "check_phrases",
+    "compact_index",
     "delete_videos",
     "ingest",
     "move_roots",

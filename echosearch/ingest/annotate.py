@@ -28,13 +28,13 @@ class AnnotateReport:
         return asdict(self) | {"warnings": list(self.warnings)}
 
 
-def annotate(index_path: Path, table: MetadataTable) -> AnnotateReport:
+def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) -> AnnotateReport:
     """Set what a manifest says of the videos of an index, in one commit.
 
     Only columns that the manifest has are touched; an empty cell of such a column empties the value.
     """
     store = Store(index_path)
-    with store.writer() as writer:
+    with store.writer(wait_seconds) as writer:
         with writer.view() as view:
             places = view.catalog.places()
             told, warnings = table.match(

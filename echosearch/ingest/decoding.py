@@ -166,7 +166,7 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     pipe.send(_READY)
     # What decoders print of a damaged file comes back as its failure; on the terminal it would be noise.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, OSError):  # the parent is gone
         while True:
             pipe.send(_prepare(*pipe.recv()))
 

@@ -18,12 +18,13 @@ def delete_videos(
     study: str | None = None,
     patient: str | None = None,
     undelete: bool = False,
+    wait_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Delete videos by id, path, study or patient, all in one commit; or take their deletion back.
 
     UnknownVideo when one of them is not there; then nothing is done.
     """
-    with Store(index_path).writer() as writer:
+    with Store(index_path).writer(wait_seconds) as writer:
         done: dict[str, Any] = {"index": str(index_path)}
         if undelete:
             back, to_ingest = writer.undelete(_buried(writer, videos, study, patient))
@@ -38,10 +39,19 @@ def delete_videos(
     return done
 
 
-def move_roots(index_path: Path, old: Path, new: Path) -> int:
+def compact_index(index_path: Path, wait_seconds: float = 0.0) -> dict[str, Any]:
+    """Rewrite segments without the vectors of deleted videos, and merge small ones."""
+    with Store(index_path).writer(wait_seconds) as writer:
+        report = writer.compact()
+        writer.finish()
+        with writer.view() as view:
+            return {"index": str(index_path), "generation": view.generation} | report
+
+
+def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0) -> int:
     """Say that the videos below `old` lie below `new` now; gives the number of folders of the index that changed."""
     folders = [Path(os.path.normpath(folder.expanduser().absolute())) for folder in (old, new)]
-    with Store(index_path).writer() as writer:
+    with Store(index_path).writer(wait_seconds) as writer:
         changed = writer.rename_root(*folders)
         with writer.view() as view:
             roots = view.catalog.roots()

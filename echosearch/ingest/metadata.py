@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,11 +45,12 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class MetadataTable:
-    """The rows of a manifest, which fields it has columns for, and the type of each attribute."""
+    """The rows of a manifest, which fields it has columns for, the type of each attribute, and `empty` columns."""
 
     file: Path
     fields: frozenset[str]
     types: dict[str, AttributeType]
+    empty: frozenset[str]
     rows: tuple[_Row, ...]
 
     def match(self, files: Sequence[Path], folders: Iterable[Path]) -> tuple[dict[Path, VideoMetadata], list[str]]:
@@ -80,10 +83,20 @@ class MetadataTable:
     def change(self, record: VideoRecord, told: VideoMetadata) -> MetadataChange | None:
         """What a row says otherwise than the catalog; an empty cell of a column that is there empties the value."""
         fields = {name: getattr(told, name) for name in self.fields if getattr(told, name) != getattr(record, name)}
-        attributes = {
-            name: told.attributes[name] for name in self.types if told.attributes[name] != record.attributes.get(name)
+        attributes: dict[str, AttributeValue] = {
+            name: told.attributes[name]
+            for name in self.types
+            if not _is_same(record.attributes.get(name), told.attributes[name])
         }
+        attributes |= {name: None for name in self.empty if record.attributes.get(name) is not None}
         return MetadataChange(record.video_id, fields, attributes) if fields or attributes else None
+
+
+def _is_same(known: AttributeValue, told: AttributeValue) -> bool:
+    """Whether two values are one in the catalog, which keeps a number in a column of text as text."""
+    if isinstance(known, str) and told is not None:
+        return known == str(told)
+    return known == told
 
 
 class _Finder:
@@ -98,8 +111,8 @@ class _Finder:
     def find(self, told: str) -> Path | None:
         path = Path(told)
         for base in self._bases:
-            if (base / path) in self._files:
-                return base / path
+            if (found := Path(os.path.normpath(base / path))) in self._files:
+                return found
         if path.suffix.lower() in _SUFFIXES_TO_LEAVE_OUT:
             return self._by_end(path) or self._by_end(path.with_suffix(""))
         return self._by_end(path)
@@ -135,21 +148,22 @@ def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> Me
         if len(cells) != len(header):
             raise BadManifest(f"{file}, line {line}: {len(cells)} cells, and the header has {len(header)}")
     columns = _columns(file, header, column_map or {})
-    attributes = [name for name in header if name not in columns.values()]
+    attributes = [name for name in header if name and name not in columns.values()]  # no name: a row number
     cells_of = {name: [cells[header.index(name)].strip() for _, cells in numbered] for name in header}
-    types = {name: _type_of(cells_of[name]) for name in attributes}
+    types = {name: type_ for name in attributes if (type_ := _type_of(cells_of[name])) is not None}
+    empty = frozenset(attributes) - types.keys()
     rows = tuple(
         _row(file, line, dict(zip(header, (cell.strip() for cell in cells), strict=True)), columns, types)
         for line, cells in numbered
     )
-    return MetadataTable(media_path(file), frozenset(columns) - {"path"}, types, rows)
+    return MetadataTable(media_path(file), frozenset(columns) - {"path"}, types, empty, rows)
 
 
 def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -> dict[str, str]:
     """field -> column."""
     repeated = {name for name in header if header.count(name) > 1}
-    if repeated or "" in header:
-        raise BadManifest(f"{file}: columns need a name each, and no name twice: {sorted(repeated) or header}")
+    if repeated:
+        raise BadManifest(f"{file}: no column name may come twice: {sorted(repeated)}")
     columns: dict[str, str] = {}
     for column, field in column_map.items():
         if column not in header:
@@ -192,11 +206,14 @@ def _row(
     return _Row(line, path, VideoMetadata(**fields, attributes=attributes))
 
 
-def _type_of(cells: Sequence[str]) -> AttributeType:
+def _type_of(cells: Sequence[str]) -> AttributeType | None:
+    """The type that all values of a column have, or None where it has no value."""
     told = [cell for cell in cells if _none_if_missing(cell) is not None]
-    if told and all(_INTEGER.fullmatch(cell) for cell in told):
+    if not told:
+        return None
+    if all(_INTEGER.fullmatch(cell) for cell in told):
         return "integer"
-    if told and all(_REAL.fullmatch(cell) and not _is_padded(cell) for cell in told):
+    if all(_REAL.fullmatch(cell) and not _is_padded(cell) and math.isfinite(float(cell)) for cell in told):
         return "real"
     return "text"
 

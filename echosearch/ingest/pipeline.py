@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from echosearch.admission import check_model, probe
 from echosearch.catalog import FailedFile, KnownFile, MetadataChange, NewVideo, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, default_workers
 from echosearch.encoders import Encoder, encode_stream, how_to_choose, load_encoder
-from echosearch.errors import BadOption, EncoderFailed, InputError, RecipeMismatch, UnknownEncoder
-from echosearch.ingest.admission import check_model, probe
+from echosearch.errors import (
+    BadOption,
+    EncoderFailed,
+    InputError,
+    RecipeMismatch,
+    UnknownEncoder,
+    UnreadableVideo,
+    UnsupportedVideo,
+)
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
@@ -32,6 +41,7 @@ from echosearch.types import (
     Precision,
     PreparedVideo,
     ProgressListener,
+    VideoRecord,
     pool,
 )
 from echosearch.vectors import FramesDtype, StoredVideo
@@ -55,14 +65,15 @@ class IngestOptions:
     undelete: bool = False
     prune: bool = False
     yes: bool = False
+    wait_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise BadOption(f"--workers is at least 1, not {self.workers}")
-        if self.timeout_seconds <= 0:
-            raise BadOption(f"--timeout is more than 0 seconds, not {self.timeout_seconds:g}")
-        if self.worker_memory_gib < 2:
-            raise BadOption(f"--worker-memory is at least 2 GiB, not {self.worker_memory_gib:g}")
+        if not 0 < self.timeout_seconds <= 1e6:
+            raise BadOption(f"--timeout is more than 0 seconds, and at most 1e6, not {self.timeout_seconds:g}")
+        if not 2 <= self.worker_memory_gib <= 1e6:
+            raise BadOption(f"--worker-memory is at least 2 GiB, and at most 1e6, not {self.worker_memory_gib:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +115,25 @@ def ingest(
         store, encoder = _open_or_create(index_path, options, load)
         if store.manifest.notice:
             warnings.insert(0, store.manifest.notice)
-        writer = stack.enter_context(store.writer())
+        writer = stack.enter_context(store.writer(options.wait_seconds))
         gone = _vanished(writer, files, sources, options) if options.prune else []
         for table in {id(table): table for table, _ in told.values()}.values():
             writer.declare_attributes(table.types)
         plan = _plan(writer, files, options)
-        if plan.todo:
+        if plan.todo or _names_another_model(store, options):
             encoder = encoder or load(_request(store, options), decoder_name())
             warnings += check_model(store.manifest, encoder)
+        if plan.todo:
             decoding.wait_until_ready()
         ready = time.monotonic()
         if options.undelete:
             writer.unbury_files([file.path for file in plan.todo])
         updated = writer.change_metadata(_changes(writer, plan.unchanged, told))
-        run = _Run(writer, {path: metadata for path, (_, metadata) in told.items()}, len(plan.todo), listener, options)
+        writer.forget_failures(_outdated_failures(writer, plan, sources))
+        run = _Run(writer, told, len(plan.todo), listener, options)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
+        updated += run.updated
         pruned = writer.prune(gone)
         writer.finish()
         with writer.view() as view:
@@ -220,6 +234,10 @@ def _request(store: Store, options: IngestOptions) -> ModelRequest:
     return replace(options.model, sampling=options.model.sampling or store.manifest.recipe.sampling)
 
 
+_CODES_OF_BYTES: Final = (UnreadableVideo.code(), UnsupportedVideo.code())
+"""Failures that come again while the bytes are the same; the others may be the machine's, and are tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """Files to do, live videos whose files are as they were, and how many files are left alone, and why."""
@@ -230,12 +248,21 @@ class _Plan:
     buried: int
 
 
+def _names_another_model(store: Store, options: IngestOptions) -> bool:
+    """Whether the model asked for may not be the index's, so that it has to be loaded to know."""
+    asked, manifest = options.model, store.manifest
+    if asked is None:
+        return False
+    other_sampling = asked.sampling is not None and asked.sampling != manifest.recipe.sampling
+    return asked.name != manifest.model or asked.weights not in (None, manifest.weights) or other_sampling
+
+
 def _plan(writer: Writer, files: Sequence[MediaFile], options: IngestOptions) -> _Plan:
     """What is new or looks changed; deleted and failed files stay as they are unless the options say otherwise."""
     paths = [file.path for file in files]
     with writer.view() as view:
         known = view.catalog.known_files(paths)
-        failed = {} if options.retry_failed else view.catalog.failed_files(paths)
+        failed = {} if options.retry_failed else view.catalog.failed_files(paths, _CODES_OF_BYTES)
         buried = set() if options.undelete else view.catalog.buried_paths(paths) - known.keys()
     todo, unchanged, failed_earlier = [], {}, 0
     for file in files:
@@ -259,6 +286,15 @@ def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[
         table, metadata = told[Path(record.path)]
         changes.append(table.change(record, metadata))
     return [change for change in changes if change is not None]
+
+
+def _outdated_failures(writer: Writer, plan: _Plan, sources: Sequence[Path]) -> list[Path]:
+    """Failures that are true no more: of files that are as they were when embedded, or that are gone."""
+    good = set(plan.unchanged.values())
+    folders = {media_path(source) for source in sources}
+    with writer.view() as view:
+        paths = [Path(failure.path) for failure in view.catalog.failures()]
+    return [path for path in paths if path in good or (not os.path.lexists(path) and folders & {path, *path.parents})]
 
 
 def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path], options: IngestOptions) -> list[int]:
@@ -305,21 +341,23 @@ class _Run:
     def __init__(
         self,
         writer: Writer,
-        metadata: Mapping[Path, VideoMetadata],
+        told: Told,
         total: int,
         listener: ProgressListener | None,
         options: IngestOptions,
     ) -> None:
-        self.added = self.replaced = self.copies = self.touched = self.moved = self.buried = self.frames_encoded = 0
+        self.added = self.replaced = self.copies = self.touched = self.moved = self.updated = self.buried = 0
+        self.frames_encoded = 0
         self.failures: list[Failure] = []
         self._writer = writer
-        self._metadata = metadata
+        self._told = told
         self._total = total
         self._done = 0
         self._listener = listener
         self._undelete = options.undelete
         self._seen: set[str] = set()  # content that this run has encoded or is encoding
         self._moved_ids: set[int] = set()
+        self._roots_there: dict[Path, bool] = {}
         self._committed = 0
         self._start_batch()
 
@@ -358,11 +396,13 @@ class _Run:
             self._fail(file, outcome)
         elif file.known is not None and file.known.content_sha256 == outcome.content_sha256:
             self._touched.append(_as_now(file.known, file))
+            self._tell_metadata(file.known.video_id, file.path)
         elif self._is_buried(outcome.content_sha256):
             self.buried += 1
         elif (old := self._moved_from(file, outcome.content_sha256)) is not None:
             self._moved_ids.add(old.video_id)
             self._moved.append((_as_now(old, file), file.root, file.path))
+            self._tell_metadata(old.video_id, file.path)
         else:
             self._add(work, outcome, embeddings)
 
@@ -383,10 +423,34 @@ class _Run:
             content_sha256=prepared.content_sha256,
             size_bytes=file.size_bytes,
             mtime_ns=file.mtime_ns,
-            metadata=self._metadata.get(file.path, VideoMetadata()),
+            metadata=self._metadata(file),
             replaces=file.known.video_id if file.known else None,
         )
         self._new.append((video, stored))
+
+    def _metadata(self, file: MediaFile) -> VideoMetadata:
+        """What a manifest says of a file, on top of what was known of it before its bytes changed."""
+        table, metadata = self._told.get(file.path, (None, VideoMetadata()))
+        if file.known is None:
+            return metadata
+        [record] = self._records([file.known.video_id])
+        change = table.change(record, metadata) if table is not None else None
+        fields = {name: getattr(record, name) for name in ("study", "patient", "view", "acquired_at")}
+        if change is None:
+            return VideoMetadata(**fields, attributes=record.attributes)
+        return VideoMetadata(**fields | change.fields, attributes=record.attributes | change.attributes)
+
+    def _tell_metadata(self, video_id: int, path: Path) -> None:
+        """Note what a manifest says otherwise of a video that is not embedded again."""
+        if path in self._told:
+            table, metadata = self._told[path]
+            [record] = self._records([video_id])
+            if (change := table.change(record, metadata)) is not None:
+                self._changed.append(change)
+
+    def _records(self, ids: Sequence[int]) -> list[VideoRecord]:
+        with self._writer.view() as view:
+            return list(view.catalog.videos(ids))
 
     def _stored(self, work: _Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
         """The vectors of a video: pooled from its frames, or those of a file with the same bytes."""
@@ -423,17 +487,26 @@ class _Run:
             return None
         with self._writer.view() as view:
             candidates = view.catalog.ids_where(content_sha256=digest) - self._moved_ids
-            for video_id, (root, path) in sorted(view.catalog.places(candidates).items()):
-                if root.is_dir() and not path.exists():
-                    return KnownFile(video_id, 0, 0, digest)
+            places = sorted(view.catalog.places(candidates).items()) if candidates else []
+        for video_id, (root, path) in places:
+            if not path.exists() and (root in file.path.parents or self._is_there(root)):
+                return KnownFile(video_id, 0, 0, digest)
         return None
+
+    def _is_there(self, root: Path) -> bool:
+        """Whether a root still holds a video that it is known for; an empty folder may be a disk that is missing."""
+        if root not in self._roots_there:
+            with self._writer.view() as view:
+                known = (path for other, path in view.catalog.places().values() if other == root)
+                self._roots_there[root] = any(path.exists() for path in known)
+        return self._roots_there[root]
 
     def _fail(self, file: MediaFile, failure: Failure) -> None:
         self._failed.append(FailedFile(file.root, failure, file.size_bytes, file.mtime_ns))
         self.failures.append(failure)
 
     def _commit(self, numerics: Numerics) -> None:
-        batch = Batch(self._new, self._failed, self._touched, self._moved)
+        batch = Batch(self._new, self._failed, self._touched, self._moved, self._changed)
         self._start_batch()  # first: an interrupt during the commit must not lead to a second one
         if not (batch.new or batch.failed or batch.touched or batch.moved):
             return
@@ -442,6 +515,7 @@ class _Run:
         self.replaced += sum(video.replaces is not None for video, _ in batch.new)
         self.touched += len(batch.touched)
         self.moved += len(batch.moved)
+        self.updated += len(batch.changed)
         self._committed += len(batch.new) + len(batch.touched) + len(batch.moved)
         self._tell()
 
@@ -450,6 +524,7 @@ class _Run:
         self._failed: list[FailedFile] = []
         self._touched: list[KnownFile] = []
         self._moved: list[tuple[KnownFile, Path, Path]] = []
+        self._changed: list[MetadataChange] = []
         self._fresh: dict[str, StoredVideo] = {}  # by content, for copies within the batch
         self._batch_started = time.monotonic()
 

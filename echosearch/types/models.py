@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.errors import BadOption
 from echosearch.types.embeddings import check_unit_rows
 from echosearch.types.media import FrameSampling, PreprocessSpec
 
@@ -171,6 +172,12 @@ class ModelRequest:
     device: Device = "auto"
     precision: Precision = "fp32"
     sampling: FrameSampling | None = None
+
+    def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise BadOption(f"device is auto, cpu or cuda, not {self.device!r}")
+        if self.precision not in ("fp32", "bf16", "fp16"):
+            raise BadOption(f"precision is fp32, bf16 or fp16, not {self.precision!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ dropped. Candidates are widened until no row left out can belong to the k best, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _MARGIN: Final = 32
 _TOLERANCE: Final = 4e-6
 """More than float32 inner products of unit vectors of up to 4,096 dimensions differ from the exact ones."""
 
+_HASHED_BYTES: Final = 256 * 2**20
+"""Files up to this size are hashed whenever they are opened, larger ones by `damage` only: that takes seconds."""
+
 _TYPE: Final = "IndexIDMap2,Flat inner product"
 
 
@@ -34,6 +38,7 @@ class FaissFile:
     ids_sha256: str
     dim: int
     size_bytes: int
+    sha256: str
 
 
 class FaissIndex:
@@ -74,6 +79,8 @@ class FaissIndex:
             path = folder / "index.faiss"
             if path.stat().st_size != description.size_bytes:
                 raise ValueError(f"{path.name} has another size than ann.json says")
+            if description.size_bytes <= _HASHED_BYTES and _sha256(path) != description.sha256:
+                raise ValueError(f"{path.name} has other bytes than were written")
             index: Any = faiss.read_index(str(path))
             covered = faiss.vector_to_array(index.id_map)
             told = (index.ntotal, ids_sha256(covered), index.d, index.metric_type)
@@ -85,6 +92,23 @@ class FaissIndex:
         except (OSError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
             raise DamagedIndex(f"the FAISS index in {folder} cannot be used: {error}") from error
         return cls(rows, index, covered)
+
+    def damage(self) -> list[str]:
+        """Where the FAISS index holds another vector for a live id than its segment."""
+        if self._index is None:
+            return []
+        import faiss
+
+        held = faiss.vector_to_array(self._index.id_map)
+        flat = faiss.downcast_index(self._index.index)
+        found = 0
+        for first in range(0, len(held), 8192):
+            ids = held[first : first + 8192]
+            positions = self._rows.positions(ids)
+            live = np.isin(ids, self._rows.ids)
+            vectors = flat.reconstruct_n(first, len(ids))[live]
+            found += int(np.sum(np.any(vectors != self._rows.gather(positions)[0], axis=1)))
+        return [f"the FAISS index holds other vectors than the segments for {found} videos"] if found else []
 
     def save(self, folder: Path) -> None:
         """Write `index.faiss` and `ann.json` into a folder that does not exist yet; it appears whole."""
@@ -100,7 +124,7 @@ class FaissIndex:
         except RuntimeError as error:  # how FAISS tells that the disk is full
             raise BackendError(f"cannot write the FAISS index {path}: {error}") from error
         digest = ids_sha256(faiss.vector_to_array(self._index.id_map))
-        description = FaissFile(_TYPE, self._index.ntotal, digest, self._index.d, path.stat().st_size)
+        description = FaissFile(_TYPE, self._index.ntotal, digest, self._index.d, path.stat().st_size, _sha256(path))
         (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
         for file in (path, partial / "ann.json"):
             fsync_path(file)
@@ -123,6 +147,9 @@ class FaissIndex:
             complete = len(best.ids) == k and lowest < best.scores[-1] - _TOLERANCE
             if complete or len(positions) == len(self._rows):
                 return best
+            if wanted >= len(self._rows):  # FAISS gives less than it says it holds
+                scores = self._rows.scores(self._everything, query, weighting)
+                return Ranking.of(self._rows.ids, scores, k)
             wanted *= 4
 
     def _candidates(
@@ -160,3 +187,8 @@ class FaissIndex:
             first += len(chunk)
         order = np.argpartition(-near, wanted)
         return positions[order[:wanted]], float(near[order[wanted]])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -169,6 +169,24 @@ class Segment:
         """(n,) length of each mean before it was renormalised."""
         return self._load("norms")
 
+    def damage(self) -> list[str]:
+        """What a full read finds wrong: bytes that changed, rows that are not finite or not of unit length."""
+        found = []
+        for name, (_, digest) in self.info.files.items():
+            try:
+                with (self.path / name).open("rb") as file:
+                    now = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                found.append(f"{self.path / name} cannot be read: {error.strerror}")
+                continue
+            if now != digest:
+                found.append(f"{self.path / name} has other bytes than were written")
+        if not found:
+            lengths = np.linalg.norm(self.pooled.astype(np.float64), axis=1)
+            if not np.all(np.abs(lengths - 1) < 1e-3):
+                found.append(f"{self.path / 'pooled.npy'} holds rows that are not of unit length")
+        return found
+
     def stored(self, row: int) -> StoredVideo:
         """All that is kept of one video, read into memory."""
         frames = slice(int(self._offsets[row]), int(self._offsets[row + 1]))

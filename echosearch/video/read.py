@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import UnreadableVideo, UnsupportedVideo
+from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
 from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES
 
@@ -45,9 +45,9 @@ def open_media(path: Path) -> OpenMedia:
     """Open a video or a still. UnreadableVideo or UnsupportedVideo say why not."""
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise UnreadableVideo("the file does not exist" if not path.exists() else "this is not a file")
+        raise InaccessibleVideo("the file does not exist" if not path.exists() else "this is not a file")
     if not os.access(path, os.R_OK):
-        raise UnreadableVideo("no permission to read the file")
+        raise InaccessibleVideo("no permission to read the file")
     if path.stat().st_size == 0:
         raise UnreadableVideo("the file is empty")
     if suffix in STILL_SUFFIXES:
@@ -75,7 +75,7 @@ class _Video:
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
+        self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError)
         with self._named_errors(), _name_for_decord(path) as name:
             self._reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1, fault_tol=_NO_REPEATED_FRAME)
             fps = float(self._reader.get_avg_fps())
@@ -89,7 +89,7 @@ class _Video:
             raise UnreadableVideo("the file holds no video frames")
         self._key_frames: list[int] = list(self._reader.get_key_indices())
         self._seeks_exactly = self._in_order and len(self._key_frames) == stored
-        self.fps = fps if 0 < fps < 1000 else None  # NaN fails this as well
+        self.fps = fps if 0 < fps < 1000 and _is_even(starts[starts >= 0], fps) else None  # NaN fails this as well
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         asked = set(frame_numbers)
@@ -129,6 +129,14 @@ class _Video:
             # Without the clock time and source line that decord puts in front.
             reason = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", _first_line(text))
             raise UnreadableVideo(f"decord cannot decode it: {reason}") from error
+
+
+def _is_even(starts: npt.NDArray[np.floating[Any]], fps: float) -> bool:
+    """Whether frames lie within half a frame of where a constant rate puts them; files without times count as even."""
+    if not np.all(np.isfinite(starts)) or not np.any(np.diff(starts) > 0):
+        return True
+    by_rate = starts.min() + np.arange(len(starts)) / fps
+    return bool(np.all(np.abs(np.sort(starts) - by_rate) <= 0.5 / fps))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from echosearch.errors import UnreadableVideo, UnsupportedVideo
+from echosearch.errors import InaccessibleVideo, UnsupportedVideo
 from echosearch.types import FrameSampling, PreparedVideo, PreprocessSpec, VideoFacts
 from echosearch.video.files import content_sha256
 from echosearch.video.prepare import prepare
@@ -28,5 +28,5 @@ def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> 
     digest = content_sha256(path)
     now = path.stat()
     if before is None or (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
-        raise UnreadableVideo("the file was changed while it was being read; ingest it again")
+        raise InaccessibleVideo("the file was changed while it was being read; ingest it again")
     return PreparedVideo(facts, digest, np.asarray(frame_numbers, np.int32), pixels)

@@ -31,12 +31,12 @@ def check_model(manifest: Manifest, encoder: Encoder) -> list[str]:
     return _check_cosine(manifest, encoder.card, min(probe(encoder).cosines(manifest.probe)))
 
 
-def check_phrases(manifest: Manifest, encoder: Encoder) -> list[str]:
+def check_phrases(manifest: Manifest, encoder: Encoder) -> None:
     """Refuse to ask with another model than the index's, or from a machine that gives other vectors."""
     _check_space(manifest, encoder.card)
     mine = np.stack([text.vector for text in encoder.encode_text(PROBE_PHRASES)])
     _, cosine = ProbeVectors(manifest.probe.frames, mine).cosines(manifest.probe)
-    return _check_cosine(manifest, encoder.card, cosine)
+    _check_cosine(manifest, encoder.card, cosine)
 
 
 def _check_space(manifest: Manifest, card: EncoderCard) -> None:
