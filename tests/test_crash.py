@@ -1,0 +1,262 @@
+"""A command may die at any moment: what was committed stays, what was not leaves no trace, and doing it again works.
+
+Each command runs in a forked process that dies at its n-th call that touches the disk or the catalog (open, write,
+fsync, rename, mkdir, remove, BEGIN, COMMIT, FAISS write), for every n until it gets to its end.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import plain_frames, write_video
+
+from echosearch.catalog import Snapshot
+from echosearch.check import check, repair
+from echosearch.ingest import IngestOptions, annotate, compact_index, delete_videos, ingest, read_metadata
+from echosearch.store import Store
+from echosearch.types import Failure, ModelRequest
+from echosearch.video import prepare_video
+
+Command = Callable[[Path], object]
+State = dict[str, tuple[bytes, str | None]]
+
+DIED = 137
+
+
+class _InProcess:
+    """Decodes in this process: what dies here is the writer, not a worker."""
+
+    workers = 1
+
+    def wait_until_ready(self) -> None:
+        return None
+
+    def prepared(self, tasks: Any, sampling: Any, spec: Any, ahead: int) -> Iterator[Any]:
+        from echosearch.errors import EchoSearchError
+
+        for task, path in tasks:
+            try:
+                yield task, prepare_video(path, sampling, spec)
+            except EchoSearchError as error:
+                yield task, Failure(str(path), error.code(), str(error))
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def decoders(*arguments: Any) -> Iterator[_InProcess]:
+        yield _InProcess()
+
+    monkeypatch.setattr("echosearch.ingest.pipeline.decoders", decoders)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """Six videos in three segments, with a manifest."""
+    for number in range(6):
+        write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (number * 40, 120, 30)))
+    (tmp_path / "m.csv").write_text("path,study\n0,S0\n1,S1\n2,S2\n")
+    _ingest(tmp_path / "index", tables=[read_metadata(tmp_path / "m.csv")])
+    return tmp_path / "index"
+
+
+def _ingest(index: Path, tables: Any = (), **options: Any) -> None:
+    ingest(index, [index.parent / "videos"], IngestOptions(ModelRequest("toy"), workers=1, **options), tables)
+
+
+def _state(index: Path) -> State:
+    """path -> vector and study, of everything that can be found; refuses what is at odds."""
+    with Store(index).view() as view:
+        records = list(view.catalog.videos())
+        assert [record.video_id for record in records] == view.rows.ids.tolist()
+        assert len({record.path for record in records}) == len(records)
+        everything = np.arange(len(view.rows))
+        for record, vector in zip(records, view.rows.gather(everything)[0], strict=True):
+            [ranking] = view.index.nearest(vector[None], 1)
+            assert ranking.scores[0] == pytest.approx(1, abs=1e-6), record
+        return {record.path: (view.stored(record.video_id).vector.tobytes(), record.study) for record in records}
+
+
+def _forked(work: Callable[[], object]) -> int:
+    """Do something in a forked process; its exit code (99: an exception, which is printed)."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            import faiss
+
+            faiss.omp_set_num_threads(1)  # the threads of the parent are not there
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001  the edge of a process
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _die_at(nth: int, command: Callable[[], object]) -> None:
+    """Run a command that ends this process at its n-th call to the disk or the catalog."""
+    calls = 0
+
+    def dying(function: Callable[..., Any], half: bool = False) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == nth:
+                if half:  # a write that got half way
+                    arguments[0].write(b"\x93NUMPY")
+                    arguments[0].flush()
+                os._exit(DIED)
+            return function(*arguments, **more)
+
+        return call
+
+    import faiss
+    from sqlalchemy import Connection
+
+    plain_sql = Connection.exec_driver_sql
+    dying_sql = dying(plain_sql)
+
+    def sql(self: Any, statement: str, *more: Any, **named: Any) -> Any:
+        counted = statement.startswith(("BEGIN IMMEDIATE", "COMMIT"))
+        return (dying_sql if counted else plain_sql)(self, statement, *more, **named)
+
+    Connection.exec_driver_sql = sql  # type: ignore[method-assign]
+    np.save = dying(np.save, half=True)
+    faiss.write_index = dying(faiss.write_index)
+    io.open = builtins.open = dying(io.open)  # type: ignore[assignment]
+    for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir"):
+        setattr(os, name, dying(getattr(os, name)))
+    command()
+
+
+def _survives(
+    index: Path,
+    command: Command,
+    again: Command | None = None,
+    whole: Callable[[State, State, State], bool] | None = None,
+) -> int:
+    """Let a command die everywhere; gives the number of places. `again` finishes the work (default: the command)."""
+    template, done = index.with_name("template"), index.with_name("done")
+    index.rename(template)
+    shutil.copytree(template, index)
+    before = _state(index) if whole is not None else {}
+    command(index)
+    after = _state(index)
+    index.rename(done)
+
+    def verify() -> None:
+        if whole is not None:
+            seen = _state(index)
+            assert whole(before, seen, after), (sorted(before), sorted(seen), sorted(after))
+        (again or command)(index)
+        assert _state(index) == after
+        assert check(index).problems == ()
+        with Store(index).catalog_only() as snapshot:
+            assert isinstance(snapshot, Snapshot)
+            named = {row.name for row in snapshot.segments()} | snapshot.retired_segments().keys()
+        assert {folder.name for folder in (index / "segments").iterdir()} <= named
+        assert not list(index.rglob(".partial-*"))
+
+    for nth in range(1, 1000):
+        shutil.rmtree(index, ignore_errors=True)
+        shutil.copytree(template, index)
+        code = _forked(lambda nth=nth: _die_at(nth, lambda: command(index)))
+        assert code in (0, DIED), f"call {nth} ended with {code}"
+        assert _forked(verify) == 0, f"after dying at call {nth}"
+        if code == 0:
+            return nth
+    raise AssertionError("the command never ends")
+
+
+def _either(before: State, seen: State, after: State) -> bool:
+    return seen in (before, after)
+
+
+def _nothing_lost(before: State, seen: State, after: State) -> bool:
+    """Every path is as it was before or as it will be, and those that both have are there."""
+    return before.keys() & after.keys() <= seen.keys() and all(
+        seen[path] in (before.get(path), after.get(path)) for path in seen
+    )
+
+
+@pytest.mark.slow
+def test_ingest(index: Path) -> None:
+    videos = index.parent / "videos"
+    for number in range(6, 9):
+        write_video(videos / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))
+    write_video(videos / "0.avi", plain_frames(1, (250, 250, 30)))  # changed
+    (videos / "1.avi").rename(videos / "moved.avi")
+    (videos / "bad.avi").write_text("no video")
+    assert _survives(index, _ingest, whole=lambda before, seen, after: len(seen) >= 6) > 60
+
+
+@pytest.mark.slow
+def test_delete(index: Path) -> None:
+    def delete_again(path: Path) -> None:
+        with Store(path).view() as view:
+            left = set(view.rows.ids.tolist()) & {2, 3}
+        if left:
+            delete_videos(path, sorted(left))
+
+    assert _survives(index, lambda path: delete_videos(path, [2, 3]), delete_again, _either) > 3
+
+
+@pytest.mark.slow
+def test_undelete(index: Path) -> None:
+    delete_videos(index, [2, 3])
+
+    def undelete_again(path: Path) -> None:
+        with Store(path).view() as view:
+            buried = view.catalog.buried_where()
+        if buried:
+            delete_videos(path, sorted(buried), undelete=True)
+
+    assert _survives(index, lambda path: delete_videos(path, [2, 3], undelete=True), undelete_again, _either) > 3
+
+
+@pytest.mark.slow
+def test_annotate(index: Path) -> None:
+    (index.parent / "new.csv").write_text("path,study,EF\n0,S9,55\n4,S4,\n")
+    table = read_metadata(index.parent / "new.csv")
+    assert _survives(index, lambda path: annotate(path, table), None, _either) > 3
+
+
+@pytest.mark.slow
+def test_compact(index: Path) -> None:
+    delete_videos(index, [2, 3, 6])
+    assert _survives(index, compact_index, None, _either) > 30
+
+
+@pytest.mark.slow
+def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("echosearch.store.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.REWRITE_ROWS", 4)
+    assert _survives(index, _ingest, None, _either) > 20
+
+
+@pytest.mark.slow
+def test_prune(index: Path) -> None:
+    for number in (0, 5):
+        (index.parent / "videos" / f"{number}.avi").unlink()
+    assert _survives(index, lambda path: _ingest(path, prune=True, yes=True), None, _either) > 3
+
+
+@pytest.mark.slow
+def test_repair(index: Path) -> None:
+    with Store(index).catalog_only() as snapshot:
+        damaged = snapshot.segments()[1].name
+    (index / "segments" / damaged / "pooled.npy").write_bytes(b"damaged")
+    assert _survives(index, repair) > 10
