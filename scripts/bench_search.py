@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from echosearch.catalog import NewVideo, VideoMetadata
+from echosearch.config import COMMIT_VIDEOS
 from echosearch.encoders import load_encoder, probe_clip
 from echosearch.store import Batch, Store
 from echosearch.types import ModelRequest, VideoFacts
@@ -71,8 +72,8 @@ def make_index(path: Path, count: int) -> None:
     dim = encoder.card.dim
     frame_numbers = np.arange(0, 2 * FRAMES_A_VIDEO, 2, dtype=np.int32)
     with store.writer() as writer:
-        for first in range(0, count, 10_000):
-            size = min(10_000, count - first)
+        for first in range(0, count, COMMIT_VIDEOS):  # as an ingest does
+            size = min(COMMIT_VIDEOS, count - first)
             frames = _unit(rng.standard_normal((size, FRAMES_A_VIDEO, dim)) + rng.standard_normal((size, 1, dim)))
             vectors = _unit(frames.mean(axis=1))
             new = [

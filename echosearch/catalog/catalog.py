@@ -348,11 +348,11 @@ class Snapshot:
             .join(roots, roots.c.id == videos.c.root_id)
             .where(videos.c.deleted_at.is_(None))
         )
-        wanted = None if ids is None else set(ids)
+        queries = [query] if ids is None else [query.where(videos.c.id.in_(chunk)) for chunk in _chunks(sorted(ids))]
         return {
             video_id: (Path(root), Path(root, path))
-            for video_id, root, path in self._connection.execute(query)
-            if wanted is None or video_id in wanted
+            for each in queries
+            for video_id, root, path in self._connection.execute(each)
         }
 
     def replaced_by(self, video_id: int) -> int | None:

@@ -139,7 +139,7 @@ def _load(
     )
     dtype = getattr(torch, _DTYPES[request.precision])
     backend = _OpenClipBackend(model.to(device=device, dtype=dtype), tokenizer, card, device, dtype)
-    return Encoder(backend, batch_frames=32 if device.type == "cpu" else 256)
+    return Encoder(backend, batch_frames=16 if device.type == "cpu" else 256)
 
 
 class _OpenClipBackend:

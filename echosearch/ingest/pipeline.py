@@ -29,7 +29,7 @@ from echosearch.errors import (
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Batch, Store, Writer
+from echosearch.store import Batch, Store, View, Writer
 from echosearch.types import (
     Device,
     EncodedVideo,
@@ -319,10 +319,16 @@ def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A file on its way: prepared, or not; `copy` are the vectors of a committed file with the same bytes."""
+    """A file on its way: prepared, or not, and what is to become of it when it is not encoded.
+
+    `is_buried`: its bytes were deleted on purpose; `moved_from`: the video whose file it was under another path;
+    `copy`: the vectors of a committed file with the same bytes.
+    """
 
     file: MediaFile
     outcome: PreparedVideo | Failure
+    is_buried: bool = False
+    moved_from: KnownFile | None = None
     copy: StoredVideo | None = None
 
 
@@ -384,10 +390,22 @@ class _Run:
                 continue
             pixels, digest = work.outcome.pixels, work.outcome.content_sha256
             slim = replace(work.outcome, pixels=np.empty((len(work.outcome.frame_numbers), 3, 0, 0), np.uint8))
-            copy = None if digest in self._seen else self._committed_copy(digest)
-            known = digest in self._seen or copy is not None or self._is_buried(digest)
-            self._seen.add(digest)
-            yield _Work(work.file, slim, copy), None if known else pixels
+            decided = self._decide(replace(work, outcome=slim), digest)
+            known = decided.is_buried or decided.moved_from or decided.copy or digest in self._seen
+            if not decided.is_buried:
+                self._seen.add(digest)
+            yield decided, None if known else pixels
+
+    def _decide(self, work: _Work, digest: str) -> _Work:
+        """Look up, once for each file, what the catalog knows of its bytes."""
+        with self._writer.view() as view:
+            if not self._undelete and view.catalog.is_buried(digest):
+                return replace(work, is_buried=True)
+            ids = view.catalog.ids_where(content_sha256=digest)
+            if work.file.known is None and (old := self._moved_from(view, work.file, digest, ids)) is not None:
+                self._moved_ids.add(old.video_id)
+                return replace(work, moved_from=old)
+            return replace(work, copy=view.stored(min(ids))) if ids else work
 
     def _take(self, work: _Work, embeddings: Any) -> None:
         file, outcome = work.file, work.outcome
@@ -397,12 +415,11 @@ class _Run:
         elif file.known is not None and file.known.content_sha256 == outcome.content_sha256:
             self._touched.append(_as_now(file.known, file))
             self._tell_metadata(file.known.video_id, file.path)
-        elif self._is_buried(outcome.content_sha256):
+        elif work.is_buried:
             self.buried += 1
-        elif (old := self._moved_from(file, outcome.content_sha256)) is not None:
-            self._moved_ids.add(old.video_id)
-            self._moved.append((_as_now(old, file), file.root, file.path))
-            self._tell_metadata(old.video_id, file.path)
+        elif work.moved_from is not None:
+            self._moved.append((_as_now(work.moved_from, file), file.root, file.path))
+            self._tell_metadata(work.moved_from.video_id, file.path)
         else:
             self._add(work, outcome, embeddings)
 
@@ -475,20 +492,9 @@ class _Run:
             video_id = view.catalog.ids_with_content([digest]).get(digest)
             return None if video_id is None else view.stored(video_id)
 
-    def _is_buried(self, digest: str) -> bool:
-        if self._undelete:
-            return False
-        with self._writer.view() as view:
-            return view.catalog.is_buried(digest)
-
-    def _moved_from(self, file: MediaFile, digest: str) -> KnownFile | None:
+    def _moved_from(self, view: View, file: MediaFile, digest: str, ids: set[int]) -> KnownFile | None:
         """The video that a new path's bytes belong to, where its old path is empty below a root that is there."""
-        if file.known is not None:
-            return None
-        with self._writer.view() as view:
-            candidates = view.catalog.ids_where(content_sha256=digest) - self._moved_ids
-            places = sorted(view.catalog.places(candidates).items()) if candidates else []
-        for video_id, (root, path) in places:
+        for video_id, (root, path) in sorted(view.catalog.places(ids - self._moved_ids).items() if ids else ()):
             if not path.exists() and (root in file.path.parents or self._is_there(root)):
                 return KnownFile(video_id, 0, 0, digest)
         return None
