@@ -83,7 +83,7 @@ def _percentiles(ranking: Ranking, num_videos: int) -> npt.NDArray[np.float64]:
 
 def _hit(view: View, query: Query, rank: int, score: float, percentile: float, record: VideoRecord) -> Hit:
     best_frame = _best_frame(view, query, record.video_id)
-    known_time = best_frame is not None and record.fps
+    seconds = None if best_frame is None or record.fps is None else best_frame / record.fps
     return Hit(
         rank=rank,
         score=score,
@@ -94,7 +94,7 @@ def _hit(view: View, query: Query, rank: int, score: float, percentile: float, r
         patient=record.patient,
         view=record.view,
         best_frame=best_frame,
-        best_time_seconds=best_frame / record.fps if known_time and best_frame is not None and record.fps else None,
+        best_time_seconds=seconds,
     )
 
 

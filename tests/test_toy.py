@@ -148,7 +148,7 @@ def test_an_empty_phrase_is_refused(toy: Encoder) -> None:
 
 def test_the_card_says_what_toy_is() -> None:
     card = load_encoder(ModelRequest("toy", sampling=FrameSampling(count=3)), decoder="by hand").card
-    assert (card.name, card.weights, card.dim, card.logit_scale, card.context_tokens) == ("toy", "none", 32, 1.0, 75)
+    assert (card.name, card.weights, card.dim, card.logit_scale) == ("toy", "none", 32, 1.0)
     assert card.recipe.sampling == FrameSampling(count=3)
     assert load_encoder(ModelRequest("toy")).card.recipe.sampling == FrameSampling(0, 40, 2)
     assert card.recipe.preprocess.mean == (0.0, 0.0, 0.0)

@@ -134,7 +134,6 @@ def _load(
             f"Python {platform.python_version()}, open_clip {open_clip.__version__}, {platform.machine()}",
         ),
         logit_scale=float(model.logit_scale.detach().exp()),
-        context_tokens=int(tokenizer.context_length),
         notice=notice,
     )
     dtype = getattr(torch, _DTYPES[request.precision])

@@ -57,7 +57,6 @@ class ToyBackend:
             recipe=Recipe(space, spec, sampling or preset.sampling),
             numerics=Numerics("fp32", "cpu", "none", decoder, f"numpy {np.__version__}"),
             logit_scale=1.0,
-            context_tokens=CONTEXT_WORDS,
             notice=preset.notice,
         )
 

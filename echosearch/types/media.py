@@ -29,10 +29,6 @@ class VideoFacts:
         if self.fps is not None and not 0 < self.fps < 100_000:
             raise ValueError(f"fps is a positive number or None, not {self.fps}")
 
-    def seconds_at(self, frame_number: int) -> float | None:
-        """Time of a 0-based frame in seconds from the start, or None where the frame rate is not known."""
-        return None if self.fps is None else frame_number / self.fps
-
 
 @dataclass(frozen=True, slots=True)
 class FrameSampling:

@@ -185,7 +185,7 @@ class EncoderCard:
     """What an encoder says of itself: address, recipe, numerics, and the caveat to show with every result.
 
     `name` is how it was asked for (`echo-clip`, `open_clip:ARCH/TAG`, ...), `weights` where its tensors came
-    from, `logit_scale` the model's (exponentiated), `context_tokens` how much of a phrase it can hold.
+    from, `logit_scale` the model's (exponentiated).
     """
 
     name: str
@@ -194,7 +194,6 @@ class EncoderCard:
     recipe: Recipe
     numerics: Numerics
     logit_scale: float | None = None
-    context_tokens: int | None = None
     notice: str | None = None
 
     def __post_init__(self) -> None:
