@@ -842,7 +842,7 @@ def test_an_index_on_a_read_only_file_system_can_be_searched(small_disk: Path, b
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-import faiss, mmap  # before the right to read them is gone
+import faiss, mmap, numpy.ma  # before the right to read them is gone
 from store_helpers import unit
 from echosearch.errors import EchoSearchError
 from echosearch.search import Query, search
