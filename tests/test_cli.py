@@ -63,8 +63,9 @@ def test_search_as_json_csv_and_paths(index: Path, run: Run, colours: Path) -> N
     assert (rows[0]["video_id"], rows[0]["study"], rows[0]["best_frame"]) == ("3", "S1", "0")
     assert len(rows) == 3
     assert "note: toy is not a model" in err
-    _, out, _ = run("search", "red", "--index", index, "--paths", "-k", 1)
+    _, out, err = run("search", "red", "--index", index, "--paths", "-k", 1)
     assert out == f"{colours / 'red.avi'}\n"
+    assert err.splitlines()[0] == f"index {index} (generation 2), model toy"
     told = json.loads(run("search", "red", "--index", index, "--score", "mean", "--min-score", 0.9, "--json")[1])
     assert (told["score_kind"], len(told["hits"])) == ("mean", 1)
 

@@ -53,8 +53,8 @@ def print_result(result: SearchResult, output: str | None) -> None:
     if output == "json":
         print_json(result.to_dict())
         return
-    if output is None:
-        click.echo(f"index {printable(result.index)} (generation {result.generation}), model {result.model}")
+    told = f"index {printable(result.index)} (generation {result.generation}), model {result.model}"
+    click.echo(told, err=output is not None)
     for warning in result.warnings:
         click.echo(f"note: {printable(warning)}", err=output is not None)
     if output == "csv":
