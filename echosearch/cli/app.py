@@ -24,6 +24,7 @@ from echosearch.cli.options import (
     query_options,
     wait_option,
 )
+from echosearch.cli.phantom import phantom
 from echosearch.config import index_path
 from echosearch.errors import BackendError, BadOption, EchoSearchError
 
@@ -653,6 +654,9 @@ def models(index: str | None, output: str | None) -> None:
         "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
         "--weights local-dir:PATH."
     )
+
+
+app.add_command(phantom)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

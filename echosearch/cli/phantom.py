@@ -1,0 +1,66 @@
+"""`echosearch phantom`: synthetic archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.options import output_option
+
+
+@click.group()
+def phantom() -> None:
+    """Synthetic echocardiograms whose truth is known, for tests, teaching and trying things out.
+
+    \b
+    Example:
+      echosearch phantom make phantoms --studies 50 --seed 1
+    """
+
+
+@phantom.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--studies", type=int, required=True, metavar="N", help="How many studies; each has 3 to 4 videos.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="S", help="The same seed, the same archive.")
+@click.option("--workers", type=int, metavar="N", help="Rendering processes. Default: one for each processor.")
+@output_option("json")
+def make(folder: Path, studies: int, seed: int, workers: int | None, output: str | None) -> None:
+    """Write an archive of phantoms into DIR, which must be new or empty.
+
+    DIR gets videos/ (MP4 and AVI), manifest.csv for ingest --manifest, FileList.csv in EchoNet's columns for the
+    apical four-chamber videos, and reports.csv.
+
+    \b
+    Example:
+      echosearch phantom make phantoms --studies 50 --seed 1
+      echosearch ingest phantoms/videos --manifest phantoms/manifest.csv --model echo-clip
+    """
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.phantom import make_archive
+    from echosearch.types import IngestProgress
+
+    with ingest_progress() as show:
+        archive = make_archive(
+            folder,
+            studies,
+            seed,
+            workers=workers,
+            progress=lambda done, total: show(IngestProgress(done=done, total=total, committed=done, failed=0)),
+        )
+    if output == "json":
+        render.print_json(
+            {
+                "folder": str(archive.folder),
+                "patients": archive.patients,
+                "studies": archive.studies,
+                "videos": archive.videos,
+                "media_bytes": archive.media_bytes,
+            }
+        )
+        return
+    click.echo(
+        f"{archive.videos} videos in {archive.studies} studies of {archive.patients} phantom patients, "
+        f"{render.bytes_in_words(archive.media_bytes)}, in {render.printable(str(archive.folder))}"
+    )
