@@ -7,7 +7,7 @@ import numpy as np
 from echosearch.encoders import PROBE_PHRASES, Encoder, probe_clip
 from echosearch.errors import NumericsMismatch, RecipeMismatch, SpaceMismatch
 from echosearch.store import Manifest
-from echosearch.types import EncoderCard, ProbeVectors
+from echosearch.types import EncoderCard, Numerics, ProbeVectors
 from echosearch.video import prepare
 
 
@@ -28,7 +28,15 @@ def check_model(manifest: Manifest, encoder: Encoder) -> list[str]:
             f"videos would be prepared in another way than those of this index: {differences} (the index). "
             "Use the index's own way, or make another index"
         )
-    return _check_cosine(manifest, encoder.card, min(probe(encoder).cosines(manifest.probe)))
+    return check_probe(manifest, probe(encoder), encoder.card.numerics)
+
+
+def check_probe(manifest: Manifest, vectors: ProbeVectors, numerics: Numerics) -> list[str]:
+    """Refuse vectors of a machine whose probe vectors are others than the index's.
+
+    Gives a sentence to show where the agreement is only that of half precision.
+    """
+    return _check_cosine(manifest, numerics, min(vectors.cosines(manifest.probe)))
 
 
 def check_phrases(manifest: Manifest, encoder: Encoder) -> None:
@@ -36,7 +44,7 @@ def check_phrases(manifest: Manifest, encoder: Encoder) -> None:
     _check_space(manifest, encoder.card)
     mine = np.stack([text.vector for text in encoder.encode_text(PROBE_PHRASES)])
     _, cosine = ProbeVectors(manifest.probe.frames, mine).cosines(manifest.probe)
-    _check_cosine(manifest, encoder.card, cosine)
+    _check_cosine(manifest, encoder.card.numerics, cosine)
 
 
 def _check_space(manifest: Manifest, card: EncoderCard) -> None:
@@ -48,18 +56,18 @@ def _check_space(manifest: Manifest, card: EncoderCard) -> None:
         )
 
 
-def _check_cosine(manifest: Manifest, card: EncoderCard, cosine: float) -> list[str]:
-    half = {card.numerics.precision, manifest.precision} != {"fp32"}
+def _check_cosine(manifest: Manifest, numerics: Numerics, cosine: float) -> list[str]:
+    half = {numerics.precision, manifest.precision} != {"fp32"}
     needed = 0.999 if half else 0.9999
     if not cosine >= needed:
         raise NumericsMismatch(
             f"this machine reproduces the index's probe vectors only at cosine {cosine:.6f}, and {needed} is needed "
-            f"(precision {card.numerics.precision} here, {manifest.precision} in the index; "
-            f"torch {card.numerics.torch})"
+            f"(precision {numerics.precision} here, {manifest.precision} in the index; "
+            f"torch {numerics.torch})"
         )
     if half:
         return [
             f"half precision: the index's probe vectors come back at cosine {cosine:.6f} here "
-            f"({card.numerics.precision}; the index: {manifest.precision})"
+            f"({numerics.precision}; the index: {manifest.precision})"
         ]
     return []

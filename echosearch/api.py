@@ -219,6 +219,7 @@ class Index:
                 "sampling": str(manifest.recipe.sampling),
                 "recipe_parts": manifest.recipe.to_dict(),
                 **totals,
+                "unverified": view.catalog.count_unverified(),
                 "failures": len(view.catalog.failures()),
                 "attributes": {column.name: column.type for column in view.catalog.attribute_columns()},
                 "roots": [str(root) for root in view.catalog.roots()],
@@ -245,6 +246,8 @@ class Index:
         elif k > len(view.rows):
             warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
         notes = [self.manifest.notice] if self.manifest.notice else []
+        if unverified := view.catalog.count_unverified():
+            notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
         if {self._request.precision, self.manifest.precision} != {"fp32"}:
             notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
         return SearchResult(

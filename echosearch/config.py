@@ -8,8 +8,8 @@ from typing import Final
 
 from echosearch.errors import BadOption
 
-FORMAT_VERSION: Final = 1
-"""Version of the index folder's layout."""
+FORMAT_VERSION: Final = 2
+"""Version of the index folder's layout: 2 knows of imported vectors (`videos.unverified`)."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")
 INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"

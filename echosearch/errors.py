@@ -7,6 +7,7 @@
         UnsupportedVideo   the file decodes, but cannot be used as it is
         BadQuery           the question has no answer as it stands
         BadManifest        a manifest CSV that cannot be used
+        BadEmbeddings      a file of embeddings that cannot be used
         BadOption          an option or setting with a value outside its range
         UnknownVideo       no such video in the index
         UnknownEncoder     no such model, or none was named
@@ -68,6 +69,10 @@ class BadQuery(InputError):
 
 class BadManifest(InputError):
     """A manifest CSV that cannot be used."""
+
+
+class BadEmbeddings(InputError):
+    """A file of embeddings that cannot be used."""
 
 
 class BadOption(InputError):

@@ -190,6 +190,7 @@ class Store(_Views):
     def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
         """The right to change the index; IndexLocked says who has it, after waiting for it so long."""
         with _lock(self.path, wait_seconds):
+            _migrate(self.path)
             writer = Writer(self.path, self.manifest)
             try:
                 yield writer
@@ -270,13 +271,21 @@ class View:
         """What is wrong with derived files, once they were used; the answers are right all the same."""
         return self._loaded.problems
 
+    def numerics(self, video_id: int) -> Numerics:
+        """With what a live video's vectors were made. UnknownVideo when there is none."""
+        segment, _ = self._place(video_id)
+        return Numerics(**segment.info.numerics)
+
     def stored(self, video_id: int) -> StoredVideo:
         """The vectors of a live video. UnknownVideo when there is none."""
+        segment, row = self._place(video_id)
+        return segment.stored(row)
+
+    def _place(self, video_id: int) -> tuple[Segment, int]:
         place = self.rows.place(video_id)
         if place is None:
             raise UnknownVideo(f"there is no video {video_id} in this index")
-        segment, row = place
-        return segment.stored(row)
+        return place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -359,6 +368,14 @@ class Writer(_Views):
         if wanted:
             with _named_disk_errors(self.path), self._catalog.writing() as transaction:
                 transaction.delete(wanted, bury)
+        return len(wanted)
+
+    def verify(self, ids: Iterable[int]) -> int:
+        """Note that imported vectors were made as the index's own are; gives the number of videos."""
+        wanted = sorted(set(ids))
+        if wanted:
+            with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.verify(wanted)
         return len(wanted)
 
     def undelete(self, ids: Iterable[int]) -> tuple[list[int], int]:
@@ -527,6 +544,32 @@ def _read_manifest(path: Path) -> Manifest:
     if manifest.recipe.id != recipe_id:
         raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
     return manifest
+
+
+def _migrate(path: Path) -> None:
+    """Bring an index of an older format to today's, after a copy of what changes; the lock is ours.
+
+    The manifest comes last, and every step may be done twice: a crash in between leaves an index to migrate.
+    """
+    values = json.loads((path / _MANIFEST).read_text("utf-8"))
+    if values["format_version"] == FORMAT_VERSION:
+        return
+    with Catalog(path / _CATALOG).reading() as snapshot:
+        copy = path / f"before-format-{FORMAT_VERSION}-generation-{snapshot.generation}"
+    with _named_disk_errors(path):
+        if not copy.exists():
+            partial = copy.with_name(f"{_PARTIAL}{copy.name}")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            Catalog.copy(path / _CATALOG, partial / _CATALOG)
+            shutil.copy(path / _MANIFEST, partial)
+            for file in (_CATALOG, _MANIFEST, "."):
+                fsync_path(partial / file)
+            partial.rename(copy)
+            fsync_path(path)
+        Catalog.migrate(path / _CATALOG)
+        _write_json(path / _MANIFEST, values | {"format_version": FORMAT_VERSION})
+        fsync_path(path)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from echosearch.catalog.migrations import catalog_format, migrate
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -54,6 +55,7 @@ from echosearch.catalog.tables import (
     tombstones,
     videos,
 )
+from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, BadManifest, DamagedIndex
 from echosearch.types import Failure, VideoRecord
 
@@ -98,7 +100,20 @@ class Catalog:
             metadata.create_all(connection)
             attributes_table([]).create(connection)
             connection.execute(insert(state).values(id=1, generation=0, next_video_id=1))
+            connection.exec_driver_sql(f"PRAGMA user_version={FORMAT_VERSION}")
         return catalog
+
+    @staticmethod
+    def copy(path: Path, target: Path) -> None:
+        """Write all that is committed into a new file."""
+        with _named_errors(path), closing(_connect(path, "ro")) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+
+    @staticmethod
+    def migrate(path: Path) -> None:
+        """Bring a catalog of an older format to today's; one of today's stays as it is."""
+        with _named_errors(path), closing(_connect(path, "rw")) as connection:
+            migrate(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
@@ -257,6 +272,19 @@ class Snapshot:
     def count_without(self, what: Literal["study", "patient"]) -> int:
         """Number of live videos of which the study, or the patient, is not known."""
         query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
+        return int(self._connection.execute(query).scalar_one())
+
+    def verified(self, ids: Iterable[int]) -> set[int]:
+        """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
+        found: set[int] = set()
+        for chunk in _chunks(sorted(ids)):
+            query = select(videos.c.id).where(videos.c.id.in_(chunk), videos.c.unverified.is_(None))
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def count_unverified(self) -> int:
+        """Number of live videos whose vectors came from elsewhere, with no probe that shows that they are right."""
+        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c.unverified.is_not(None))
         return int(self._connection.execute(query).scalar_one())
 
     def known_files(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
@@ -473,6 +501,7 @@ class Transaction(Snapshot):
                     "acquired_at": video.metadata.acquired_at,
                     "added_generation": self.generation,
                     "added_at": self._now,
+                    "unverified": video.unverified,
                 }
                 for video, root_id, relative in placed
             ],
@@ -575,6 +604,11 @@ class Transaction(Snapshot):
         for chunk in _chunks(names):
             self._connection.execute(delete(retired).where(retired.c.name.in_(chunk)))
 
+    def verify(self, ids: Sequence[int]) -> None:
+        """Note that the vectors of these videos were made as the index's own are."""
+        for chunk in _chunks(ids):
+            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
+
     def touch(self, file: KnownFile) -> None:
         """Note that a file has another time, but the bytes that it had."""
         self._connection.execute(
@@ -674,6 +708,7 @@ _RECORD_COLUMNS: Final = (
     "size_bytes",
     "content_sha256",
     "added_at",
+    "unverified",
 )
 
 
@@ -717,32 +752,51 @@ def _size(path: Path) -> int:
 
 def _engine(path: Path, mode: str) -> Engine:
     """An engine whose connections begin and end transactions only when told to."""
-    uri = f"file:{quote(str(path))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA foreign_keys=ON")
-            if mode == "rw":
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")
-        except BaseException:
-            connection.close()
-            raise
+        connection = _connect(path, mode)
+        if mode != "rw" and catalog_format(connection) < FORMAT_VERSION:
+            return _migrated(connection)
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA foreign_keys=ON")
+        if mode == "rw":
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrated(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A reader of an older format reads a copy in memory: the file is not a reader's to change."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        with closing(connection):
+            connection.backup(memory)
+        migrate(memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
-        reason = str(error.orig)
-        if isinstance(error.orig, sqlite3.DatabaseError) and any(
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = str(cause)
+        if isinstance(cause, sqlite3.DatabaseError) and any(
             sign in reason for sign in ("not a database", "malformed", "no such table", "no such column")
         ):
             raise DamagedIndex(f"the catalog {path} cannot be read ({reason}); restore it from a copy") from error

@@ -54,7 +54,10 @@ class FailedFile:
 
 @dataclass(frozen=True, slots=True)
 class NewVideo:
-    """A video to add; its id is 0 until the commit gives it one, `replaces` the id of its path's earlier bytes."""
+    """A video to add; its id is 0 until the commit gives it one, `replaces` the id of its path's earlier bytes.
+
+    `unverified` says where its vectors came from, if from elsewhere and no probe has shown that they are right.
+    """
 
     video_id: int
     root: Path
@@ -66,6 +69,7 @@ class NewVideo:
     mtime_ns: int
     metadata: VideoMetadata
     replaces: int | None = None
+    unverified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

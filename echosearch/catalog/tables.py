@@ -103,6 +103,7 @@ videos = Table(
     Column("added_at", Text, nullable=False),
     Column("deleted_at", Text),
     Column("replaced_by", BigInteger),
+    Column("unverified", Text),  # where vectors came from that no probe has verified; NULL: all is well
     # Only one live video for each path, whatever happens.
     Index(
         "live_path",
@@ -115,6 +116,7 @@ videos = Table(
     Index("video_study", "study"),
     Index("video_patient", "patient"),
     Index("video_deleted", "id", sqlite_where=text("deleted_at IS NOT NULL")),
+    Index("video_unverified", "id", sqlite_where=text("unverified IS NOT NULL")),
 )
 
 attribute_columns = Table(

@@ -14,6 +14,7 @@ import click
 
 from echosearch import __version__
 from echosearch.cli import render
+from echosearch.cli.exchange import export_embeddings, import_embeddings
 from echosearch.cli.options import (
     MappingType,
     SamplingType,
@@ -185,10 +186,7 @@ def ingest(
         for warning in report.warnings:
             click.echo(f"note: {render.printable(warning)}")
         click.echo(_ingest_summary(report))
-        for failure in report.failures[:10]:
-            click.echo(f"failed: {render.printable(failure.path)}: {failure.code}: {render.printable(failure.message)}")
-        if len(report.failures) > 10:
-            click.echo(f"... and {len(report.failures) - 10} more: echosearch failures")
+        render.print_failures(report.failures)
     return 1 if report.failures else 0
 
 
@@ -347,6 +345,7 @@ def info(index: str | None, output: str | None) -> None:
         "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
         f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
         "deleted": str(told["deleted"]),
+        "unverified": str(told["unverified"]),
         "failures": str(told["failures"]),
         "attributes": ", ".join(f"{name} ({kind})" for name, kind in told["attributes"].items()) or "none",
         "roots": ", ".join(told["roots"]) or "none",
@@ -654,6 +653,10 @@ def models(index: str | None, output: str | None) -> None:
         "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
         "--weights local-dir:PATH."
     )
+
+
+app.add_command(export_embeddings)
+app.add_command(import_embeddings)
 
 
 app.add_command(phantom)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from echosearch.types import SearchResult
+from echosearch.types import Failure, SearchResult
 
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
@@ -84,6 +84,14 @@ def print_result(result: SearchResult, output: str | None) -> None:
             ),
             right=("rank", result.score_kind, "percentile", "id", "frame", "second"),
         )
+
+
+def print_failures(failures: Sequence[Failure]) -> None:
+    """The first failures, and how many more there are."""
+    for failure in failures[:10]:
+        click.echo(f"failed: {printable(failure.path)}: {failure.code}: {printable(failure.message)}")
+    if len(failures) > 10:
+        click.echo(f"... and {len(failures) - 10} more: echosearch failures")
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,13 @@
 """From files to committed videos: read, prepare, encode, pool, add. Knows all steps and does none of them itself."""
 
 from echosearch.ingest.annotate import AnnotateReport, annotate
+from echosearch.ingest.exchange import (
+    ExportReport,
+    ImportOptions,
+    ImportReport,
+    export_embeddings,
+    import_embeddings,
+)
 from echosearch.ingest.housekeeping import compact_index, delete_videos, move_roots
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import FIELDS, MetadataTable, read_metadata
@@ -9,11 +16,16 @@ from echosearch.ingest.pipeline import IngestOptions, ingest
 __all__ = [
     "FIELDS",
     "AnnotateReport",
+    "ExportReport",
+    "ImportOptions",
+    "ImportReport",
     "IngestOptions",
     "MetadataTable",
     "annotate",
     "compact_index",
     "delete_videos",
+    "export_embeddings",
+    "import_embeddings",
     "ingest",
     "move_roots",
     "read_metadata",

@@ -405,6 +405,7 @@ class _Run:
             if work.file.known is None and (old := self._moved_from(view, work.file, digest, ids)) is not None:
                 self._moved_ids.add(old.video_id)
                 return replace(work, moved_from=old)
+            ids = view.catalog.verified(ids)
             return replace(work, copy=view.stored(min(ids))) if ids else work
 
     def _take(self, work: _Work, embeddings: Any) -> None:
@@ -489,8 +490,8 @@ class _Run:
 
     def _committed_copy(self, digest: str) -> StoredVideo | None:
         with self._writer.view() as view:
-            video_id = view.catalog.ids_with_content([digest]).get(digest)
-            return None if video_id is None else view.stored(video_id)
+            ids = view.catalog.verified(view.catalog.ids_where(content_sha256=digest))
+            return view.stored(min(ids)) if ids else None
 
     def _moved_from(self, view: View, file: MediaFile, digest: str, ids: set[int]) -> KnownFile | None:
         """The video that a new path's bytes belong to, where its old path is empty below a root that is there."""

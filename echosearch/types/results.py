@@ -11,7 +11,10 @@ ScoreKind = Literal["cosine", "mean", "contrast"]
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One video as the catalog knows it. `path` is absolute; attributes are the manifest's other columns."""
+    """One video as the catalog knows it. `path` is absolute; attributes are the manifest's other columns.
+
+    `unverified` says where its vectors came from, if from elsewhere and no probe has shown that they are right.
+    """
 
     video_id: int
     path: str
@@ -28,6 +31,7 @@ class VideoRecord:
     size_bytes: int
     content_sha256: str
     added_at: str
+    unverified: str | None = None
     attributes: dict[str, int | float | str | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""What each format of the catalog changed, as SQL. Knows nothing of who may run it, or of copies made before."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from echosearch.config import FORMAT_VERSION
+
+_STEPS: Final[dict[int, tuple[str, ...]]] = {
+    2: (
+        "ALTER TABLE videos ADD COLUMN unverified TEXT",
+        "CREATE INDEX video_unverified ON videos (id) WHERE unverified IS NOT NULL",
+    ),
+}
+"""For each format, how it comes from the one before. A step that was published is never edited."""
+
+
+def catalog_format(connection: sqlite3.Connection) -> int:
+    """The format of a catalog; SQLite's own `user_version`, so that it changes with the tables or not at all."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) or 1  # format 1 did not set it
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a catalog to today's format, in one transaction. sqlite3.Error when it is not what its format says."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(catalog_format(connection) + 1, FORMAT_VERSION + 1):
+            for statement in _STEPS[version]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:  # SQLite may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,96 @@
+"""The commands that carry vectors out of an index and in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.options import index_option, output_option, wait_option
+from echosearch.config import index_path
+
+
+@click.command("export-embeddings")
+@click.argument("out", metavar="OUT.npz", type=click.Path(path_type=Path, dir_okay=False))
+@index_option
+@output_option("json")
+def export_embeddings(out: Path, index: str | None, output: str | None) -> None:
+    """Write all videos with their vectors, and what is known of them, into one file that numpy reads.
+
+    ids, paths, v (unit vectors), norms (length of the mean frame embedding), and frames with offsets and
+    frame_numbers; besides, all that `import-embeddings` needs to make the same index of it.
+
+    \b
+    Example:
+      echosearch export-embeddings embeddings.npz
+      python -c "import numpy; print(numpy.load('embeddings.npz')['v'].shape)"
+    """
+    from echosearch.ingest import export_embeddings as run
+
+    report = run(index_path(index), out)
+    if output == "json":
+        render.print_json(report.to_dict())
+        return
+    click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
+    if report.unverified:
+        click.echo(f"note: the vectors of {report.unverified} videos are unverified, and marked so in the file")
+    click.echo(f"{report.videos} videos with {report.frames} frames written to {render.printable(report.file)}")
+
+
+@click.command("import-embeddings")
+@click.argument("source", metavar="IN.npz", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    help="How the vectors were made: the index's recipe as `echosearch info` shows it (8 characters at least), or a "
+    "model. Files of export-embeddings say it themselves.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="The folder at which relative paths begin.",
+)
+@index_option
+@wait_option
+@output_option("json")
+def import_embeddings(
+    source: Path, recipe: str | None, root: Path | None, index: str | None, wait: float, output: str | None
+) -> int:
+    """Add videos whose vectors were made elsewhere, by export-embeddings or by a program of your own.
+
+    A file of your own holds `paths` (n,), and `frames` (all unit frame embeddings) with `offsets` (n + 1,) and
+    `frame_numbers`, or else `v` (n, D) with `norms` (n,). Its vectors count as unverified, and every result says so,
+    until a file with the same vectors also has `probe_frames` and `probe_phrases`: what the model there makes of
+    echosearch.encoders.probe_clip() and PROBE_PHRASES.
+
+    \b
+    Example:
+      echosearch import-embeddings embeddings.npz
+      echosearch import-embeddings mine.npz --recipe echo-clip --root /data/echo
+    """
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.ingest import ImportOptions
+    from echosearch.ingest import import_embeddings as run
+
+    with ingest_progress() as listener:
+        options = ImportOptions(recipe=recipe, root=root, wait_seconds=wait)
+        report = run(index_path(index), source, options, listener)
+    if output == "json":
+        render.print_json(report.to_dict())
+    else:
+        click.echo(f"index {render.printable(report.index)}")
+        for warning in report.warnings:
+            click.echo(f"note: {render.printable(warning)}")
+        parts = [f"{report.added} added, {report.unchanged} unchanged, {len(report.failures)} failed"]
+        for count, words in (
+            (report.verified, "verified now"),
+            (report.other_vectors, "in the index with other vectors, which stay"),
+            (report.deleted_earlier, "deleted earlier (delete --undelete)"),
+        ):
+            if count:
+                parts.append(f"{count} {words}")
+        click.echo(f"{', '.join(parts)}; generation {report.generation}; {report.unverified} unverified in the index")
+        render.print_failures(report.failures)
+    return 1 if report.failures else 0
