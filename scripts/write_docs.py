@@ -7,6 +7,7 @@ python scripts/write_docs.py --check   fail when it is out of step
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -20,13 +21,17 @@ BEGIN, END = "<!-- commands: written by scripts/write_docs.py -->", "<!-- end of
 def reference() -> str:
     """The help text of the program and of each command, as Markdown."""
     context = click.Context(app, info_name="echosearch", max_content_width=100, terminal_width=100)
-    parts = [_block("echosearch", app.get_help(context))]
-    for name in app.list_commands(context):
-        command = app.get_command(context, name)
+    return "\n".join([_block("echosearch", app.get_help(context)), *_commands(app, context)])
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
         inner = click.Context(command, context, info_name=name, max_content_width=100, terminal_width=100)
-        parts.append(_block(f"echosearch {name}", command.get_help(inner)))
-    return "\n".join(parts)
+        yield _block(inner.command_path, command.get_help(inner))
+        if isinstance(command, click.Group):
+            yield from _commands(command, inner)
 
 
 def _block(title: str, text: str) -> str:

@@ -73,7 +73,7 @@ def outline_radii(video: Video, phase: float) -> tuple[float, np.ndarray]:
 
 
 def test_ef_is_that_of_the_painted_contours(by_view: dict[str, list[Video]]) -> None:
-    for video in by_view["A4C"][:40]:
+    for video in by_view["A4C"][:15]:
         other = replace(video, view="A2C")
         volumes = []
         for phase in np.append(np.linspace(0, 1, 41), END_SYSTOLE):
@@ -118,7 +118,7 @@ def test_no_still_cue_gives_the_ejection_fraction_away(studies: tuple[Study, ...
     of_videos = np.array([video.truth.ef_percent for video in videos])
     ed = np.array([frame_cues(video, [at_phase(video, 0.0)])[0] for video in videos])
     for name, column in zip(CUES, ed.T, strict=True):
-        assert abs(np.corrcoef(of_videos, column)[0, 1]) <= 0.72 or np.isnan(column).any(), name
+        assert abs(np.corrcoef(of_videos, column)[0, 1]) <= 0.7 or np.isnan(column).any(), name
     es = np.array([frame_cues(video, [at_phase(video, END_SYSTOLE)])[0] for video in videos])
     assert error_of_a_fit(ed, of_videos) < 9
     assert error_of_a_fit(np.hstack([ed, es]), of_videos) < error_of_a_fit(ed, of_videos) - 2

@@ -169,6 +169,10 @@ class _Sector:
         haze += 120 * np.exp(-rows / 0.012) + 0.12 * look.haze * (1 - rows)  # clutter fills the blood a little
         coarse = rng.random((7, 6)).astype(np.float32)
         patches = cv2.resize(coarse, (self._columns, self._rows), interpolation=cv2.INTER_CUBIC)
+        unevenness = cv2.resize(
+            rng.random((9, 8)).astype(np.float32), patches.shape[::-1], interpolation=cv2.INTER_CUBIC
+        )
+        gain = gain * (0.68 + 0.64 * np.clip(unevenness, 0, 1))
         ground = look.background * (0.35 + 1.3 * np.clip(patches, 0, 1)) * (1 + 0.5 * np.exp(-rows / 0.2))
         return gain.astype(np.float32), haze.astype(np.float32), np.clip(ground, 0, 255).astype(np.uint8)
 

@@ -84,7 +84,7 @@ class _Moment:
         self.radii = self.heart.radii_cm(self.contraction)
         self.walls = self.heart.walls_cm(self.contraction)
         self.muscle = self.anatomy.wall_level
-        self.blood = BLOOD + 38 * self.company.smoke**2
+        self.blood = BLOOD + 26 * self.company.smoke**2
         self.tilt = np.deg2rad(video.look.tilt_degrees)
 
 
@@ -214,7 +214,7 @@ def _parasternal_long(scene: Scene, moment: _Moment) -> None:
     q = np.linspace(0, 1, 18)
     u = length * 0.3 + (0.7 * length + 2.6) * q
     roof = -np.interp(u / length, LEVELS, upper + wall_upper) - 0.1 * np.clip(u - length, 0, None)
-    thick = rv_depth * (1 - 0.15 * moment.contraction) * np.sin(np.pi * (0.08 + 0.84 * q)) ** 0.5
+    thick = rv_depth * (1 - 0.15 * moment.contraction) * np.clip(np.sin(np.pi * (0.1 + 0.9 * q)), 0, 1) ** 0.5
     rv = np.concatenate([frame(u, roof), frame(u, roof - thick)[::-1]])
     rv_outer = np.concatenate([frame(u, roof + 0.3), frame(u, roof - thick - 0.4 * scale)[::-1]])
 
@@ -253,7 +253,10 @@ def _parasternal_long(scene: Scene, moment: _Moment) -> None:
     scene.paint(aorta, BLOOD)
     scene.cavity("lv", _bullet(frame, length, upper, lower), moment.blood)
     scene.paint(_tube(frame, (length - 0.6, top + root), rise, 1.2, root - 0.05), BLOOD)
-    _leaflets(scene, moment, frame, (below - 0.25, max(bottom, below + 1.9)), 0.6)
+    ring = (below - 0.25, max(bottom, below + 1.9))
+    inflow = np.array([length - 0.7, length - 0.7, length + 1.5, length + 1.5])
+    scene.paint(frame(inflow, np.array([ring[0] + 0.2, ring[1] - 0.1, ring[1] - 0.1, ring[0] + 0.5])), BLOOD + 2)
+    _leaflets(scene, moment, frame, ring, 0.6)
     _aortic_valve(scene, moment, frame, (length + 0.7, top + root - 0.7 * np.sin(rise)), root)
     if moment.truth.stent_valve:
         ends = frame(np.array([length - 0.2, length + 1.9]), np.array([start[1], start[1] - 2 * np.sin(rise)]))
