@@ -965,8 +965,8 @@ def fill(disk: Path, leave: int) -> Path:
     ("leave", "sentence"),
     [
         (0, r"^cannot write to the index .*/index: No space left on device$"),
-        (16 << 10, r"^the catalog .*/index/catalog\.sqlite failed: (disk I/O error|database or disk is full)$"),
-        (48 << 10, r"^(the catalog .*|cannot write .*): (database or disk is full|No space left on device)$"),
+        (16 << 10, r"^the catalog .*/index/catalog\.sqlite failed: (disk I/O error; the|database or) disk .* full"),
+        (48 << 10, r"^(the catalog .*|cannot write .*): (database or disk is full;|No space left on device$)"),
     ],
 )
 def test_a_full_disk_is_a_sentence_and_loses_nothing(small_disk: Path, leave: int, sentence: str) -> None:

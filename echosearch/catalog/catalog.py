@@ -800,4 +800,14 @@ def _named_errors(path: Path) -> Iterator[None]:
             sign in reason for sign in ("not a database", "malformed", "no such table", "no such column")
         ):
             raise DamagedIndex(f"the catalog {path} cannot be read ({reason}); restore it from a copy") from error
-        raise BackendError(f"the catalog {path} failed: {reason}") from error
+        raise BackendError(f"the catalog {path} failed: {reason}{_way_out(cause)}") from error
+
+
+def _way_out(error: object) -> str:
+    """What to do about an error that a full disk causes, or may have caused."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says more precisely what failed
+    if code == sqlite3.SQLITE_FULL:
+        return "; free some space, then run this again"
+    if code == sqlite3.SQLITE_IOERR:
+        return "; the disk may be full or failing: free some space, then run this again"
+    return ""
