@@ -48,7 +48,14 @@ def write_contact_sheet(path: Path, title: str, hits: Sequence[Hit], notes: Sequ
         name = _fit(draw, _printable(Path(hit.path).name), small, _TILE[0] - 90)
         draw.text((left, top + _TILE[1] + 23), name + where, _FAINT, small)
     try:
-        sheet.save(path, "PNG")
+        with path.open("wb") as file:
+            try:
+                sheet.save(file, "PNG")
+                file.flush()
+            except OSError:
+                if path.is_file():
+                    path.unlink()  # half a picture is of no use
+                raise
     except OSError as error:
         raise BackendError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
     return warnings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -121,15 +122,18 @@ class FaissIndex:
         path = partial / "index.faiss"
         try:
             faiss.write_index(self._index, str(path))
+            digest = ids_sha256(faiss.vector_to_array(self._index.id_map))
+            size, sha256 = path.stat().st_size, _sha256(path)
+            description = FaissFile(_TYPE, self._index.ntotal, digest, self._index.d, size, sha256)
+            (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
+            for file in (path, partial / "ann.json"):
+                fsync_path(file)
+            fsync_path(partial)
+            partial.rename(folder)
         except RuntimeError as error:  # how FAISS tells that the disk is full
-            raise BackendError(f"cannot write the FAISS index {path}: {error}") from error
-        digest = ids_sha256(faiss.vector_to_array(self._index.id_map))
-        description = FaissFile(_TYPE, self._index.ntotal, digest, self._index.d, path.stat().st_size, _sha256(path))
-        (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
-        for file in (path, partial / "ann.json"):
-            fsync_path(file)
-        fsync_path(partial)
-        partial.rename(folder)
+            raise BackendError(f"cannot write the FAISS index {folder}: {error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
         fsync_path(folder.parent)
 
     def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -81,9 +82,6 @@ def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, nu
     keeps_frames = frames_dtype != NO_FRAMES
     if keeps_frames and any(_num_frames(video) != len(video.frame_numbers) for video in rows.videos):
         raise ValueError("a segment that keeps frames needs a frame embedding for every frame number")
-    name = secrets.token_hex(8)
-    partial = folder / f"{PARTIAL_PREFIX}{name}"
-    partial.mkdir()
     lengths = [len(video.frame_numbers) for video in rows.videos]
     arrays: dict[str, npt.NDArray[Any]] = {
         "ids": rows.ids.astype(np.int64),
@@ -95,23 +93,29 @@ def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, nu
     if keeps_frames:
         frames = [video.frame_embeddings for video in rows.videos if video.frame_embeddings is not None]
         arrays["frames"] = np.concatenate(frames).astype(frames_dtype)
-    files = {f"{key}.npy": _write_array(partial / f"{key}.npy", values) for key, values in arrays.items()}
-    info = SegmentInfo(
-        name,
-        len(rows.ids),
-        sum(lengths),
-        arrays["pooled"].shape[1],
-        frames_dtype,
-        ids_sha256(arrays["ids"]),
-        files,
-        asdict(numerics),
-    )
-    with (partial / "segment.json").open("w") as file:
-        json.dump(asdict(info), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fsync_path(partial)
-    partial.rename(folder / name)
+    name = secrets.token_hex(8)
+    partial = folder / f"{PARTIAL_PREFIX}{name}"
+    partial.mkdir()
+    try:
+        files = {f"{key}.npy": _write_array(partial / f"{key}.npy", values) for key, values in arrays.items()}
+        info = SegmentInfo(
+            name,
+            len(rows.ids),
+            sum(lengths),
+            arrays["pooled"].shape[1],
+            frames_dtype,
+            ids_sha256(arrays["ids"]),
+            files,
+            asdict(numerics),
+        )
+        with (partial / "segment.json").open("w") as file:
+            json.dump(asdict(info), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fsync_path(partial)
+        partial.rename(folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
     fsync_path(folder)
     return info
 
