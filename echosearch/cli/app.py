@@ -15,6 +15,7 @@ import click
 from echosearch import __version__
 from echosearch.cli import render
 from echosearch.cli.exchange import export_embeddings, import_embeddings
+from echosearch.cli.interrupt import INTERRUPTED, TwoInterrupts
 from echosearch.cli.options import (
     MappingType,
     SamplingType,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from echosearch.types import IngestReport, SearchResult
 
 INTERNAL_ERROR = 70
-INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -664,7 +664,9 @@ app.add_command(phantom)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code."""
-    sys.exit(_run(arguments))
+    with TwoInterrupts():
+        exit_code = _run(arguments)
+    sys.exit(exit_code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

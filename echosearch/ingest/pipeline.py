@@ -514,10 +514,16 @@ class _Run:
 
     def _commit(self, numerics: Numerics) -> None:
         batch = Batch(self._new, self._failed, self._touched, self._moved, self._changed)
-        self._start_batch()  # first: an interrupt during the commit must not lead to a second one
+        self._start_batch()  # first: whoever is told of an interrupt has nothing more to commit
         if not (batch.new or batch.failed or batch.touched or batch.moved):
             return
-        self._writer.commit(batch, numerics)
+        before = self._generation()
+        try:
+            self._writer.commit(batch, numerics)
+        except KeyboardInterrupt:
+            if self._generation() == before:  # it was taken back: once more, what is complete stays
+                self._writer.commit(batch, numerics)
+            raise
         self.added += sum(video.replaces is None for video, _ in batch.new)
         self.replaced += sum(video.replaces is not None for video, _ in batch.new)
         self.touched += len(batch.touched)
@@ -525,6 +531,10 @@ class _Run:
         self.updated += len(batch.changed)
         self._committed += len(batch.new) + len(batch.touched) + len(batch.moved)
         self._tell()
+
+    def _generation(self) -> int:
+        with self._writer.view() as view:
+            return view.generation
 
     def _start_batch(self) -> None:
         self._new: list[tuple[NewVideo, StoredVideo]] = []
