@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -128,11 +128,24 @@ class _Views:
     @contextmanager
     def view(self) -> Iterator[View]:
         """One moment of the index: whatever is asked within sees the same commit."""
-        with self._catalog.reading() as snapshot:
-            loaded = self._loaded
-            if loaded is None or loaded.generation != snapshot.generation:
-                loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(self._catalog.reading())
+            try:
+                loaded = self._load(snapshot)
+            except (DamagedIndex, CatalogSegmentsDisagree):
+                missed = snapshot.generation
+                stack.close()
+                snapshot = stack.enter_context(self._catalog.reading())
+                if snapshot.generation == missed:
+                    raise
+                loaded = self._load(snapshot)  # what an older commit names may be gone by now: once more
             yield View(self.manifest, snapshot, loaded)  # not self._loaded: another thread may be at another commit
+
+    def _load(self, snapshot: Snapshot) -> _Loaded:
+        loaded = self._loaded
+        if loaded is None or loaded.generation != snapshot.generation:
+            loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
+        return loaded
 
     @contextmanager
     def catalog_only(self) -> Iterator[Snapshot]:
