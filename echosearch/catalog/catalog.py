@@ -68,6 +68,9 @@ _MOST_ATTRIBUTES: Final = 1500
 _BUSY_SECONDS: Final = 30.0
 """How long to wait for SQLite's own short locks; the writers' lock lies above and is asked first."""
 
+_LOG_BYTES: Final = 64 * 1024
+"""More than the files need that SQLite makes beside a catalog for its first reader."""
+
 Item = TypeVar("Item")
 
 
@@ -731,7 +734,12 @@ def _chunks(items: Sequence[Item], size: int = _AT_ONCE) -> Iterator[Sequence[It
 
 def _is_without_log(path: Path) -> bool:
     """Whether a reader must do without SQLite's log: it needs files beside the catalog, which cannot be made here."""
-    return not os.access(path.parent, os.W_OK) and not _size(_log(path))
+    return (not os.access(path.parent, os.W_OK) or _is_full(path.parent)) and not _size(_log(path))
+
+
+def _is_full(folder: Path) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < _LOG_BYTES
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
