@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -223,7 +225,7 @@ class Index:
                 "failures": len(view.catalog.failures()),
                 "attributes": {column.name: column.type for column in view.catalog.attribute_columns()},
                 "roots": [str(root) for root in view.catalog.roots()],
-                "disk_bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+                "disk_bytes": _bytes_below(self.path),
             }
 
     def close(self) -> None:
@@ -312,6 +314,16 @@ class Index:
 
             self._encoder = load_encoder(self._request, decoder_name())
         return self._encoder
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes of all files below a folder, while a writer may be making and removing some."""
+    total = 0
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(inner, name).stat().st_size
+    return total
 
 
 def _known_record(view: View, path: Path) -> VideoRecord | None:

@@ -20,8 +20,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-import echosearch
 from echosearch.errors import IndexStateError
+from echosearch.store import Store
 
 TEMPLATES = 50
 FOLDER_SIZE = 1000
@@ -107,12 +107,11 @@ def _until_killed(command: list[str], index: Path, count: int) -> float:
 
 def _count(index: Path) -> int:
     try:
-        opened = echosearch.open_index(index)
+        store = Store(index)
     except IndexStateError:
         return 0  # not there yet
-    told: int = opened.info()["videos"]
-    opened.close()
-    return told
+    with store.catalog_only() as catalog:
+        return catalog.count()
 
 
 def _seconds(command: list[str]) -> float:

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import plain_frames, write_tiny_model, write_video
+from store_helpers import make_store
 
 import echosearch
 from echosearch.encoders import Encoder
@@ -260,3 +262,29 @@ def test_importing_does_nothing() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_info_does_not_mind_a_writer_at_work(tmp_path: Path) -> None:
+    """Files that come and go while their sizes are summed."""
+    path = tmp_path / "index"
+    make_store(path).close()
+    index = echosearch.open_index(path)
+    ended = threading.Event()
+
+    def churn() -> None:
+        while not ended.is_set():
+            folder = path / "segments" / ".partial-x"
+            folder.mkdir()
+            for n in range(20):
+                (folder / f"{n}.npy").write_bytes(b"x")
+            shutil.rmtree(folder)
+
+    writer = threading.Thread(target=churn)
+    writer.start()
+    try:
+        for _ in range(150):
+            assert index.info()["disk_bytes"] > 0
+    finally:
+        ended.set()
+        writer.join()
+        index.close()
