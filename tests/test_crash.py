@@ -22,7 +22,16 @@ from conftest import plain_frames, write_video
 
 from echosearch.catalog import Snapshot
 from echosearch.check import check, repair
-from echosearch.ingest import IngestOptions, annotate, compact_index, delete_videos, ingest, read_metadata
+from echosearch.ingest import (
+    IngestOptions,
+    annotate,
+    compact_index,
+    delete_videos,
+    export_embeddings,
+    import_embeddings,
+    ingest,
+    read_metadata,
+)
 from echosearch.store import Store
 from echosearch.types import Failure, ModelRequest
 from echosearch.video import prepare_video
@@ -252,6 +261,17 @@ def test_prune(index: Path) -> None:
     for number in (0, 5):
         (index.parent / "videos" / f"{number}.avi").unlink()
     assert _survives(index, lambda path: _ingest(path, prune=True, yes=True), None, _either) > 3
+
+
+@pytest.mark.slow
+def test_import_embeddings(index: Path) -> None:
+    """Three videos are new to the index, six are there."""
+    other = index.with_name("other")
+    for number in range(6, 9):
+        write_video(index.parent / "videos" / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))
+    _ingest(other)
+    export_embeddings(other, index.parent / "out.npz")
+    assert _survives(index, lambda path: import_embeddings(path, index.parent / "out.npz"), None, _either) > 20
 
 
 @pytest.mark.slow
