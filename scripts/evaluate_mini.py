@@ -37,6 +37,9 @@ LABELLED: Final = 500
 SEARCHED: Final = 500
 SAMPLING: Final = FrameSampling.parse("0:40:2")
 
+_BEGIN: Final = "<!-- table: written by scripts/evaluate_mini.py -->"
+_END: Final = "<!-- end of table -->"
+
 Array = npt.NDArray[np.float64]
 
 EF_PROMPTS: Final = (
@@ -130,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="echo-mini")
     parser.add_argument("--weights", help="where else its weights lie, e.g. local-dir:PATH")
+    parser.add_argument("--card", type=Path, help="also write the table into this model card")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--work", type=Path, help="keep archives and indexes in this folder, and use what is there")
     arguments = parser.parse_args()
@@ -137,6 +141,10 @@ def main() -> None:
         work = arguments.work or Path(temporary)
         told = evaluate(ModelRequest(arguments.model, arguments.weights), work)
     print(table(told))
+    if arguments.card:
+        page = arguments.card.read_text()
+        before, after = page.split(_BEGIN)[0], page.split(_END)[1]
+        arguments.card.write_text(f"{before}{_BEGIN}\n\n{table(told)}\n\n{_END}{after}")
     if arguments.json:
         arguments.json.write_text(json.dumps(told, indent=2) + "\n")
 

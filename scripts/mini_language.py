@@ -209,13 +209,13 @@ JOINTS: Final = (", ", " and ", "; ", ". ", " with ", ", ")
 UNSEEN: Final[dict[str, tuple[tuple[str, Any], ...]]] = {
     "{adj} increase in {n} size": (("lv_dilation", 3), ("la_dilation", 3), ("rv_dilation", 3)),
     "a {size} amount of effusion in the pericardial space": (("effusion", 3), ("effusion", 2)),
-    "the walls of the LV show {adj} hypertrophy": (("lv_hypertrophy", 3), ("lv_hypertrophy", 2)),
+    "the left ventricle shows {adj} hypertrophy of the walls": (("lv_hypertrophy", 3), ("lv_hypertrophy", 2)),
     "right-sided chambers with a pacing lead": (("pacemaker_lead", True),),
     "a pacer wire passes into the right heart": (("pacemaker_lead", True),),
     "stent frame of a bioprosthesis visible in the aortic valve": (("stent_valve", True),),
     "replacement of the aortic valve by a transcatheter prosthesis": (("stent_valve", True),),
     "repair of the mitral valve by a clip": (("mitral_clip", True),),
-    "leaflets of the mitral valve joined by an edge-to-edge device": (("mitral_clip", True),),
+    "leaflets of the mitral valve held by an edge-to-edge device": (("mitral_clip", True),),
     "the ejection fraction of the left ventricle was about {ef} percent": tuple(
         ("ef_percent", ef) for ef in (20, 35, 50, 65)
     ),

@@ -64,7 +64,7 @@ CHUNK: Final = 50
 """Studies rendered by one task; what a killed run loses."""
 
 GRADED: Final = (*language.CHAMBERS, "lv_hypertrophy", "effusion")
-WEIGHTS: Final = {"ef_percent": 3.0, "impression": 1.0, "together": 1.5, "wall_motion": 0.1}
+WEIGHTS: Final = {"ef_percent": 3.0, "impression": 1.0, "together": 1.5, "tint": 2.0, "wall_motion": 0.1}
 """Of the kinds of sentences; 1 for the others."""
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--frames", type=int, default=5, help="frames rendered of each video")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--workers", type=int, default=2)
@@ -379,6 +379,7 @@ class Heads(nn.Module):
         self.grades = nn.ModuleDict({field: nn.Linear(dim, 4) for field in GRADED})
         self.devices = nn.ModuleDict({field: nn.Linear(dim, 1) for field in language.DEVICES})
         self.view = nn.Linear(dim, len(VIEWS))
+        self.tint = nn.Linear(dim, len(language.TINTS))
         self.scale = nn.Parameter(torch.tensor(8.0))
 
     def loss(self, images: torch.Tensor, columns: Columns) -> torch.Tensor:
@@ -387,6 +388,8 @@ class Heads(nn.Module):
         views = torch.tensor([VIEWS.index(view) for view in columns["view"]])
         ef = torch.from_numpy((columns["ef_percent"] - 43) / 19).float()
         total = 2 * functional.smooth_l1_loss(self.ef(x)[:, 0], ef) + functional.cross_entropy(self.view(x), views)
+        tints = torch.tensor([list(language.TINTS).index(name) for name in columns["tint"]])
+        total = total + functional.cross_entropy(self.tint(x), tints)
         for field, head in self.grades.items():
             seen = torch.from_numpy(np.isin(columns["view"], sorted(VISIBLE[field])))
             grade = torch.from_numpy(columns[field].astype(np.int64))
@@ -394,7 +397,7 @@ class Heads(nn.Module):
         for field, head in self.devices.items():
             seen = torch.from_numpy(np.isin(columns["view"], sorted(VISIBLE[field])))
             there = torch.from_numpy(columns[field].astype(np.float32))
-            total = total + 0.5 * functional.binary_cross_entropy_with_logits(head(x)[seen][:, 0], there[seen])
+            total = total + functional.binary_cross_entropy_with_logits(head(x)[seen][:, 0], there[seen])
         return total
 
 

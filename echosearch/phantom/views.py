@@ -344,8 +344,8 @@ def _leaflets(scene: Scene, moment: _Moment, frame: _Frame, ring: tuple[float, f
         curve = _bezier((length, hinge), control, (tip_u, tip_v))
         scene.paint(_ribbon(frame(curve[:, 0], curve[:, 1]), 0.17), LEAFLET)
     if clip:
-        ends = frame(np.array([tip_u - 0.5, tip_u + 0.55]), np.array([meet, meet]))
-        scene.paint(_ribbon(ends, 0.5), DEVICE)
+        ends = frame(np.array([tip_u - 0.75, tip_u + 0.75]), np.array([meet, meet]))
+        scene.paint(_ribbon(ends, 0.7), DEVICE)  # metal blooms: it looks larger than it is
     scene.measures |= {"leaflet_opening": 2 * parted, "tenting": tenting}
 
 
