@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from echosearch.admission import check_probe, probe
-from echosearch.catalog import FailedFile, NewVideo, VideoMetadata
+from echosearch.catalog import FailedFile, KnownFile, NewVideo, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, SMALL_SEGMENT, default_workers
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
@@ -114,7 +114,8 @@ def export_embeddings(index_path: Path, out: Path) -> ExportReport:
     store = Store(index_path)
     with store.view() as view:
         places = view.catalog.places()
-        videos = [_out_video(view, record, places[record.video_id][0]) for record in view.catalog.videos()]
+        files = view.catalog.known_files([path for _, path in places.values()])
+        videos = [_out_video(view, record, *places[record.video_id], files) for record in view.catalog.videos()]
         types = {column.name: column.type for column in view.catalog.attribute_columns()}
         about = store.manifest.to_dict() | {"attributes": types, "generation": view.generation}
         dtype = store.manifest.frames_dtype
@@ -129,9 +130,12 @@ def export_embeddings(index_path: Path, out: Path) -> ExportReport:
         )
 
 
-def _out_video(view: View, record: VideoRecord, root: Path) -> OutVideo:
-    [file] = view.catalog.known_files([Path(record.path)]).values()
-    more = {"root": str(root), "mtime_ns": file.mtime_ns, "numerics": asdict(view.numerics(record.video_id))}
+def _out_video(view: View, record: VideoRecord, root: Path, path: Path, files: Mapping[Path, KnownFile]) -> OutVideo:
+    more = {
+        "root": str(root),
+        "mtime_ns": files[path].mtime_ns,
+        "numerics": asdict(view.numerics(record.video_id)),
+    }
     return OutVideo(record.video_id, record.path, record.num_embedded_frames, record.to_dict() | more)
 
 
