@@ -33,6 +33,7 @@ from echosearch.catalog import (
     MetadataChange,
     NewVideo,
     Snapshot,
+    refuse_newer,
 )
 from echosearch.config import FORMAT_VERSION, GRACE_SECONDS, MERGE_FROM, REWRITE_ROWS, SMALL_SEGMENT
 from echosearch.errors import (
@@ -42,7 +43,6 @@ from echosearch.errors import (
     IndexLocked,
     IndexNotFound,
     IndexStateError,
-    NewerFormat,
     UnknownVideo,
 )
 from echosearch.types import EncoderCard, ModelRequest, Numerics, ProbeVectors, Recipe
@@ -168,6 +168,11 @@ class Store(_Views):
     @classmethod
     def create(cls, path: Path, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype = "float32") -> Store:
         """A new, empty index in a folder that does not exist or is empty; it appears whole."""
+        return cls.create_as(path, Manifest.of(card, probe, frames_dtype))
+
+    @classmethod
+    def create_as(cls, path: Path, manifest: Manifest) -> Store:
+        """`create`, with a manifest that is there already."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise IndexStateError(f"{path} is there already and is no index; give another --index")
         partial = path.with_name(f"{_PARTIAL}{path.name}-{secrets.token_hex(4)}")
@@ -177,7 +182,7 @@ class Store(_Views):
                 for name in ("segments", "ann", "cache"):
                     (partial / name).mkdir()
                 Catalog.create(partial / _CATALOG).close()
-                _write_json(partial / _MANIFEST, Manifest.of(card, probe, frames_dtype).to_dict())
+                _write_json(partial / _MANIFEST, manifest.to_dict())
                 fsync_path(partial)
                 partial.rename(path)
                 fsync_path(path.parent)
@@ -541,10 +546,7 @@ def _read_manifest(path: Path) -> Manifest:
         version = int(values["format_version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
-    if version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{path} has format {version}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch"
-        )
+    refuse_newer(path, version)
     try:
         manifest = Manifest(
             recipe=Recipe.from_dict(values["recipe"]),
@@ -565,6 +567,7 @@ def _migrate(path: Path) -> None:
     The manifest comes last, and every step may be done twice: a crash in between leaves an index to migrate.
     """
     values = json.loads((path / _MANIFEST).read_text("utf-8"))
+    refuse_newer(path, values["format_version"])  # a newer program may have migrated it while we waited
     if values["format_version"] == FORMAT_VERSION:
         return
     with Catalog(path / _CATALOG).reading() as snapshot:

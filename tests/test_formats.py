@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from store_helpers import make_store
 
 import echosearch
 import echosearch.store as store_module
 from echosearch.catalog import Catalog
 from echosearch.check import check
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import BackendError, DamagedIndex
+from echosearch.errors import BackendError, DamagedIndex, NewerFormat
 from echosearch.ingest import delete_videos
 from echosearch.store import Store
 
@@ -148,16 +149,19 @@ def test_work_goes_on_after_a_migration(past: tuple[Path, dict[str, Any]]) -> No
     ]
 
 
-STEPS: list[tuple[Any, str]] = [
-    (Catalog, "copy"),
-    (Catalog, "migrate"),
-    (store_module, "_write_json"),
-    (store_module, "fsync_path"),
-    (Path, "rename"),
+STEPS: list[tuple[Any, str, int]] = [
+    (Catalog, "copy", 1),
+    (Catalog, "migrate", 1),
+    (store_module, "_write_json", 2),  # the lock's holder, and the manifest
+    (store_module, "fsync_path", 5),
+    (Path, "rename", 1),
 ]
+"""What a migration does to the disk, and how often."""
 
 
-@pytest.fixture(params=[(owner, name, n) for owner, name in STEPS for n in range(4)], ids=lambda p: f"{p[1]}-{p[2]}")
+@pytest.fixture(
+    params=[(owner, name, n) for owner, name, calls in STEPS for n in range(2 * calls)], ids=lambda p: f"{p[1]}-{p[2]}"
+)
 def dying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     """Makes the n-th call of one step end the process (here: raise), before it (even n) or after it; says if it did."""
     owner, name, n = request.param
@@ -192,13 +196,32 @@ def test_a_migration_that_dies_is_done_by_the_next_writer(
     path, told = past
     with suppress(KeyboardInterrupt), Store(path).writer():
         pass
-    dying()
+    assert dying()
     assert answers(path) == expected(told, path)
     with Store(path).writer():
         pass
     assert answers(path) == expected(told, path)
     assert json.loads((path / "manifest.json").read_text())["format_version"] == FORMAT_VERSION
     assert check(path).problems == ()
+
+
+def test_what_a_newer_echosearch_migrated_is_left_alone(tmp_path: Path) -> None:
+    """Also where it died before the manifest said so, or while this one waited for the lock."""
+    path = tmp_path / "index"
+    store = make_store(path)
+    sentence = f"has format {FORMAT_VERSION + 1}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch$"
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
+        connection.execute(f"PRAGMA user_version={FORMAT_VERSION + 1}")
+    for attempt in (lambda: Store(path).view().__enter__(), lambda: Store(path).writer().__enter__()):
+        with pytest.raises(NewerFormat, match=sentence):
+            attempt()
+    manifest = path / "manifest.json"
+    values = json.loads(manifest.read_text()) | {"format_version": FORMAT_VERSION + 1}
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(NewerFormat, match=sentence):
+        store.writer().__enter__()  # opened before
+    assert json.loads(manifest.read_text()) == values
+    assert user_version(path) == FORMAT_VERSION + 1
 
 
 def test_a_full_disk_during_a_migration_leaves_the_index_as_it_was(

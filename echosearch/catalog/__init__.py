@@ -1,6 +1,7 @@
 """What is known of each video, in SQLite; the catalog decides what exists. Knows no vector and no file format."""
 
 from echosearch.catalog.catalog import Catalog, Snapshot, Transaction
+from echosearch.catalog.migrations import refuse_newer
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -24,4 +25,5 @@ __all__ = [
     "Snapshot",
     "Transaction",
     "VideoMetadata",
+    "refuse_newer",
 ]

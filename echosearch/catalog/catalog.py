@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from echosearch.catalog.migrations import catalog_format, migrate
+from echosearch.catalog.migrations import catalog_format, migrate, refuse_newer
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -44,6 +44,7 @@ from echosearch.catalog.records import (
     SegmentRow,
 )
 from echosearch.catalog.tables import (
+    ATTRIBUTE_TYPES,
     attribute_columns,
     attributes_table,
     failures,
@@ -663,6 +664,10 @@ class Transaction(Snapshot):
         BadManifest when text would go among numbers.
         """
         known = {column.name: column for column in self.attribute_columns()}
+        if strange := set(types.values()) - ATTRIBUTE_TYPES.keys():
+            raise BadManifest(
+                f"attributes are {', '.join(ATTRIBUTE_TYPES)}, not {', '.join(sorted(map(str, strange)))}"
+            )
         if len(known.keys() | types.keys()) > _MOST_ATTRIBUTES:
             raise BadManifest(f"an index keeps at most {_MOST_ATTRIBUTES} attributes")
         number = len(known)
@@ -774,6 +779,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"file:{quote(str(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
     try:
+        refuse_newer(path, catalog_format(connection))
         connection.execute("PRAGMA foreign_keys=ON")
         if mode == "rw":
             connection.execute("PRAGMA journal_mode=WAL")

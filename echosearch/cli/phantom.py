@@ -23,14 +23,22 @@ def phantom() -> None:
 @phantom.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--studies", type=int, required=True, metavar="N", help="How many studies; each has 3 to 4 videos.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="S", help="The same seed, the same archive.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="The same seed, the same archive (with the same versions of numpy, OpenCV and PyAV).",
+)
 @click.option("--workers", type=int, metavar="N", help="Rendering processes. Default: one for each processor.")
 @output_option("json")
 def make(folder: Path, studies: int, seed: int, workers: int | None, output: str | None) -> None:
     """Write an archive of phantoms into DIR, which must be new or empty.
 
     DIR gets videos/ (MP4 and AVI), manifest.csv for ingest --manifest, FileList.csv in EchoNet's columns for the
-    apical four-chamber videos, and reports.csv.
+    apical four-chamber videos, and reports.csv. The manifest tells what the heart has; a view that cannot show a
+    finding (a lead in PLAX, a clip in PSAX) does not show it: echosearch.phantom.VISIBLE says which can.
 
     \b
     Example:

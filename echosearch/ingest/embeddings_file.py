@@ -24,17 +24,16 @@ from typing import IO, Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.catalog import AttributeType, refuse_newer
 from echosearch.errors import BackendError, BadEmbeddings
-from echosearch.types import ProbeVectors, pool
+from echosearch.types import ProbeVectors, VideoEmbedding, pool
 from echosearch.vectors import FramesDtype, StoredVideo
 
 Array = npt.NDArray[Any]
 
 _UNIT_TOLERANCE: Final = {"float32": 1e-4, "float16": 1e-3}
-_AGREEMENT: Final = 0.9999
-"""Lowest cosine between a video's vector and the mean of its frames that is taken for rounding."""
-
-_NORM_TOLERANCE: Final = 2e-3
+_AGREEMENT: Final = {"float32": (1 - 1e-6, 1e-4), "float16": (1 - 1e-6, 2e-4)}
+"""Lowest cosine between `v` and the mean of the frames, and largest difference of the norms, taken for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,7 @@ class EmbeddingsFile:
             )
         self.paths = self._checked_paths()
         self._check_shapes()
+        self._check_ours()
 
     @property
     def dim(self) -> int:
@@ -130,6 +130,19 @@ class EmbeddingsFile:
     def frames_dtype(self) -> FramesDtype:
         """How it keeps frame embeddings."""
         return "none" if self._frames is None else cast("FramesDtype", self._frames[1].name)
+
+    @property
+    def has_frame_numbers(self) -> bool:
+        """Whether it says which frames its vectors are of."""
+        return "frame_numbers" in self._arrays
+
+    @property
+    def attributes(self) -> dict[str, AttributeType]:
+        """The typed attributes that its records have."""
+        found = (self.about or {}).get("attributes", {})
+        if not isinstance(found, dict) or not set(found.values()) <= {"integer", "real", "text"}:
+            raise self._wrong(f"`about` has attributes of kinds that are not known here: {found!r}")
+        return cast("dict[str, AttributeType]", found)
 
     @property
     def probe(self) -> ProbeVectors | None:
@@ -165,25 +178,36 @@ class EmbeddingsFile:
         else:
             self._check_unit("frames", row, frames)
             try:
-                pooled = pool(frames.astype(np.float32))
+                pooled = pool(_unit(frames))
             except ValueError as error:
                 raise self._wrong(f"video {row}: {error}") from error
-            vector, norm = pooled.vector, pooled.pooled_norm
-            if "v" in self._arrays:
-                vector = self._arrays["v"][row].astype(np.float32)
-                if not float(vector.astype(np.float64) @ pooled.vector) >= _AGREEMENT:
-                    raise self._wrong(f"v of video {row} is not the direction of the mean of its frames")
-            if "norms" in self._arrays:
-                norm = float(self._arrays["norms"][row])
-                if not abs(norm - pooled.pooled_norm) <= _NORM_TOLERANCE:
-                    raise self._wrong(
-                        f"norms of video {row} is {norm:.4f}, and the mean of its frames has length "
-                        f"{pooled.pooled_norm:.4f}"
-                    )
+            vector, norm = self._agreeing(row, pooled, frames.dtype.name)
         self._check_unit("v", row, vector[None])
         if not 0 < norm <= 1 + _UNIT_TOLERANCE["float32"]:
             raise self._wrong(f"norms of video {row} is {norm}, not the length of a mean of unit vectors (0 to 1]")
         return StoredVideo(vector, norm, numbers, frames)
+
+    def _agreeing(self, row: int, pooled: VideoEmbedding, frames_dtype: str) -> tuple[Array, float]:
+        """Direction and length of the mean of a video's frames; `v` and `norms` must say the same.
+
+        Of frames that were rounded to float16, those made before the rounding are the better ones.
+        """
+        vector, norm = pooled.vector, pooled.pooled_norm
+        cosine_needed, norm_tolerance = _AGREEMENT[frames_dtype]
+        if "v" in self._arrays:
+            told = self._arrays["v"][row].astype(np.float32)
+            self._check_unit("v", row, told[None])
+            if not float(told.astype(np.float64) @ pooled.vector) >= cosine_needed:
+                raise self._wrong(f"v of video {row} is not the direction of the mean of its frames")
+            vector = told if frames_dtype == "float16" else vector
+        if "norms" in self._arrays:
+            length = float(self._arrays["norms"][row])
+            if not abs(length - norm) <= norm_tolerance:
+                raise self._wrong(
+                    f"norms of video {row} is {length:.4f}, and the mean of its frames has length {norm:.4f}"
+                )
+            norm = length if frames_dtype == "float16" else norm
+        return vector, norm
 
     def _check_unit(self, name: str, row: int, vectors: Array) -> None:
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
@@ -234,6 +258,15 @@ class EmbeddingsFile:
         if "v" in arrays and self._frames is not None and arrays["v"].shape[1] != self.dim:
             raise self._wrong(f"`v` has {arrays['v'].shape[1]} dimensions and `frames` {self.dim}")
 
+    def _check_ours(self) -> None:
+        """A file of our own: records belong to their rows, and nothing is newer than what is known here."""
+        if self.about is not None:
+            refuse_newer(self.path, int(self.about.get("format_version", 0)))
+        self.attributes  # noqa: B018  checked when read
+        for path, record in zip(self.paths, self.records or (), strict=False):
+            if not isinstance(record, dict) or record.get("path") != path:
+                raise self._wrong(f"the record beside {path} is not that video's; reorder all arrays or none")
+
     def _dim_of(self, name: str) -> int:
         shape = self._arrays[name].shape if name in self._arrays else ()
         return shape[1] if len(shape) == 2 else -1
@@ -249,6 +282,15 @@ class EmbeddingsFile:
             raise BadEmbeddings(f"{self.path} does not exist") from error
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise self._wrong(f"this is no .npz that can be read: {error}") from error
+
+
+def _unit(frames: Array) -> npt.NDArray[np.float32]:
+    """Frame embeddings (T, D) as float32; those that were rounded to float16 have lost their unit length."""
+    if frames.dtype == np.float32:
+        return frames
+    exact = frames.astype(np.float64)
+    rows: npt.NDArray[np.float32] = (exact / np.linalg.norm(exact, axis=1, keepdims=True)).astype(np.float32)
+    return rows
 
 
 def _read_whole(archive: zipfile.ZipFile, name: str) -> Array:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +21,7 @@ from echosearch.catalog import FailedFile, KnownFile, NewVideo, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, SMALL_SEGMENT, default_workers
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
-from echosearch.ingest.decoding import decoders
+from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
 from echosearch.store import Batch, Manifest, Store, View, Writer
 from echosearch.types import (
@@ -44,7 +48,8 @@ _SHORTEST_ID: Final = 8
 _FIRST_FRAME: Final = FrameSampling(0, 1, 1)
 _UNKNOWN: Final = Numerics("unknown", "unknown", "unknown", "unknown", "made elsewhere")
 _SAME: Final = 0.99999
-"""Cosine from which two vectors of one video are the same but for rounding."""
+_SAME_NORM: Final = 2e-4
+"""Cosine, and difference of pooled norms, up to which vectors of one video are the same but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +162,22 @@ def import_embeddings(
     paths = _paths(file, options)
     for _ in file.videos():
         pass  # all of it is checked before anything is changed
-    store = _open_or_create(index_path, file, options, load)
-    unverified, warnings = _verdict(store.manifest, file, options)
-    if store.manifest.notice:
-        warnings.insert(0, store.manifest.notice)
-    with store.writer(options.wait_seconds) as writer:
-        writer.declare_attributes((file.about or {}).get("attributes", {}))
-        run = _Import(writer, unverified, listener)
+    manifest = _manifest(index_path, file, options, load)
+    unverified, warnings = _verdict(manifest, file, options)
+    store = Store(index_path) if Store.exists(index_path) else Store.create_as(index_path, manifest)
+    with ExitStack() as stack:
+        writer = stack.enter_context(store.writer(options.wait_seconds))
+        writer.declare_attributes(file.attributes)
         if file.records is not None:
-            known: list[_Known | None] = [
-                _of_record(path, record) for path, record in zip(paths, file.records, strict=True)
-            ]
+            told = {path: _of_record(path, record) for path, record in zip(paths, file.records, strict=True)}
+            run = _Import(writer, unverified, listener, lambda some: {path: told[path] for path in some})
+            run.claims = {path: video.unverified for path, (video, _) in told.items()}
         else:
-            known = run.open_files(paths, store.manifest, options)
-        run.add_all(zip(paths, known, file.videos(), strict=True), len(paths))
+            memory_bytes = int(options.worker_memory_gib * 2**30)
+            decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
+            root = options.root or Path(os.path.commonpath([path.parent for path in paths]))
+            run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), manifest))
+        run.add_all(zip(paths, file.videos(), strict=True), len(paths))
         writer.finish()
         with writer.view() as view:
             left, generation = view.catalog.count_unverified(), view.generation
@@ -184,7 +191,7 @@ def import_embeddings(
         deleted_earlier=run.deleted_earlier,
         unverified=left,
         failures=tuple(run.failures),
-        warnings=tuple(warnings),
+        warnings=tuple([manifest.notice, *warnings] if manifest.notice else warnings),
     )
 
 
@@ -195,31 +202,34 @@ def _paths(file: EmbeddingsFile, options: ImportOptions) -> list[Path]:
         raise BadOption(
             f"{file.path} names files by relative paths, such as {relative[0]}; say below what: --root FOLDER"
         )
-    root = options.root or Path("/")
-    return [media_path(root / path) for path in file.paths]
+    paths = [media_path((options.root or Path("/")) / path) for path in file.paths]
+    [(path, times)] = Counter(paths).most_common(1)
+    if times > 1:
+        raise BadEmbeddings(f"{file.path}: {times} of its paths lead to {path}")
+    return paths
 
 
-def _open_or_create(index_path: Path, file: EmbeddingsFile, options: ImportOptions, load: Load) -> Store:
-    """The index; a new one is bound to the model that the file, or else --recipe, names."""
+def _manifest(index_path: Path, file: EmbeddingsFile, options: ImportOptions, load: Load) -> Manifest:
+    """That of the index; for a new one, bound to the model that the file, or else --recipe, names."""
     if Store.exists(index_path):
-        store = Store(index_path)
-        kept, has = store.manifest.frames_dtype, file.frames_dtype
-        if kept != "none" and has == "none":
+        manifest = Store(index_path).manifest
+        kept, has = manifest.frames_dtype, file.frames_dtype
+        if (kept, has) in (("float32", "none"), ("float16", "none"), ("float32", "float16")):
             raise RecipeMismatch(
-                f"this index keeps frame embeddings ({kept}), and {file.path} has none; "
-                "export them too, or import into another index"
+                f"this index keeps frame embeddings as {kept}, and {file.path} has "
+                f"{'none' if has == 'none' else has}; export them so, or import into another index"
             )
-        return store
+        return manifest
     if file.about is not None:
-        card, probe_vectors = _card_of(file), file.probe
-        assert probe_vectors is not None  # a file of our own has them, and _card_of has read it as one
-    elif options.recipe is None:
+        if file.probe is None:
+            raise BadEmbeddings(f"{file.path} has no probe vectors, so no index can be made of it")
+        return Manifest.of(_card_of(file), file.probe, file.frames_dtype)
+    if options.recipe is None:
         raise _no_recipe(file)
-    else:
-        encoder = load(ModelRequest(options.recipe), decoder_name())
-        card, probe_vectors = encoder.card, probe(encoder)
-    _check_dim(card.dim, file)
-    return Store.create(index_path, card, probe_vectors, file.frames_dtype)
+    if re.fullmatch(rf"[0-9a-f]{{{_SHORTEST_ID},64}}", options.recipe):
+        raise BadOption(f"there is no index at {index_path} yet; for a new one --recipe names a model")
+    encoder = load(ModelRequest(options.recipe), decoder_name())
+    return Manifest.of(encoder.card, probe(encoder), file.frames_dtype)
 
 
 def _card_of(file: EmbeddingsFile) -> EncoderCard:
@@ -259,10 +269,13 @@ def _verdict(manifest: Manifest, file: EmbeddingsFile, options: ImportOptions) -
             f"--recipe {options.recipe} is not that of this index: {manifest.recipe.id} ({manifest.model}); "
             "vectors made in another way belong into another index"
         )
-    if file.probe is None:
+    warnings = [] if file.probe is None else check_probe(manifest, file.probe, numerics)
+    if file.probe is None or not file.has_frame_numbers:
+        missing = "no probe vectors" if file.probe is None else "no frame numbers"
         origin = f"imported from {file.path.name}, recipe as declared ({options.recipe})"
-        return origin, ["nothing shows that these vectors were made with the index's recipe: marked unverified"]
-    return None, check_probe(manifest, file.probe, numerics)
+        sentence = "nothing shows that these vectors were made with the index's recipe"
+        return origin, [*warnings, f"{sentence} ({missing} in the file): marked unverified"]
+    return None, warnings
 
 
 def _names(recipe: str, manifest: Manifest) -> bool:
@@ -293,7 +306,7 @@ def _of_record(path: Path, record: dict[str, Any]) -> _Known:
         metadata = VideoMetadata(*(record[name] for name in ("study", "patient", "view", "acquired_at", "attributes")))
         video = NewVideo(
             video_id=0,
-            root=Path(record["root"]),
+            root=_root(Path(record["root"]), path),
             path=path,
             facts=facts,
             num_embedded_frames=0,
@@ -308,12 +321,22 @@ def _of_record(path: Path, record: dict[str, Any]) -> _Known:
         raise BadEmbeddings(f"the record of {path} cannot be read: {error!r}") from error
 
 
+def _open_files(
+    decoding: Decoders[Path], root: Path, manifest: Manifest, paths: Sequence[Path]
+) -> dict[Path, _Known | Failure]:
+    """What the files themselves say of videos."""
+    tasks = [(path, path) for path in paths]
+    outcomes = decoding.prepared(tasks, _FIRST_FRAME, manifest.recipe.preprocess, 2 * decoding.workers)
+    return {
+        path: outcome if isinstance(outcome, Failure) else _of_file(path, root, outcome) for path, outcome in outcomes
+    }
+
+
 def _of_file(path: Path, root: Path, prepared: PreparedVideo) -> _Known:
-    """What the file itself says of a video."""
     status = path.stat()
     video = NewVideo(
         video_id=0,
-        root=root,
+        root=_root(root, path),
         path=path,
         facts=prepared.facts,
         num_embedded_frames=0,
@@ -325,89 +348,128 @@ def _of_file(path: Path, root: Path, prepared: PreparedVideo) -> _Known:
     return video, _UNKNOWN
 
 
-class _Import:
-    """What an import has done so far, and the batch that the next commit will bring."""
+def _root(wanted: Path, path: Path) -> Path:
+    """The folder that a video counts as found below: the one wanted, where its path leads through that."""
+    root = media_path(wanted)
+    return root if root in path.parents else path.parent
 
-    def __init__(self, writer: Writer, unverified: str | None, listener: ProgressListener | None) -> None:
+
+class _Import:
+    """What an import has done so far, and the batch that the next commit will bring.
+
+    `describe` says what is known of new videos; `claims` where vectors came from which the file calls unverified.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        unverified: str | None,
+        listener: ProgressListener | None,
+        describe: Callable[[Sequence[Path]], Mapping[Path, _Known | Failure]],
+    ) -> None:
         self.added = self.unchanged = self.verified = self.other_vectors = self.deleted_earlier = 0
         self.failures: list[Failure] = []
+        self.claims: dict[Path, str | None] = {}
         self._writer = writer
         self._unverified = unverified
         self._listener = listener
+        self._describe = describe
         self._new: dict[Numerics, list[tuple[NewVideo, StoredVideo]]] = {}
+        self._failed: list[FailedFile] = []
         self._to_verify: list[int] = []
 
-    def open_files(self, paths: Sequence[Path], manifest: Manifest, options: ImportOptions) -> list[_Known | None]:
-        """Open the files that the index does not know; None for those that it does, and for failures."""
-        with self._writer.view() as view:
-            there = view.catalog.known_files(paths).keys() | view.catalog.buried_paths(paths)
-        todo = [path for path in paths if path not in there]
-        root = media_path(options.root or Path(os.path.commonpath([path.parent for path in paths])))
-        found: dict[Path, _Known] = {}
-        memory_bytes = int(options.worker_memory_gib * 2**30)
-        with decoders(options.workers, options.timeout_seconds, memory_bytes) as decoding:
-            tasks = [(path, path) for path in todo]
-            ahead = 2 * options.workers
-            for path, outcome in decoding.prepared(tasks, _FIRST_FRAME, manifest.recipe.preprocess, ahead):
-                if isinstance(outcome, Failure):
-                    self.failures.append(outcome)
-                else:
-                    found[path] = _of_file(path, root, outcome)
-                self._tell(len(found) + len(self.failures), len(todo))
-        failed = [FailedFile(root, failure, None, None) for failure in self.failures]
-        if failed:
-            self._writer.commit(Batch(failed=failed), _UNKNOWN)
-        return [found.get(path) for path in paths]
-
-    def add_all(self, videos: Iterable[tuple[Path, _Known | None, StoredVideo]], total: int) -> None:
-        """Add what is new, compare what is known, and commit now and then."""
+    def add_all(self, videos: Iterable[tuple[Path, StoredVideo]], total: int) -> None:
+        """Add what is new, compare what is known; commit now and then, and what there is when interrupted."""
         rows = iter(videos)
         done = 0
         started = time.monotonic()
-        while chunk := list(islice(rows, COMMIT_VIDEOS)):
-            self._take(chunk)
-            done += len(chunk)
-            waiting = sum(map(len, self._new.values()))
-            if waiting >= SMALL_SEGMENT or time.monotonic() - started > COMMIT_SECONDS:
-                self._commit()
-                started = time.monotonic()
-            self._tell(done, total)
+        try:
+            while chunk := dict(islice(rows, COMMIT_VIDEOS)):
+                self._take(chunk)
+                done += len(chunk)
+                waiting = sum(map(len, self._new.values()))
+                if waiting >= SMALL_SEGMENT or time.monotonic() - started > COMMIT_SECONDS:
+                    self._commit()
+                    started = time.monotonic()
+                self._tell(done, total)
+        except KeyboardInterrupt:
+            self._commit()  # what is complete stays
+            raise
         self._commit()
         self._tell(total, total)
-        self.verified = self._writer.verify(self._to_verify)
 
-    def _take(self, chunk: Sequence[tuple[Path, _Known | None, StoredVideo]]) -> None:
-        paths = [path for path, _, _ in chunk]
+    def _take(self, chunk: Mapping[Path, StoredVideo]) -> None:
         with self._writer.view() as view:
-            there = view.catalog.known_files(paths)
-            buried = view.catalog.buried_paths(paths)
-            for path, known, stored in chunk:
-                origin = self._unverified or (known[0].unverified if known else None)
-                if path in there:
-                    self._compare(view, there[path].video_id, stored, origin)
-                elif path in buried or (known and view.catalog.is_buried(known[0].content_sha256)):
+            there = view.catalog.known_files(list(chunk))
+            buried = view.catalog.buried_paths(list(chunk))
+            for path, known in there.items():
+                self._compare(view, known.video_id, chunk[path], self._unverified or self.claims.get(path))
+            new = [path for path in chunk if path not in there and path not in buried]
+            self.deleted_earlier += len(chunk) - len(there) - len(new)
+            sampling = self._writer.manifest.recipe.sampling
+        described = self._describe(new)
+        with self._writer.view() as view:
+            for path in new:
+                outcome = described[path]
+                if isinstance(outcome, Failure):
+                    self._fail(path.parent, outcome)
+                elif view.catalog.is_buried(outcome[0].content_sha256):
                     self.deleted_earlier += 1
-                elif known is not None:  # else it could not be opened, which its failure tells
-                    video, numerics = known
-                    video = replace(video, num_embedded_frames=len(stored.frame_numbers), unverified=origin)
-                    self._new.setdefault(numerics, []).append((video, stored))
+                else:
+                    self._add(outcome, chunk[path], sampling)
+
+    def _add(self, known: _Known, stored: StoredVideo, sampling: FrameSampling) -> None:
+        video, numerics = known
+        numbers, wanted = stored.frame_numbers.tolist(), list(sampling.frame_numbers(video.facts.num_frames))
+        if numbers and numbers != wanted:
+            message = f"its frames are {_shown(numbers)}, and the recipe takes {_shown(wanted)} ({sampling})"
+            self._fail(video.root, Failure(str(video.path), RecipeMismatch.code(), message))
+            return
+        video = replace(video, num_embedded_frames=len(numbers), unverified=self._unverified or video.unverified)
+        self._new.setdefault(numerics, []).append((video, stored))
 
     def _compare(self, view: View, video_id: int, stored: StoredVideo, origin: str | None) -> None:
-        """A video that is there keeps its vector; an equal one from a source that is trusted speaks for it."""
-        kept = view.stored(video_id)
-        if float(kept.vector.astype(np.float64) @ stored.vector) < _SAME:
+        """A video that is there keeps its vectors; equal ones from a source that is trusted speak for them."""
+        if not _agree(view.stored(video_id), stored):
             self.other_vectors += 1
         elif origin is None and not view.catalog.verified([video_id]):
             self._to_verify.append(video_id)
         else:
             self.unchanged += 1
 
+    def _fail(self, root: Path, failure: Failure) -> None:
+        self.failures.append(failure)
+        self._failed.append(FailedFile(root, failure, None, None))
+
     def _commit(self) -> None:
         groups, self._new = self._new, {}
+        failed, self._failed = self._failed, []
         for numerics, new in groups.items():
             self._writer.commit(Batch(new), numerics)
             self.added += len(new)
+        if failed:
+            self._writer.commit(Batch(failed=failed), _UNKNOWN)
+        to_verify, self._to_verify = self._to_verify, []
+        self.verified += self._writer.verify(to_verify)
 
     def _tell(self, done: int, total: int) -> None:
         if self._listener is not None:
             self._listener(IngestProgress(done, total, len(self.failures), self.added))
+
+
+def _agree(kept: StoredVideo, other: StoredVideo) -> bool:
+    """Whether two machines made the same of a video, but for rounding: direction, length, and every frame."""
+    if float(kept.vector.astype(np.float64) @ other.vector) < _SAME:
+        return False
+    if abs(kept.pooled_norm - other.pooled_norm) > _SAME_NORM:
+        return False
+    if len(other.frame_numbers) and kept.frame_numbers.tolist() != other.frame_numbers.tolist():
+        return False
+    if kept.frame_embeddings is None or other.frame_embeddings is None:
+        return True
+    cosines = (kept.frame_embeddings.astype(np.float64) * other.frame_embeddings.astype(np.float64)).sum(axis=1)
+    return bool(cosines.min() >= _SAME)
+
+
+def _shown(numbers: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, numbers[:4]))}{', ...' if len(numbers) > 4 else ''}]"

@@ -391,8 +391,9 @@ class _Run:
             pixels, digest = work.outcome.pixels, work.outcome.content_sha256
             slim = replace(work.outcome, pixels=np.empty((len(work.outcome.frame_numbers), 3, 0, 0), np.uint8))
             decided = self._decide(replace(work, outcome=slim), digest)
-            known = decided.is_buried or decided.moved_from or decided.copy or digest in self._seen
-            if not decided.is_buried:
+            stays = decided.is_buried or decided.moved_from or _is_as_known(decided.file, digest)
+            known = stays or decided.copy or digest in self._seen
+            if not stays:
                 self._seen.add(digest)
             yield decided, None if known else pixels
 
@@ -413,7 +414,7 @@ class _Run:
         self._done += 1
         if isinstance(outcome, Failure):
             self._fail(file, outcome)
-        elif file.known is not None and file.known.content_sha256 == outcome.content_sha256:
+        elif file.known is not None and _is_as_known(file, outcome.content_sha256):
             self._touched.append(_as_now(file.known, file))
             self._tell_metadata(file.known.video_id, file.path)
         elif work.is_buried:
@@ -514,10 +515,11 @@ class _Run:
 
     def _commit(self, numerics: Numerics) -> None:
         batch = Batch(self._new, self._failed, self._touched, self._moved, self._changed)
-        self._start_batch()  # first: whoever is told of an interrupt has nothing more to commit
         if not (batch.new or batch.failed or batch.touched or batch.moved):
+            self._start_batch()
             return
         before = self._generation()
+        self._start_batch()  # whoever is told of an interrupt from here on has nothing more to commit
         try:
             self._writer.commit(batch, numerics)
         except KeyboardInterrupt:
@@ -549,6 +551,11 @@ class _Run:
         if self._listener is not None:
             told = IngestProgress(self._done, self._total, len(self.failures), self._committed + self.buried)
             self._listener(told)
+
+
+def _is_as_known(file: MediaFile, digest: str) -> bool:
+    """Whether a file has another time, but the bytes that it had."""
+    return file.known is not None and file.known.content_sha256 == digest
 
 
 def _as_now(known: KnownFile, file: MediaFile) -> KnownFile:

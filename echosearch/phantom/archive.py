@@ -55,7 +55,7 @@ def make_archive(
     stays. BadOption for a folder that is not empty or cannot be, a count or seed outside its range; BackendError
     when the disk is full or cannot be written; MissingExtra without PyAV.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None and hasattr(os, "sched_getaffinity") else workers or 1
+    workers = _processors() if workers is None else workers
     if not 1 <= workers <= _MAX_WORKERS:
         raise BadOption(f"workers are 1 to {_MAX_WORKERS} processes, not {workers}")
     folder = _free_folder(Path(folder))
@@ -71,6 +71,11 @@ def make_archive(
                 progress(done, len(videos))
         _write_tables(drawn, unfinished)
     return Archive(folder, len({study.patient_id for study in drawn}), len(drawn), len(videos), media_bytes)
+
+
+def _processors() -> int:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return min(count, _MAX_WORKERS)
 
 
 def _free_folder(folder: Path) -> Path:
