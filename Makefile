@@ -8,7 +8,7 @@ MODEL  ?=
 .PHONY: help install demo test test-slow check format docs clean
 
 help:
-	@echo "make demo [VIDEOS=DIR] [MODEL=MODEL]   ingest videos, search by text and by example, write a contact sheet"
+	@echo "make demo         make phantoms, ingest and search them; one's own videos: VIDEOS=DIR MODEL=MODEL"
 	@echo "make test         the unit tests (under five minutes on two cores)"
 	@echo "make test-slow    the tests with the full-size model"
 	@echo "make check        the gate: format, lint, types, layers, README in step with --help"
@@ -47,7 +47,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[phantom]'
 	@touch $@
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python

@@ -139,6 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
         told = evaluate(ModelRequest(arguments.model, arguments.weights), work)
     print(table(told))
     if arguments.card:

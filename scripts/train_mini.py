@@ -251,7 +251,7 @@ def trained(
             checkpoint.with_suffix(".part").rename(checkpoint)
     told = {
         "studies": len(studies),
-        "videos": len({*zip(columns["study"].tolist(), columns["view"].tolist(), strict=True)}),
+        "videos": len(frames) // arguments.frames,
         "frames": len(frames),
         "frames_of_each": arguments.frames,
         "steps": step,
@@ -411,6 +411,7 @@ def export(model: Any, out: Path, told: dict[str, Any]) -> None:
         for name, tensor in model.state_dict().items()
     }
     save_file(tensors, out / "open_clip_model.safetensors")
+    (out / "open_clip_model.safetensors").chmod(0o644)
     (out / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
     (out / "training.json").write_text(json.dumps(told, indent=2) + "\n")
 

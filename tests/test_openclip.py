@@ -591,13 +591,13 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
         assert described["about"] == preset.about != ""
         assert described["domain"] == preset.domain != ""
         assert described["weights"] == preset.weights
-        assert re.fullmatch(r"none|hf-hub:[\w-]+/[\w-]+", preset.weights)
+        assert re.fullmatch(r"none|hf-hub:[\w-]+/[\w-]+|package:\w+", preset.weights)
         assert FrameSampling.parse(described["sampling"]) == preset.sampling
-        assert described["status"] in (
-            ("needs no weights",)
-            if preset.weights == "none"
-            else ("in the local cache", "to be downloaded when first used")
-        )
+        assert described["status"] in {
+            "none": ("needs no weights",),
+            "package": ("in the package",),
+            "hf-hub": ("in the local cache", "to be downloaded when first used"),
+        }[preset.weights.partition(":")[0]]
         assert f"  {preset.name:12} {preset.about} [{preset.weights}]" in how_to_choose().splitlines()
     assert presets["echo-clip"].preprocess == {
         "fit": "crop-resize",
@@ -607,6 +607,7 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
         "channel_order": "bgr",
     }
     assert presets["whyxrayclip"].preprocess == {}
+    assert presets["echo-mini"].preprocess == {}
 
 
 # --- the context

@@ -27,7 +27,11 @@ def tracked() -> list[Path]:
 
 def test_no_media_weights_or_indexes_are_tracked(tracked: list[Path]) -> None:
     past = ROOT / "tests" / "formats"  # a small toy index of each past format, zipped
+    mini = ROOT / "echosearch" / "encoders" / "echo_mini" / "open_clip_model.safetensors"  # knows phantoms only
     for path in tracked:
+        if path == mini:
+            assert path.stat().st_size < 16_000_000
+            continue
         if path.parent == past:
             assert path.suffix == ".zip", f"{path} is no zipped index"
             assert path.stat().st_size < 50_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset, list_presets
@@ -12,6 +13,9 @@ from echosearch.encoders.toy import ToyBackend
 from echosearch.encoders.weights import ModelFolder, hub_folder, is_cached, local_folder
 from echosearch.errors import BadOption, UnknownEncoder
 from echosearch.types import ModelRequest
+
+_IN_THE_PACKAGE: Final = ("echo_mini",)
+"""Folders with weights that are installed with echosearch."""
 
 
 def how_to_choose() -> str:
@@ -43,6 +47,8 @@ def describe_presets() -> list[dict[str, str]]:
 
 def _status(weights: str) -> str:
     scheme, _, repository = weights.partition(":")
+    if scheme == "package":
+        return "in the package"
     if scheme != "hf-hub":
         return "needs no weights"
     return "in the local cache" if is_cached(repository) else "to be downloaded when first used"
@@ -100,6 +106,8 @@ def _folder(address: str) -> ModelFolder:
         return local_folder(Path(rest))
     if scheme == "hf-hub" and rest:
         return hub_folder(rest)
+    if scheme == "package" and rest in _IN_THE_PACKAGE:
+        return local_folder(Path(__file__).parent / rest)
     raise UnknownEncoder(f"{address!r} is neither hf-hub:ORG/NAME nor local-dir:PATH")
 
 

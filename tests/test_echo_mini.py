@@ -1,0 +1,216 @@
+"""Does the whole way give right answers? Judged on phantoms, whose truth is known, with the model in the package.
+
+Each test says which break of the way it is there for; `scripts/LOG.md` tells which fell when it was broken.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import ROOT
+
+import echosearch
+from echosearch.api import Index
+from echosearch.encoders import Encoder, load_encoder
+from echosearch.errors import ModelUnavailable
+from echosearch.ingest import IngestOptions, ingest, read_metadata
+from echosearch.phantom import VIEWS, VISIBLE, Video, draw_studies, make_archive
+from echosearch.types import ModelRequest
+
+STUDIES, SEED = 30, 11
+
+NOTICE = "echo-mini knows synthetic phantoms only; it is not for patients."
+
+Array = npt.NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of phantoms, as the command writes it."""
+    folder = tmp_path_factory.mktemp("phantoms") / "archive"
+    make_archive(folder, STUDIES, SEED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(archive: Path) -> Iterator[Index]:
+    """The archive, ingested with echo-mini."""
+    path = archive.parent / "index"
+    tables = [read_metadata(archive / "manifest.csv")]
+    report = ingest(path, [archive / "videos"], IngestOptions(model=ModelRequest("echo-mini"), workers=2), tables)
+    assert report.failures == ()
+    opened = echosearch.open_index(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    """echo-mini itself."""
+    return load_encoder(ModelRequest("echo-mini"))
+
+
+@pytest.fixture(scope="module")
+def videos(index: Index) -> dict[int, Video]:
+    """What is true of each video of the index."""
+    drawn = {video.name: video for study in draw_studies(STUDIES, SEED) for video in study.videos}
+    return {record.video_id: drawn[Path(record.path).name] for record in index.videos()}
+
+
+def text(encoder: Encoder, *phrases: str) -> Array:
+    return np.stack([text.vector for text in encoder.encode_text(phrases)]).astype(np.float64)
+
+
+def named(index: Index, encoder: Encoder, videos: dict[int, Video], labels: dict[str, str]) -> dict[int, str]:
+    """For each video the label whose phrase is nearest."""
+    phrases = text(encoder, *labels.values())
+    return {video_id: list(labels)[int(np.argmax(phrases @ index.video_embedding(video_id)))] for video_id in videos}
+
+
+VIEW_PHRASES = {
+    "A4C": "apical four chamber view",
+    "A2C": "apical two chamber view",
+    "PLAX": "parasternal long axis view",
+    "PSAX": "parasternal short axis view",
+    "SUBCOSTAL": "subcostal view",
+}
+
+
+def test_views_are_told_apart(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+    """Falls when frames are prepared otherwise than in training, or the text does not reach the model."""
+    told = named(index, encoder, videos, VIEW_PHRASES)
+    assert set(VIEW_PHRASES) == set(VIEWS)
+    right = [told[video_id] == video.view for video_id, video in videos.items()]
+    assert np.mean(right) >= 0.95
+
+
+def test_tints_are_told_apart(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+    """Falls when red and blue change places."""
+    tinted = {n: video for n, video in videos.items() if len(set(video.look.tint)) > 1}
+    told = named(index, encoder, tinted, {"blue": "blue tinted image", "sepia": "sepia tinted image"})
+    right = [told[n] == ("blue" if video.look.tint[2] > video.look.tint[0] else "sepia") for n, video in tinted.items()]
+    assert len(right) >= 20
+    assert np.mean(right) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("phrase", "field", "value"),
+    [
+        ("pacer wire in the RV", "pacemaker_lead", True),
+        ("TAVR prosthesis in place", "stent_valve", True),
+        ("Mitral clip in place", "mitral_clip", True),
+        ("LARGE PERICARDIAL EFFUSION.", "effusion", 3),
+        ("SEVERE LV DILATION", "lv_dilation", 3),
+    ],
+)
+def test_the_first_hits_show_what_was_asked_for(
+    index: Index, videos: dict[int, Video], phrase: str, field: str, value: Any
+) -> None:
+    """Falls when the text is cut, garbled or not lower-cased, or the embeddings belong to other videos."""
+    right = {n for n, video in videos.items() if video.view in VISIBLE[field] and getattr(video.truth, field) == value}
+    assert len(right) >= 4, "too few to ask for"
+    hits = index.search(phrase, k=min(5, len(right))).hits
+    assert np.mean([hit.video_id in right for hit in hits]) >= 0.75
+
+
+def ejection_fraction(index: Index, encoder: Encoder, video_id: int) -> float:
+    """EchoCLIP's published form, per frame (design page, "regression task")."""
+    prompts = text(encoder, *(f"LV EJECTION FRACTION IS {value}%. " for value in range(101)))
+    order = np.argsort(-(index.frame_embeddings(video_id).astype(np.float64) @ prompts.T), axis=1, kind="stable")
+    kept = order.mean(axis=0)[:20]
+    return float(np.sort(kept)[9])
+
+
+def test_ejection_fractions_are_near(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+    """Falls when pixels are not scaled as in training."""
+    apical = {n: video for n, video in videos.items() if video.view in ("A4C", "A2C")}
+    errors = [ejection_fraction(index, encoder, n) - video.truth.ef_percent for n, video in apical.items()]
+    assert np.mean(np.abs(errors)) <= 9
+    assert abs(np.mean(errors)) <= 3
+
+
+def test_a_video_is_all_of_its_frames(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+    """Falls when a video's embedding is that of one frame, or of another video's frames.
+
+    By the pooled vector the number of nearest text is nearer to the truth than by single frames: a heart is large and
+    small in one beat, and only the mean knows both.
+    """
+    prompts = text(encoder, *(f"LV EJECTION FRACTION IS {value}%. " for value in range(101)))
+
+    def error(vector: npt.NDArray[Any], video: Video) -> float:
+        nearest = np.argsort(-(prompts @ vector.astype(np.float64)), kind="stable")[:20]
+        return abs(float(nearest.mean()) - video.truth.ef_percent)
+
+    pooled = [error(index.video_embedding(n), video) for n, video in videos.items()]
+    single = [error(frame, video) for n, video in videos.items() for frame in index.frame_embeddings(n)]
+    assert np.mean(pooled) <= 0.93 * np.mean(single)
+
+
+def test_an_example_finds_its_own_kind(index: Index, videos: dict[int, Video]) -> None:
+    """Nearest videos show the same view."""
+    right = [
+        videos[index.similar(video_id, k=1).hits[0].video_id].view == video.view for video_id, video in videos.items()
+    ]
+    assert np.mean(right) >= 0.95
+
+
+def test_every_result_says_what_the_model_knows(
+    index: Index, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    assert NOTICE in index.search("pacer wire").warnings
+    assert NOTICE in index.similar(1).warnings
+    for command in (["search", "pacer wire"], ["similar", "1"], ["info"]):
+        code, out, _ = run(*command, "--index", str(index.path))
+        assert (code, NOTICE in out) == (0, True), command
+    code, out, _ = run("models")
+    assert "echo-mini    a small CLIP trained on synthetic phantoms" in out
+    assert "weights: package:echo_mini (in the package)" in out
+
+
+def test_the_index_names_the_package_and_no_path(index: Index, archive: Path, tmp_path: Path) -> None:
+    """So that an index made on one machine opens on another."""
+    assert (index.manifest.model, index.manifest.weights) == ("echo-mini", "package:echo_mini")
+    again = ingest(index.path, [archive / "videos"], IngestOptions(workers=1))
+    assert again.unchanged == len(list(index.videos()))
+
+
+def test_a_copy_of_the_folder_is_the_same_model(encoder: Encoder, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(ROOT / "echosearch" / "encoders" / "echo_mini", tmp_path / "copy")
+    copied = load_encoder(ModelRequest(f"local-dir:{tmp_path / 'copy'}"))
+    assert copied.card.recipe == encoder.card.recipe
+    assert copied.card.notice == NOTICE
+
+
+def test_the_package_holds_no_other_weights() -> None:
+    from echosearch.errors import UnknownEncoder
+
+    with pytest.raises(UnknownEncoder, match=r"'package:\.\./secrets' is neither hf-hub:ORG/NAME nor local-dir:PATH"):
+        load_encoder(ModelRequest("echo-mini", "package:../secrets"))
+    with pytest.raises(ModelUnavailable, match="there is no folder"):
+        load_encoder(ModelRequest("echo-mini", "local-dir:/nowhere"))
+
+
+def test_the_manifest_of_an_archive_tells_the_truth(archive: Path, index: Index, videos: dict[int, Video]) -> None:
+    """What the demo prints beside each hit."""
+    with (archive / "manifest.csv").open(newline="") as file:
+        rows = {row["path"].rpartition("/")[2]: row for row in csv.DictReader(file)}
+    for video_id, video in videos.items():
+        attributes = index.video(video_id).attributes
+        assert float(rows[video.name]["ef_percent"]) == pytest.approx(video.truth.ef_percent, abs=0.01)
+        assert attributes["ef_percent"] == pytest.approx(video.truth.ef_percent, abs=0.01)
+        assert attributes["lv_dilation"] == video.truth.lv_dilation
+
+
+def test_the_weights_are_small() -> None:
+    folder = ROOT / "echosearch" / "encoders" / "echo_mini"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 16_000_000
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "not for patients" in card
