@@ -35,6 +35,7 @@ FINDINGS = (
     ("effusion", "effusion"),
 )
 GRADES = ("no", "mild", "moderate", "severe")
+SIZES = ("no", "small", "moderate", "large")
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def phantoms(folder: Path) -> None:
         show(opened.search(*phrases, k=5), wanted)
     opened.close()
     opened = echosearch.open_index(index)
-    example = next(video for video in opened.videos() if video.attributes["mitral_clip"] and video.view == "A4C")
+    example = next(video for video in opened.videos() if video.attributes["stent_valve"] and video.view == "PLAX")
     print(f"\nAn example: video {example.video_id}, {truth(example)}")
     sheet = folder / "by-example.png"
     command(
@@ -83,7 +84,7 @@ def phantoms(folder: Path) -> None:
         sheet,
         quiet=True,
     )
-    show(opened.similar(example.video_id, k=5, exclude=["study"]), "A4C with a clip")
+    show(opened.similar(example.video_id, k=5, exclude=["study"]), "PLAX, stent valve")
     opened.close()
     print(f"\nLook at the contact sheets in {folder}")
 
@@ -106,7 +107,7 @@ def truth(video: VideoRecord) -> str:
     for name, words in FINDINGS:
         grade = int(told[name] or 0)
         if grade:
-            parts.append(f"{GRADES[grade]} {words}")
+            parts.append(f"{(SIZES if name == 'effusion' else GRADES)[grade]} {words}")
     devices = (("pacemaker_lead", "pacer lead"), ("stent_valve", "stent valve"), ("mitral_clip", "mitral clip"))
     return ", ".join([*parts, *(words for name, words in devices if told[name])])
 
