@@ -36,6 +36,8 @@ from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec
 from echosearch.vectors import FaissIndex, LiveRows, SegmentRows, open_segment, write_segment
 from echosearch.video import decoder_name
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 COLOURS = [(220, 20, 20), (20, 220, 20), (20, 20, 220), (120, 120, 20), (20, 120, 120), (120, 20, 120)]
 
@@ -693,7 +695,6 @@ def assert_whole_and_continues(folder: Path, run: Run, committed: int) -> None:
     assert problems_and_code(index, run) == (0, [])
 
 
-@pytest.mark.slow
 def test_one_interrupt_commits_the_running_batch(five_and_one_that_hangs: Path, run: Run) -> None:
     with Ingesting(five_and_one_that_hangs) as command:
         command.wait_for("hanging")
@@ -708,7 +709,6 @@ def test_one_interrupt_commits_the_running_batch(five_and_one_that_hangs: Path, 
     assert_whole_and_continues(five_and_one_that_hangs, run, 5)
 
 
-@pytest.mark.slow
 def test_an_interrupt_during_a_commit_lets_it_be_done(five_and_one_that_hangs: Path, run: Run) -> None:
     (five_and_one_that_hangs / "videos" / "9-hangs.avi").rename(five_and_one_that_hangs / "videos" / "5.avi")
     with Ingesting(five_and_one_that_hangs, slow="commit 0.5") as command:
@@ -718,7 +718,6 @@ def test_an_interrupt_during_a_commit_lets_it_be_done(five_and_one_that_hangs: P
     assert_whole_and_continues(five_and_one_that_hangs, run, 6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("slow", ["commit 100", "end 100"])
 def test_a_second_interrupt_ends_a_commit_or_an_end_that_takes_long(
     five_and_one_that_hangs: Path, run: Run, slow: str
@@ -736,7 +735,6 @@ def test_a_second_interrupt_ends_a_commit_or_an_end_that_takes_long(
     assert_whole_and_continues(five_and_one_that_hangs, run, 0 if slow == "commit 100" else 5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [[5], [20], [40], [80], [120], [10] * 20])
 def test_more_interrupts_at_any_moment_of_the_end_do_no_harm(
     five_and_one_that_hangs: Path, run: Run, milliseconds: list[int]
