@@ -593,11 +593,12 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
         assert described["weights"] == preset.weights
         assert re.fullmatch(r"none|hf-hub:[\w-]+/[\w-]+|package:\w+", preset.weights)
         assert FrameSampling.parse(described["sampling"]) == preset.sampling
-        assert described["status"] in {
+        statuses = {
             "none": ("needs no weights",),
             "package": ("in the package",),
             "hf-hub": ("in the local cache", "to be downloaded when first used"),
-        }[preset.weights.partition(":")[0]]
+        }
+        assert described["status"] in statuses[preset.weights.partition(":")[0]]
         assert f"  {preset.name:12} {preset.about} [{preset.weights}]" in how_to_choose().splitlines()
     assert presets["echo-clip"].preprocess == {
         "fit": "crop-resize",
