@@ -59,7 +59,7 @@ def test_25_kills_of_an_ingest_change_no_answer(tmp_path: Path) -> None:
     command = [sys.executable, str(tmp_path / "driver.py"), str(index), str(videos)]
     moments = random.Random(0)
     kills = 0
-    for _ in range(200):
+    for attempt in range(200):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if kills < 25:
             time.sleep(moments.uniform(0.3, 2.2))
@@ -67,7 +67,7 @@ def test_25_kills_of_an_ingest_change_no_answer(tmp_path: Path) -> None:
             kills += process.wait() == -signal.SIGKILL
             if (index / "manifest.json").exists() and len(list(open_index(index).videos())) == 60:
                 (index / "manifest.json").unlink()  # done too early: start again from nothing
-                index.rename(tmp_path / f"done-{kills}")
+                index.rename(tmp_path / f"done-{attempt}")
         elif process.wait() == 0:
             break
     assert kills == 25
