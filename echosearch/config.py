@@ -8,11 +8,12 @@ from typing import Final
 
 from echosearch.errors import BadOption
 
-FORMAT_VERSION: Final = 2
-"""Version of the index folder's layout: 2 knows of imported vectors (`videos.unverified`)."""
+FORMAT_VERSION: Final = 3
+"""Version of the index folder's layout: 2 knows of imported vectors (`videos.unverified`), 3 of zero-shot sweeps."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")
 INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"
+TASKS_VARIABLE: Final = "ECHOSEARCH_TASKS"
 
 COMMIT_VIDEOS: Final = 256
 COMMIT_SECONDS: Final = 20.0
@@ -34,6 +35,16 @@ def index_path(given: Path | str | None = None) -> Path:
         raise BadOption("--index is empty; give a folder, or leave it out for the default")
     chosen = given or os.environ.get(INDEX_VARIABLE) or DEFAULT_INDEX
     return Path(chosen).expanduser().absolute()
+
+
+def tasks_path() -> Path:
+    """The user's folder of tasks, there or not: ECHOSEARCH_TASKS, else echosearch/tasks where settings are kept."""
+    if chosen := os.environ.get(TASKS_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    settings = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not settings.is_absolute():  # the XDG specification has relative ones ignored
+        settings = Path.home() / ".config"
+    return settings / "echosearch" / "tasks"
 
 
 def default_workers() -> int:

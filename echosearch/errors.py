@@ -8,6 +8,9 @@
         BadQuery           the question has no answer as it stands
         BadManifest        a manifest CSV that cannot be used
         BadEmbeddings      a file of embeddings that cannot be used
+        BadTask            a zero-shot task that cannot be used as it is written
+        UnknownTask        no such task
+        BadLabels          a file of labels that cannot be used
         BadOption          an option or setting with a value outside its range
         UnknownVideo       no such video in the index
         UnknownEncoder     no such model, or none was named
@@ -17,6 +20,7 @@
         IndexNotFound
         SpaceMismatch      the model at hand is not the index's
         RecipeMismatch     same model, prepared in another way
+        CalibrationMismatch  a calibration or probe of another recipe or task
         NumericsMismatch   this machine does not reproduce the index's probe vectors
         CatalogSegmentsDisagree
         DamagedIndex       a file of the index is missing or cannot be read
@@ -75,6 +79,18 @@ class BadEmbeddings(InputError):
     """A file of embeddings that cannot be used."""
 
 
+class BadTask(InputError):
+    """A zero-shot task that cannot be used as it is written."""
+
+
+class UnknownTask(InputError):
+    """No such task."""
+
+
+class BadLabels(InputError):
+    """A file of labels that cannot be used."""
+
+
 class BadOption(InputError):
     """An option or setting with a value outside its range."""
 
@@ -111,6 +127,10 @@ class SpaceMismatch(IndexStateError):
 
 class RecipeMismatch(IndexStateError):
     """The same model, but videos would be prepared in another way."""
+
+
+class CalibrationMismatch(IndexStateError):
+    """A calibration or probe that was made for another recipe or task."""
 
 
 class NumericsMismatch(IndexStateError):

@@ -23,16 +23,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from echosearch.catalog import (
     AttributeType,
     Catalog,
     FailedFile,
+    Fitted,
+    FittedKind,
     KnownFile,
     MetadataChange,
     NewVideo,
     Snapshot,
+    SweepKey,
     refuse_newer,
 )
 from echosearch.config import FORMAT_VERSION, GRACE_SECONDS, MERGE_FROM, REWRITE_ROWS, SMALL_SEGMENT
@@ -468,11 +472,36 @@ class Writer(_Views):
                         transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
                         transaction.place_in(info.name, [id_ for id_, _, _ in found])
                     transaction.retire_segments(group)
+                    transaction.forget_scores_without_video()
 
     def drop_segments(self, names: Sequence[str]) -> int:
         """Let go of damaged segments: their videos are deleted, to be ingested again. The number of videos lost."""
         with _named_disk_errors(self.path), self._catalog.writing() as transaction:
             return transaction.retire_segments(names)
+
+    def store_scores(
+        self, parts: Sequence[tuple[SweepKey, npt.NDArray[np.int64], Sequence[npt.NDArray[np.float64]]]]
+    ) -> None:
+        """Keep scores of several sweeps in one commit: of each the ids (n,) ascending and its columns (n,)."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            for key, ids, columns in parts:
+                transaction.add_scores(transaction.begin_sweep(key), ids, columns)
+
+    def drop_sweeps(self, sweep_ids: Iterable[int]) -> None:
+        """Forget sweeps with all their scores."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            for sweep_id in sweep_ids:
+                transaction.drop_sweep(sweep_id)
+
+    def keep_fitted(self, item: Fitted) -> None:
+        """Keep a calibration or probe, in place of one of the same name."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            transaction.put_fitted(item)
+
+    def drop_fitted(self, kind: FittedKind, name: str) -> bool:
+        """Forget a calibration or probe; False when there is none of that name."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            return transaction.drop_fitted(kind, name) > 0
 
     def drop_faiss(self) -> None:
         """Remove the FAISS index; `finish` builds another."""

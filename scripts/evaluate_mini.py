@@ -388,7 +388,7 @@ def assert_unseen() -> None:
     said: set[str] = set()
     for step in range(told["steps"]):
         rng = np.random.default_rng([told["seed"], 5, step])
-        batch = rng.choice(len(columns["view"]), told["batch"], replace=False)
+        batch = train_mini.drawn(rng, columns["view"], each, told["singles"], told["whole_videos"])
         said |= {saying.text.lower() for saying in train_mini.sentences(rng, columns, batch, drawn)}
     words = {word for sentence in said for word in split(sentence)}
     for sentence, _, _ in language.unseen():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -13,10 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import (
     Connection,
     Engine,
@@ -38,21 +42,28 @@ from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
     FailedFile,
+    Fitted,
+    FittedKind,
     KnownFile,
     MetadataChange,
     NewVideo,
     SegmentRow,
+    SweepKey,
+    SweepRow,
 )
 from echosearch.catalog.tables import (
     ATTRIBUTE_TYPES,
     attribute_columns,
     attributes_table,
     failures,
+    fitted,
     metadata,
     retired,
     roots,
+    scores,
     segments,
     state,
+    sweeps,
     tombstones,
     videos,
 )
@@ -278,6 +289,11 @@ class Snapshot:
         query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
         return int(self._connection.execute(query).scalar_one())
 
+    def count_views(self) -> dict[str | None, int]:
+        """Number of live videos of each view; None: not known."""
+        query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
+        return {view: count for view, count in self._connection.execute(query).tuples()}  # noqa: C416  a result has keys()
+
     def verified(self, ids: Iterable[int]) -> set[int]:
         """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
         found: set[int] = set()
@@ -406,9 +422,49 @@ class Snapshot:
         rows = self._connection.execute(select(attribute_columns).order_by(attribute_columns.c.number))
         return [AttributeColumn(*row) for row in rows]
 
+    def sweeps(self) -> list[SweepRow]:
+        """All sweeps, oldest first."""
+        videos_of = (
+            select(scores.c.sweep_id, func.count().label("videos"))
+            .where(scores.c.column == 0)
+            .group_by(scores.c.sweep_id)
+            .subquery()
+        )
+        rows = self._connection.execute(
+            select(sweeps, func.coalesce(videos_of.c.videos, 0).label("videos"))
+            .outerjoin(videos_of, videos_of.c.sweep_id == sweeps.c.id)
+            .order_by(sweeps.c.id)
+        )
+        return [SweepRow(row.id, _sweep_key(row), row.created_at, row.videos) for row in rows]
+
+    def sweep_id(self, key: SweepKey) -> int | None:
+        """The sweep that holds such scores, or None."""
+        found = select(sweeps.c.id).where(*(sweeps.c[name] == getattr(key, name) for name in _SWEEP_IDENTITY))
+        return self._connection.execute(found).scalar_one_or_none()
+
+    def scores(self, sweep_id: int, column: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Ids (n,) ascending and values (n,) float64 of one column of a sweep; deleted videos are among them."""
+        rows = self._driver.execute(
+            'SELECT video_id, value FROM scores WHERE sweep_id = ? AND "column" = ? ORDER BY video_id',
+            (sweep_id, column),
+        )
+        table = np.fromiter(rows, dtype=np.dtype([("id", np.int64), ("value", np.float64)]))
+        return np.ascontiguousarray(table["id"]), np.ascontiguousarray(table["value"])
+
+    def fitted(self, kind: FittedKind) -> list[Fitted]:
+        """All calibrations, or all probes, by name."""
+        rows = self._connection.execute(select(fitted).where(fitted.c.kind == kind).order_by(fitted.c.name))
+        return [Fitted(kind, row.name, row.recipe, row.content, row.created_at) for row in rows]
+
     def roots(self) -> list[Path]:
         """The folders below which all videos lie."""
         return [Path(path) for path in self._connection.execute(select(roots.c.path)).scalars()]
+
+    @property
+    def _driver(self) -> sqlite3.Connection:
+        """SQLite itself, in the same transaction: for a million rows of numbers, which it moves in seconds."""
+        driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
+        return driver
 
     def _select_videos(self) -> Select[Any]:
         columns = self.attribute_columns()
@@ -613,6 +669,49 @@ class Transaction(Snapshot):
         for chunk in _chunks(ids):
             self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
 
+    def begin_sweep(self, key: SweepKey) -> int:
+        """The sweep that holds such scores, made now if need be."""
+        known = self.sweep_id(key)
+        if known is not None:
+            return known
+        values = {name: getattr(key, name) for name in (*_SWEEP_IDENTITY, "task", "definition")}
+        added = insert(sweeps).values(**values, columns=json.dumps(key.columns), created_at=self._now)
+        made: int = self._connection.execute(added.returning(sweeps.c.id)).scalar_one()
+        return made
+
+    def add_scores(self, sweep_id: int, ids: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[np.float64]]) -> None:
+        """Keep the scores of videos (n,) ascending, each column (n,); a score that is there is replaced."""
+        for number, values in enumerate(columns):
+            rows = zip(repeat(sweep_id), repeat(number), ids.tolist(), values.tolist(), strict=False)
+            self._driver.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+
+    def drop_sweep(self, sweep_id: int) -> None:
+        """Forget a sweep and its scores."""
+        self._connection.execute(delete(scores).where(scores.c.sweep_id == sweep_id))
+        self._connection.execute(delete(sweeps).where(sweeps.c.id == sweep_id))
+
+    def forget_scores_without_video(self) -> None:
+        """Drop the scores of videos whose vectors are gone."""
+        gone = select(videos.c.id).where(videos.c.segment.is_(None))
+        self._connection.execute(delete(scores).where(scores.c.video_id.in_(gone)))
+
+    def put_fitted(self, item: Fitted) -> None:
+        """Keep a calibration or probe, in place of one of the same name."""
+        self.drop_fitted(item.kind, item.name)
+        self._connection.execute(
+            insert(fitted).values(
+                kind=item.kind,
+                name=item.name,
+                recipe=item.recipe,
+                content=item.content,
+                created_at=item.created_at or self._now,
+            )
+        )
+
+    def drop_fitted(self, kind: FittedKind, name: str) -> int:
+        """Forget a calibration or probe; gives how many there were."""
+        return self._connection.execute(delete(fitted).where(fitted.c.kind == kind, fitted.c.name == name)).rowcount
+
     def touch(self, file: KnownFile) -> None:
         """Note that a file has another time, but the bytes that it had."""
         self._connection.execute(
@@ -718,6 +817,14 @@ _RECORD_COLUMNS: Final = (
     "added_at",
     "unverified",
 )
+
+
+_SWEEP_IDENTITY: Final = ("content_id", "form", "formula_version", "recipe", "precision")
+
+
+def _sweep_key(row: Any) -> SweepKey:
+    told = {name: getattr(row, name) for name in (*_SWEEP_IDENTITY, "task", "definition")}
+    return SweepKey(**told, columns=tuple(json.loads(row.columns)))
 
 
 def _as(column: AttributeColumn, value: AttributeValue) -> AttributeValue:

@@ -14,6 +14,17 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE videos ADD COLUMN unverified TEXT",
         "CREATE INDEX video_unverified ON videos (id) WHERE unverified IS NOT NULL",
     ),
+    3: (
+        "CREATE TABLE sweeps (id INTEGER NOT NULL, task TEXT NOT NULL, content_id TEXT NOT NULL, form TEXT NOT NULL, "
+        "formula_version INTEGER NOT NULL, recipe TEXT NOT NULL, precision TEXT NOT NULL, columns TEXT NOT NULL, "
+        "definition TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (id), "
+        "UNIQUE (content_id, form, formula_version, recipe, precision))",
+        'CREATE TABLE scores (sweep_id INTEGER NOT NULL, "column" INTEGER NOT NULL, video_id INTEGER NOT NULL, '
+        'value FLOAT NOT NULL, PRIMARY KEY (sweep_id, "column", video_id), '
+        "FOREIGN KEY(sweep_id) REFERENCES sweeps (id)) WITHOUT ROWID",
+        "CREATE TABLE fitted (kind TEXT NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL, content TEXT NOT NULL, "
+        "created_at TEXT NOT NULL, PRIMARY KEY (kind, name))",
+    ),
 }
 """For each format, how it comes from the one before. A step that was published is never edited."""
 

@@ -10,6 +10,7 @@ from echosearch.types import Failure, VideoFacts
 
 AttributeType = Literal["integer", "real", "text"]
 AttributeValue = int | float | str | None
+FittedKind = Literal["calibration", "probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,45 @@ class NewVideo:
     metadata: VideoMetadata
     replaces: int | None = None
     unverified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepKey:
+    """What a column of scores is of. Equal but for `task` and `definition` means equal scores.
+
+    `content_id` digests what decides the scores; `columns` names them; `definition` is the task whole, as JSON;
+    `precision` is that of the text embeddings.
+    """
+
+    task: str
+    content_id: str
+    form: str
+    formula_version: int
+    recipe: str
+    precision: str
+    columns: tuple[str, ...]
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """A sweep that was begun, with its number of scored videos; deleted ones count."""
+
+    sweep_id: int
+    key: SweepKey
+    created_at: str
+    videos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was learnt from labels and is kept by name: a calibration or a probe; `content` is JSON."""
+
+    kind: FittedKind
+    name: str
+    recipe: str
+    content: str
+    created_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,42 @@ failures = Table(
     UniqueConstraint("root_id", "relative_path"),
 )
 
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("content_id", Text, nullable=False),  # of what decides the scores, whatever the task is called
+    Column("form", Text, nullable=False),
+    Column("formula_version", Integer, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("columns", Text, nullable=False),  # JSON: a name for each column of its scores
+    Column("definition", Text, nullable=False),  # JSON: the task as it was when it was first swept
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("content_id", "form", "formula_version", "recipe", "precision"),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("sweep_id", Integer, ForeignKey("sweeps.id"), primary_key=True),
+    Column("column", Integer, primary_key=True),
+    Column("video_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,  # a column of scores is read in one run, by id
+)
+
+fitted = Table(
+    "fitted",
+    metadata,
+    Column("kind", Text, primary_key=True),  # calibration, probe
+    Column("name", Text, primary_key=True),
+    Column("recipe", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
+    Column("created_at", Text, nullable=False),
+)
+
 ATTRIBUTE_TYPES = {"integer": BigInteger, "real": Float, "text": Text}
 
 

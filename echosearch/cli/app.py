@@ -27,6 +27,8 @@ from echosearch.cli.options import (
     wait_option,
 )
 from echosearch.cli.phantom import phantom
+from echosearch.cli.sweep import sweep
+from echosearch.cli.tasks import tasks
 from echosearch.config import index_path
 from echosearch.errors import BackendError, BadOption, EchoSearchError
 
@@ -657,6 +659,8 @@ def models(index: str | None, output: str | None) -> None:
 
 app.add_command(export_embeddings)
 app.add_command(import_embeddings)
+app.add_command(sweep)
+app.add_command(tasks)
 
 
 app.add_command(phantom)

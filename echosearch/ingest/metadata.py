@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +14,7 @@ from typing import Final
 from echosearch.catalog import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.errors import BadManifest, BadOption
 from echosearch.types import VideoRecord
-from echosearch.video import MEDIA_SUFFIXES, media_path
+from echosearch.video import FileFinder, media_path
 
 FIELDS: Final = ("path", "study", "patient", "view", "acquired_at")
 """What a column may be mapped to; every other column is an attribute."""
@@ -28,9 +26,6 @@ _USUAL_NAMES: Final = {
     "view": ("view",),
     "acquired_at": ("acquired_at", "acquisition_datetime"),
 }
-_SUFFIXES_TO_LEAVE_OUT: Final = MEDIA_SUFFIXES | {".dcm"}
-"""A list may name files by what they were before they were converted."""
-
 _MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -56,10 +51,10 @@ class MetadataTable:
     def match(self, files: Sequence[Path], folders: Iterable[Path]) -> tuple[dict[Path, VideoMetadata], list[str]]:
         """What the manifest says of each of `files`, and warnings about rows and files that have no partner.
 
-        A row's path is absolute, or relative to the manifest's folder or one of `folders`, or the end of exactly
-        one file's path; the suffix may be left out. BadManifest when two rows say different things of a file.
+        A row's path may be relative to the manifest's folder or one of `folders` (see FileFinder). BadManifest when
+        two rows say different things of a file.
         """
-        finder = _Finder(files, [self.file.parent, *folders])
+        finder = FileFinder(files, [self.file.parent, *folders])
         found: dict[Path, _Row] = {}
         unmatched: list[_Row] = []
         for row in self.rows:
@@ -97,36 +92,6 @@ def _is_same(known: AttributeValue, told: AttributeValue) -> bool:
     if isinstance(known, str) and told is not None:
         return known == str(told)
     return known == told
-
-
-class _Finder:
-    def __init__(self, files: Sequence[Path], bases: Sequence[Path]) -> None:
-        self._bases = [base.absolute() for base in bases]
-        self._files = set(files)
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for file in self._files:
-            self._by_name[file.name].append(file)
-            self._by_name[file.stem].append(file)
-
-    def find(self, told: str) -> Path | None:
-        path = Path(told)
-        for base in self._bases:
-            if (found := Path(os.path.normpath(base / path))) in self._files:
-                return found
-        if path.suffix.lower() in _SUFFIXES_TO_LEAVE_OUT:
-            return self._by_end(path) or self._by_end(path.with_suffix(""))
-        return self._by_end(path)
-
-    def _by_end(self, path: Path) -> Path | None:
-        """The one file whose path ends so, with or without its suffix."""
-        tail = path.parts[1:] if path.is_absolute() else path.parts
-        wanted = path.name
-        candidates = {
-            file
-            for file in self._by_name.get(wanted, ())
-            if file.parent.parts[len(file.parent.parts) - len(tail[:-1]) :] == tail[:-1]
-        }
-        return candidates.pop() if len(candidates) == 1 else None
 
 
 def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> MetadataTable:

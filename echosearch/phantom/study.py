@@ -186,8 +186,8 @@ def _day(
         return float(weight * standing + np.sqrt(1 - weight**2) * noise[which])
 
     company = Company(
-        sphericity=float(np.exp(-0.1 * np.clip(tied(0, 0.5), -2.5, 2.5))),
-        apex_roundness=float(np.clip(2.3 - 0.35 * tied(1, 0.62), 1.5, 3.3)),
+        sphericity=float(np.exp(-0.1 * np.clip(tied(0, 0.45), -2.5, 2.5))),
+        apex_roundness=float(np.clip(2.3 - 0.35 * tied(1, 0.49), 1.5, 3.3)),
         leaflet_opening=float(np.clip(0.62 + 0.18 * tied(2, 0.68), 0.2, 1.0)),
         tenting_cm=float(np.clip(0.75 - 0.3 * tied(3, 0.68), 0.1, 1.6)),
         thickening=float(np.clip(0.32 + 0.14 * tied(4, 0.66), 0.04, 0.75)),

@@ -56,6 +56,13 @@ class LiveRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def by_segment(self) -> Iterator[tuple[Segment, npt.NDArray[np.int64]]]:
+        """Each segment with its live rows, ascending."""
+        places = np.sort(self._places)
+        for number, segment in enumerate(self._segments):
+            first, last = np.searchsorted(places, self._starts[number : number + 2])
+            yield segment, places[first:last] - self._starts[number]
+
     def positions(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Positions of those `ids` that are live, in their order; the others are left out."""
         if not len(self.ids):

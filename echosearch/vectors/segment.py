@@ -193,8 +193,8 @@ class Segment:
 
     def stored(self, row: int) -> StoredVideo:
         """All that is kept of one video, read into memory."""
-        frames = slice(int(self._offsets[row]), int(self._offsets[row + 1]))
-        embeddings = None if self.info.frames_dtype == NO_FRAMES else np.array(self._frames[frames])
+        frames = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        embeddings = None if self.info.frames_dtype == NO_FRAMES else np.array(self.frames[frames])
         return StoredVideo(
             np.array(self.pooled[row]),
             float(self.norms[row]),
@@ -203,7 +203,8 @@ class Segment:
         )
 
     @cached_property
-    def _offsets(self) -> npt.NDArray[np.int64]:
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(n + 1,) first row of each video's frames, and the end."""
         return self._load("offsets")
 
     @cached_property
@@ -211,7 +212,8 @@ class Segment:
         return self._load("frame_numbers")
 
     @cached_property
-    def _frames(self) -> npt.NDArray[Any]:
+    def frames(self) -> npt.NDArray[Any]:
+        """(sum T, D) unit rows, float32 or float16. DamagedIndex in a segment that keeps none."""
         return self._load("frames")
 
     def _load(self, name: str, mapped: bool = True) -> npt.NDArray[Any]:

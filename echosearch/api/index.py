@@ -14,12 +14,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.api.zeroshot import ZeroShot
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
@@ -159,6 +161,11 @@ class Index:
             }
             return self._result(view, query, Query(vector, "cosine"), k, min_score, left_out | more, warnings)
 
+    @cached_property
+    def zeroshot(self) -> ZeroShot:
+        """Zero-shot tasks over this index: sweeps, calibrations, probes, evaluations."""
+        return ZeroShot(self._store, self._request.precision, self._embed, self._notes)
+
     def videos(self, study: str | None = None, patient: str | None = None) -> Iterator[VideoRecord]:
         """All videos, or those of a study or patient, by ascending id."""
         with self._store.view() as view:
@@ -247,11 +254,6 @@ class Index:
             warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
         elif k > len(view.rows):
             warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
-        notes = [self.manifest.notice] if self.manifest.notice else []
-        if unverified := view.catalog.count_unverified():
-            notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
-        if {self._request.precision, self.manifest.precision} != {"fp32"}:
-            notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
         return SearchResult(
             query=query,
             index=str(self.path),
@@ -259,9 +261,18 @@ class Index:
             model=self.manifest.model,
             recipe=self.manifest.recipe.id,
             score_kind=vector.score_kind,
-            warnings=(*notes, *view.problems, *warnings),
+            warnings=(*self._notes(view), *view.problems, *warnings),
             hits=hits,
         )
+
+    def _notes(self, view: View) -> list[str]:
+        """What is to be said of every answer of this index."""
+        notes = [self.manifest.notice] if self.manifest.notice else []
+        if unverified := view.catalog.count_unverified():
+            notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
+        if {self._request.precision, self.manifest.precision} != {"fp32"}:
+            notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
+        return notes
 
     def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
         """Text embeddings: from the cache where it has all of them, else by the model."""

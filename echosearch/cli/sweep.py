@@ -1,0 +1,169 @@
+"""`echosearch sweep`: zero-shot tasks over the whole index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option
+from echosearch.config import index_path
+from echosearch.errors import BadOption
+
+if TYPE_CHECKING:
+    from echosearch.api import Index
+    from echosearch.zeroshot.results import SweepResult
+
+_RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, metavar="TASK...")
+@click.option("--all", "every", is_flag=True, help="All tasks of `echosearch tasks list`.")
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Regressions only: ask the mean frame instead of every frame. Quick, another number, and kept apart.",
+)
+@click.option("--only-missing", is_flag=True, help="Show only the videos that had no score before this run.")
+@click.option("--no-keep", is_flag=True, help="Write nothing into the index: for one that may only be read.")
+@click.option("-k", type=click.IntRange(0), default=5, show_default=True, help="Number of highest videos to show.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw how the scores lie."
+)
+@click.option(
+    "--model",
+    metavar="WHERE",
+    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
+)
+@index_option
+@wait_option
+@model_runtime_options
+@output_option("json", "csv")
+def sweep(
+    tasks: tuple[str, ...],
+    every: bool,
+    approximate: bool,
+    only_missing: bool,
+    no_keep: bool,
+    k: int,
+    plot: Path | None,
+    model: str | None,
+    index: str | None,
+    wait: float,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> None:
+    """Score every video of an index for zero-shot tasks, in one pass; only what has no score yet is scored.
+
+    TASK is the name of a task (`echosearch tasks list`) or a task file. Scores are similarities to phrases, or numbers
+    found by ranking them: they are no measurements, and their published thresholds are shown and never applied.
+
+    \b
+    Example:
+      echosearch sweep ejection_fraction pacemaker
+      echosearch sweep pacemaker --plot pacemaker.png --csv > scores.csv
+    """  # fmt: skip
+    from echosearch.api import open_index
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.zeroshot.task_files import known_tasks
+
+    if every == bool(tasks):
+        raise BadOption("name the tasks to sweep, or give --all" if not tasks else "--all goes without names of tasks")
+    wanted = [task for task, _ in known_tasks().values()] if every else list(tasks)
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
+    opened = open_index(index_path(index), model, device, precision)
+    before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
+    with ingest_progress() as listener:
+        results = opened.zeroshot.sweep(
+            *wanted, approximate=approximate, keep=not no_keep, wait_seconds=wait, progress=listener
+        )
+    if only_missing:
+        results = [result.without(before[result.task.name]) for result in results]
+    _show(opened, results, output, k)
+    if plot is not None:
+        from echosearch.zeroshot.plots import plot_sweeps
+
+        plot_sweeps(results, plot)
+        click.echo(f"plot {render.printable(str(plot.absolute()))}", err=output is not None)
+
+
+def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: int) -> None:
+    if output == "json":
+        render.print_json([result.summary() | {"videos": _scores(result)} for result in results])
+        return
+    first = results[0]
+    told = f"index {render.printable(first.index)} (generation {first.generation}), model {first.model}"
+    click.echo(told, err=output is not None)
+    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+        click.echo(f"note: {render.printable(warning)}", err=output is not None)
+    if output == "csv":
+        names = [f"{result.task.name}.{name}" for result in results for name in result.columns]
+        render.print_csv([*_RECORD_COLUMNS, *names], _rows(opened, results))
+        return
+    for result in results:
+        _show_task(opened, result, k)
+
+
+def _scores(result: SweepResult) -> list[dict[str, Any]]:
+    names, columns = list(result.columns), [values.tolist() for values in result.columns.values()]
+    return [
+        {"video_id": video_id} | dict(zip(names, values, strict=True))
+        for video_id, *values in zip(result.ids.tolist(), *columns, strict=True)
+    ]
+
+
+def _rows(opened: Index, results: Sequence[SweepResult]) -> Iterator[dict[str, Any]]:
+    """A row for each video that any of the tasks has scored."""
+    scores: dict[int, dict[str, Any]] = {}
+    for result in results:
+        for row in _scores(result):
+            values = {f"{result.task.name}.{name}": value for name, value in row.items() if name != "video_id"}
+            scores.setdefault(row["video_id"], {}).update(values)
+    for video in opened.videos():
+        if video.video_id in scores:
+            yield video.to_dict() | scores[video.video_id]
+
+
+def _show_task(opened: Index, result: SweepResult, k: int) -> None:
+    told = result.summary()
+    click.echo(
+        f"\n{result.task.name}: {told['kind']}, {result.form} form, {len(result.ids)} videos, "
+        f"{result.scored_now} scored now; wording: {told['validated']}"
+    )
+    for figure in result.task.published:
+        click.echo(f"published {figure.name} {figure.value:g} ({figure.source}): shown, not applied")
+    if not len(result.ids):
+        return
+    render.print_table(
+        ("column", "lowest", "p5", "median", "p95", "highest", "mean"),
+        [
+            (
+                name,
+                *(f"{told['columns'][name][key]:.4g}" for key in ("lowest", "p5", "median", "p95", "highest", "mean")),
+            )
+            for name in result.columns
+        ],
+        right=("lowest", "p5", "median", "p95", "highest", "mean"),
+    )
+    if not k:
+        return
+    name = list(result.columns)[-1] if result.task.classes else "value"
+    best = sorted(zip((-result.columns[name]).tolist(), result.ids.tolist(), strict=True))[:k]
+    click.echo(f"highest {name if result.task.classes else result.task.name}")
+    videos = {video_id: opened.video(video_id) for _, video_id in best}
+    position = {video_id: number for number, video_id in enumerate(result.ids.tolist())}
+    render.print_table(
+        ("id", *result.columns, "path", "study", "patient", "view"),
+        [
+            (id_, *(f"{values[position[id_]]:.4f}" for values in result.columns.values()),
+             videos[id_].path, videos[id_].study, videos[id_].patient, videos[id_].view)
+            for _, id_ in best
+        ],
+        right=("id", *result.columns),
+    )  # fmt: skip

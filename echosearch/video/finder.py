@@ -1,0 +1,51 @@
+"""Which of some files a list means by what it says of one. Knows paths only, and opens nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from echosearch.video.files import MEDIA_SUFFIXES
+
+_SUFFIXES_TO_LEAVE_OUT: Final = MEDIA_SUFFIXES | {".dcm"}
+"""A list may name files by what they were before they were converted."""
+
+
+class FileFinder:
+    """Finds each of `files` (absolute paths) by its path or name.
+
+    A path is absolute, or relative to one of the folders `bases`, or the end of exactly one file's path; the
+    suffix may be left out.
+    """
+
+    def __init__(self, files: Iterable[Path], bases: Iterable[Path]) -> None:
+        self._bases = [base.absolute() for base in bases]
+        self._files = set(files)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for file in self._files:
+            self._by_name[file.name].append(file)
+            self._by_name[file.stem].append(file)
+
+    def find(self, told: str) -> Path | None:
+        """The one file that is meant, or None where none is, or several could be."""
+        path = Path(told)
+        for base in self._bases:
+            if (found := Path(os.path.normpath(base / path))) in self._files:
+                return found
+        if path.suffix.lower() in _SUFFIXES_TO_LEAVE_OUT:
+            return self._by_end(path) or self._by_end(path.with_suffix(""))
+        return self._by_end(path)
+
+    def _by_end(self, path: Path) -> Path | None:
+        """The one file whose path ends so, with or without its suffix."""
+        tail = path.parts[1:] if path.is_absolute() else path.parts
+        wanted = path.name
+        candidates = {
+            file
+            for file in self._by_name.get(wanted, ())
+            if file.parent.parts[len(file.parent.parts) - len(tail[:-1]) :] == tail[:-1]
+        }
+        return candidates.pop() if len(candidates) == 1 else None

@@ -1,0 +1,410 @@
+"""Labels from a CSV, and which videos of an index they belong to. Knows columns and paths, no score and no catalog."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import BadLabels, BadOption
+from echosearch.types import VideoRecord
+from echosearch.video import FileFinder, media_path
+
+KeyKind = Literal["video_id", "video", "study", "patient"]
+
+KEY_KINDS: Final[tuple[KeyKind, ...]] = get_args(KeyKind)
+"""What a row of labels can be about; a list with several such columns is about the first of these."""
+
+_KEY_COLUMNS: Final[dict[KeyKind, tuple[str, ...]]] = {
+    "video_id": ("video_id",),
+    "video": ("video", "path", "file", "filename", "hashedfilename", "dicom_filepath"),
+    "study": ("study", "study_id"),
+    "patient": ("patient", "patient_id", "subject_id"),
+}
+_NEVER_LABELS: Final = {name for names in _KEY_COLUMNS.values() for name in names} | {
+    "", "split", "view", "acquired_at", "acquisition_datetime",
+}  # fmt: skip
+_WORDS: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_ID: Final = re.compile(r"[1-9]\d{0,17}")
+_NOT_KNOWN: Final = frozenset({"na", "n/a", "nan", "null"})
+"""Not 'none', which is a severity."""
+_KINDS: Final = "video_id, video, study or patient"
+_USUAL_KEYS: Final = ("video", "path", "filename", "study", "patient")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """One label: the line of the file (from 1), the key as it stands there, and the number."""
+
+    line: int
+    key: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """The labels of a CSV; `kind` says what its keys name, `empty` how many rows had no label.
+
+    BadLabels where there is no label, one is no finite number, or one key has two different ones.
+    """
+
+    file: Path
+    sha256: str
+    kind: KeyKind
+    key_column: str
+    label_column: str
+    split: str | None
+    positive: tuple[str, ...]
+    rows: tuple[LabelRow, ...]
+    empty: int
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise BadLabels(f"{self.file} has no label: all {self.empty} cells of {self.label_column!r} are empty")
+        first: dict[str, LabelRow] = {}
+        for row in self.rows:
+            if not math.isfinite(row.value):
+                raise BadLabels(f"{self.file}, line {row.line}: the label {row.value} is no finite number")
+            _check_same(self.file, first.setdefault(row.key, row), row, row.key)
+
+    @property
+    def repeated(self) -> int:
+        """How many rows say again what an earlier one said."""
+        return len(self.rows) - len({row.key for row in self.rows})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Videos with their labels, by video: ids (n,) int64 ascending, labels (n,) float64, study and patient or None.
+
+    `unmatched_rows` fit no video (or several files), `unlabelled_videos` got no label; `warnings` say so.
+    """
+
+    video_ids: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.float64]
+    studies: tuple[str | None, ...]
+    patients: tuple[str | None, ...]
+    unmatched_rows: int
+    unlabelled_videos: int
+    labels_sha256: str
+    warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.studies),)
+        if self.video_ids.shape != shape or self.labels.shape != shape or len(self.patients) != len(self.studies):
+            raise ValueError("one label, study and patient for each video")
+        if not np.all(np.diff(self.video_ids) > 0):
+            raise ValueError("video ids ascend, each once")
+        if not np.all(np.isfinite(self.labels)):
+            raise ValueError("labels are finite numbers")
+
+    def binary(self) -> npt.NDArray[np.bool_]:
+        """The labels (n,) as yes and no. BadLabels unless they are 0 and 1, and both are there."""
+        if others := sorted(set(self.labels[~np.isin(self.labels, (0, 1))].tolist())):
+            raise BadLabels(
+                f"a finding that is there or not has the labels 0 and 1, not {others[0]:g}; "
+                "say which values mean that it is there"
+            )
+        if len(set(self.labels.tolist())) < 2:
+            raise BadLabels(
+                f"all {len(self.labels)} videos with a label have the label {self.labels[0]:g}; "
+                "both classes are needed, 0 and 1"
+            )
+        positive: npt.NDArray[np.bool_] = self.labels == 1
+        return positive
+
+
+def read_labels(
+    path: Path,
+    key: str | None = None,
+    label_column: str | None = None,
+    split: str | None = None,
+    positive: str | None = None,
+) -> LabelFile:
+    """Read a CSV with a header line (comma, semicolon or tab): EchoNet's lists as they are, or one's own.
+
+    `key` is what rows are about (KEY_KINDS), a column with a usual name for that, or COLUMN=KIND. `split` keeps the
+    rows whose column `split` says so. Labels are numbers, or true, false, yes, no; `positive` lists, with commas, the
+    values that count as 1, all others as 0. `label_column` may be a measurement of EchoNet-LVH's list (columns Calc
+    and CalcValue; the mean where a video has several). Rows without a label are left out and counted.
+
+    BadLabels says which line cannot be read, BadOption which option does not fit the file.
+    """
+    table = _read_table(path)
+    kind, key_column = _key(table, key)
+    measurement = label_column if label_column is not None and _is_measurement(table, label_column) else None
+    column = "CalcValue" if measurement is not None else _label_column(table, key_column, label_column)
+    positives = _positives(table, column, positive)
+    if split is not None:
+        table = _in_split(table, split)
+    if measurement is not None:
+        table = table.where("Calc", measurement)
+    cells = [(line, key_cell, cell) for line, (key_cell, cell) in table.cells(key_column, column)]
+    for line, key_cell, _ in cells:
+        _check_key(table.file, line, kind, key_cell)
+    rows = [LabelRow(line, key, _number(table.file, line, cell, positives)) for line, key, cell in cells if cell]
+    return LabelFile(
+        file=table.file,
+        sha256=table.sha256,
+        kind=kind,
+        key_column=key_column,
+        label_column=measurement or column,
+        split=split,
+        positive=tuple(sorted(positives)),
+        rows=tuple(_means(rows) if measurement is not None else rows),
+        empty=len(cells) - len(rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The cells of a CSV, stripped of blanks, each row with the line that it ends on."""
+
+    file: Path
+    sha256: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+
+    def named(self, name: str) -> str | None:
+        """The column of that name, in whatever case where none has it exactly."""
+        same = [column for column in self.header if column.casefold() == name.casefold()]
+        return name if name in same else next(iter(same), None)
+
+    def cells(self, *columns: str) -> list[tuple[int, tuple[str, ...]]]:
+        """Line and cells of some columns, row by row."""
+        places = [self.header.index(column) for column in columns]
+        return [(line, tuple(cells[place] for place in places)) for line, cells in self.rows]
+
+    def where(self, column: str, value: str) -> _Table:
+        """The rows that have a value in a column, in whatever case."""
+        place = self.header.index(column)
+        kept = tuple(row for row in self.rows if row[1][place].casefold() == value.casefold())
+        return replace(self, rows=kept)
+
+    def values(self, column: str) -> list[str]:
+        """The different values of a column, sorted, without the empty one."""
+        return sorted({value for _, (value,) in self.cells(column)} - {""})
+
+
+def _read_table(path: Path) -> _Table:
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+        header_line = text.partition("\n")[0]
+        delimiter = max(",;\t", key=header_line.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        numbered = [(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadLabels(f"the labels {path} cannot be read: {error}") from error
+    numbered = [(line, cells) for line, cells in numbered if any(cells)]
+    if not numbered:
+        raise BadLabels(f"{path} is empty; labels are a CSV with a header line, such as video,label")
+    (_, header), *rows = numbered
+    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+        raise BadLabels(f"{path}: no column name may come twice: {', '.join(repeated)}")
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise BadLabels(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
+    return _Table(media_path(path), hashlib.sha256(data).hexdigest(), header, tuple(rows))
+
+
+def _key(table: _Table, told: str | None) -> tuple[KeyKind, str]:
+    """What the keys name, and the column that they stand in."""
+    usual = {kind: column for kind in KEY_KINDS if (column := _usual_column(table, kind)) is not None}
+    if told is None:
+        for kind, column in usual.items():
+            return kind, column
+        raise BadLabels(
+            f"{table.file} has no column that says what a row is about ({', '.join(_USUAL_KEYS)}); "
+            f"name it: --key COLUMN=KIND, with {_KINDS}"
+        )
+    column_told, equals, kind_told = told.rpartition("=")
+    named = table.named(column_told if equals else told)
+    for kind in KEY_KINDS:
+        if named is not None and (kind_told == kind if equals else named.casefold() in _KEY_COLUMNS[kind]):
+            return kind, named
+        if not equals and told == kind and kind in usual:
+            return kind, usual[kind]
+    if named is not None:
+        raise BadOption(f"--key {told}: say what the column {named!r} names: --key {named}=KIND, with {_KINDS}")
+    raise BadOption(f"--key {told}: {table.file.name} has no such column; it has {', '.join(table.header)}")
+
+
+def _usual_column(table: _Table, kind: KeyKind) -> str | None:
+    return next((column for name in _KEY_COLUMNS[kind] if (column := table.named(name)) is not None), None)
+
+
+def _is_measurement(table: _Table, told: str) -> bool:
+    """Whether a label is one of the measurements of EchoNet-LVH's list, which has one in each row."""
+    has_columns = {"Calc", "CalcValue"} <= set(table.header)
+    return has_columns and told not in table.header and told in table.values("Calc")
+
+
+def _label_column(table: _Table, key_column: str, told: str | None) -> str:
+    left = [name for name in table.header if name != key_column and name.casefold() not in _NEVER_LABELS]
+    if told is None and len(left) == 1:
+        return left[0]
+    if told is None:
+        what = f"several columns that could be the label: {', '.join(left)}" if left else "no column of labels"
+        raise BadOption(f"{table.file.name} has {what}; say which: --label-column COLUMN")
+    column = table.named(told)
+    if column is None or column == key_column:
+        raise BadOption(f"--label-column {told}: {table.file.name} has no such column; it has {', '.join(left)}")
+    return column
+
+
+def _in_split(table: _Table, split: str) -> _Table:
+    column = table.named("split")
+    if column is None:
+        raise BadOption(f"--split {split}: {table.file.name} has no column called split")
+    kept = table.where(column, split)
+    if not kept.rows:
+        raise BadOption(f"--split {split}: {table.file.name} has {', '.join(table.values(column)) or 'no splits'}")
+    return kept
+
+
+def _positives(table: _Table, column: str, told: str | None) -> frozenset[str]:
+    """The values that count as 1, in lower case; none where labels are numbers."""
+    if told is None:
+        return frozenset()
+    values = table.values(column)
+    wanted = [value.strip() for value in told.split(",")]
+    for value in wanted:
+        if value.casefold() not in {known.casefold() for known in values}:
+            raise BadOption(f"--positive {told}: no row has {column} {value!r}; there are {_some(values)}")
+    return frozenset(value.casefold() for value in wanted)
+
+
+def _check_key(file: Path, line: int, kind: KeyKind, key: str) -> None:
+    if not key:
+        raise BadLabels(f"{file}, line {line}: the {kind} is empty")
+    if kind == "video_id" and not _ID.fullmatch(key):
+        raise BadLabels(
+            f"{file}, line {line}: {key!r} is no id of a video, which is a whole number from 1; "
+            "if the column names files, say so: --key video_id=video"
+        )
+
+
+def _number(file: Path, line: int, cell: str, positives: frozenset[str]) -> float:
+    if cell.casefold() in _NOT_KNOWN:
+        raise BadLabels(f"{file}, line {line}: {cell!r} is no label; leave the cell empty where none is known")
+    if positives:
+        return float(cell.casefold() in positives)
+    if (word := _WORDS.get(cell.casefold())) is not None:
+        return word
+    if not _NUMBER.fullmatch(cell):
+        raise BadLabels(
+            f"{file}, line {line}: {cell!r} is no label, which is a number, or true, false, yes or no; "
+            "for other words say which count as 1: --positive severe,moderate"
+        )
+    return float(cell)
+
+
+def _means(rows: Sequence[LabelRow]) -> list[LabelRow]:
+    """One row for each key, with the mean of its values."""
+    rows_of: dict[str, list[LabelRow]] = {}
+    for row in rows:
+        rows_of.setdefault(row.key, []).append(row)
+    return [replace(same[0], value=fmean(row.value for row in same)) for same in rows_of.values()]
+
+
+def _some(values: Sequence[str]) -> str:
+    return ", ".join(values[:10]) + (f" and {len(values) - 10} more" if len(values) > 10 else "")
+
+
+def join(labels: LabelFile, videos: Iterable[VideoRecord]) -> Labelled:
+    """The videos that a file has labels for; a study's or a patient's label goes to all of its videos.
+
+    A video is named by its id, or by its file as FileFinder finds it, seen from the folder of the labels and from
+    Videos/ in it. BadLabels where nothing fits, or where rows with different labels fit one video.
+    """
+    records = sorted(videos, key=lambda record: record.video_id)
+    find = _finder(labels, records)
+    row_of: dict[int, LabelRow] = {}
+    unmatched = []
+    for row in labels.rows:
+        found = find(row.key)
+        if not found:
+            unmatched.append(row)
+        for record in found:
+            _check_same(labels.file, row_of.setdefault(record.video_id, row), row, record.path)
+    if not row_of:
+        raise BadLabels(_nothing_fits(labels, records))
+    labelled = [record for record in records if record.video_id in row_of]
+    return Labelled(
+        video_ids=np.array([record.video_id for record in labelled], np.int64),
+        labels=np.array([row_of[record.video_id].value for record in labelled], np.float64),
+        studies=tuple(record.study for record in labelled),
+        patients=tuple(record.patient for record in labelled),
+        unmatched_rows=len(unmatched),
+        unlabelled_videos=len(records) - len(labelled),
+        labels_sha256=labels.sha256,
+        warnings=tuple(_warnings(labels, unmatched, len(records) - len(labelled))),
+    )
+
+
+def _finder(labels: LabelFile, records: Sequence[VideoRecord]) -> Callable[[str], Sequence[VideoRecord]]:
+    """The videos that a key names."""
+    if labels.kind == "video":
+        by_path = {Path(record.path): [record] for record in records}
+        folder = labels.file.parent
+        files = FileFinder(by_path, [folder, folder / "Videos"])
+        return lambda key: by_path[path] if (path := files.find(key)) is not None else []
+    by_key: dict[str | None, list[VideoRecord]] = defaultdict(list)
+    for record in records:
+        by_key[_key_of(record, labels.kind)].append(record)
+    return lambda key: by_key.get(key, [])
+
+
+def _key_of(record: VideoRecord, kind: KeyKind) -> str | None:
+    """What a row about a video has as its key, of this kind."""
+    if kind == "video_id":
+        return str(record.video_id)
+    if kind == "video":
+        return record.path
+    return record.study if kind == "study" else record.patient
+
+
+def _check_same(file: Path, first: LabelRow, row: LabelRow, name: str) -> None:
+    if first.value != row.value:
+        raise BadLabels(
+            f"{file}: lines {first.line} and {row.line} give {name} different labels, "
+            f"{first.value:.9g} and {row.value:.9g}"
+        )
+
+
+def _nothing_fits(labels: LabelFile, records: Sequence[VideoRecord]) -> str:
+    known = next((key for record in records if (key := _key_of(record, labels.kind)) is not None), None)
+    there = f"no {labels.kind}" if known is None else f"for example {known!r}"
+    return (
+        f"no row of {labels.file} fits a video of the index: the file has for example {labels.rows[0].key!r} "
+        f"(column {labels.key_column}, taken as {labels.kind}), the index {there}"
+    )
+
+
+def _warnings(labels: LabelFile, unmatched: Sequence[LabelRow], unlabelled: int) -> list[str]:
+    file = labels.file.name
+    warnings = []
+    if unmatched:
+        some = ", ".join(f"line {row.line} {row.key!r}" for row in unmatched[:3])
+        what = "no file, or several" if labels.kind == "video" else "no video"
+        warnings.append(f"{len(unmatched)} rows of {file} fit {what}: {some}")
+    if unlabelled:
+        warnings.append(f"{unlabelled} videos have no label in {file}")
+    if labels.empty:
+        warnings.append(f"{labels.empty} rows of {file} have no {labels.label_column} and are left out")
+    if labels.repeated:
+        warnings.append(f"{labels.repeated} rows of {file} repeat an earlier one")
+    return warnings

@@ -1,0 +1,240 @@
+"""Linear probes: a weight for each dimension of the video embedding, learnt from labels. Knows no index.
+
+Logistic regression for findings, ridge for measurements, by scikit-learn; penalty and scaling are those that
+cross-validation over whole patients likes best.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.catalog import SweepKey
+from echosearch.errors import BadLabels, BadOption
+from echosearch.zeroshot.scorers import Vectors
+from echosearch.zeroshot.tasks import Aggregate, PublishedFigure, TaskClass, ValueRange
+
+ProbeKind = Literal["logistic", "ridge"]
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+PREFIX: Final = "probe:"
+_PENALTIES: Final = tuple(10.0 ** np.arange(-3, 4))
+FOLDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure."""
+
+    labels: str
+    labels_sha256: str
+    label_column: str
+    videos: int
+    positives: int | None
+    patients: int
+    folds: int
+    scaled: bool
+    penalty: float
+    figure: str
+    value: float
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A probe that is swept like a task: logistic gives a probability, ridge a value in the labels' unit.
+
+    The score of a video embedding v is `weights . v + offset`, of a logistic one through the logistic function.
+    """
+
+    label: str
+    kind: ProbeKind
+    recipe: str
+    weights: tuple[float, ...]
+    offset: float
+    training: Training
+    views: tuple[str, ...] = ()
+    aggregate: Aggregate = "mean"
+    # What a task has as well:
+    mode: Literal["probe"] = "probe"
+    classes: tuple[TaskClass, ...] = ()
+    columns: tuple[str, ...] = ("value",)
+    range: ValueRange | None = None
+    published: tuple[PublishedFigure, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """As it is called in a sweep."""
+        return f"{PREFIX}{self.label}"
+
+    @property
+    def id(self) -> str:
+        """Hash of what decides its scores, hexadecimal."""
+        told = json.dumps({"kind": self.kind, "weights": self.weights, "offset": self.offset})
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    @property
+    def validated(self) -> str:
+        """What is known of how good it is, in words."""
+        told = self.training
+        return (
+            f"trained on {told.videos} videos of {told.patients} patients ({told.labels}); {told.figure} "
+            f"{told.value:.3f} on patients left out (chance {told.chance:.3g})"
+        )
+
+    def to_json(self) -> str:
+        """As it is kept; `from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Probe:
+        """The probe that `to_json` wrote."""
+        told = json.loads(text)
+        lists = {name: tuple(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
+        return cls(**told | lists | {"training": Training(**told["training"])})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeScorer:
+    """A probe as a `Scorer`."""
+
+    key: SweepKey
+    weights: npt.NDArray[np.float32]
+    offset: float
+    is_logistic: bool
+    frame_prompts: int = 0
+
+    def columns(self, videos: Vectors) -> list[Doubles]:
+        """See `Scorer`."""
+        linear = (videos.pooled @ self.weights).astype(np.float64) + self.offset
+        return [1 / (1 + np.exp(-linear)) if self.is_logistic else linear]
+
+
+def probe_key(probe: Probe) -> SweepKey:
+    """Under what the scores of a probe are kept; no phrase is embedded, so the precision says nothing."""
+    return SweepKey(probe.name, probe.id, "exact", 1, probe.recipe, "none", probe.columns, probe.to_json())
+
+
+def probe_scorer(probe: Probe) -> ProbeScorer:
+    """A probe ready to score."""
+    weights = np.array(probe.weights, np.float32)
+    return ProbeScorer(probe_key(probe), weights, probe.offset, probe.kind == "logistic")
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    scaled: bool
+    penalty: float
+
+
+def train(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> tuple[Doubles, float, dict[str, Any]]:
+    """Weights (D,) and offset for video embeddings (n, D) with labels (n,), and what is to be said of the training.
+
+    Penalty and scaling are chosen within each training part, so that the figure on patients left out is an honest
+    one; the probe itself is then fitted to all. BadLabels with too few patients of either class.
+    """
+    if kind == "logistic":
+        _check_classes(labels, clusters)
+    elif len(np.unique(clusters)) < FOLDS:
+        raise BadLabels(f"a probe needs labelled videos of {FOLDS} patients or more, not {len(np.unique(clusters))}")
+    left_out = np.empty(len(labels))
+    for rest, part in _folds(labels, clusters, kind):
+        choice = _best(vectors[rest], labels[rest], clusters[rest], kind)
+        weights, offset = _fit(vectors[rest], labels[rest], kind, choice)
+        left_out[part] = vectors[part] @ weights + offset
+    choice = _best(vectors, labels, clusters, kind)
+    weights, offset = _fit(vectors, labels, kind, choice)
+    told = {"scaled": choice.scaled, "penalty": choice.penalty, "folds": FOLDS}
+    return weights, offset, told | _figure(left_out, labels, kind)
+
+
+def _figure(guesses: Doubles, labels: Doubles, kind: ProbeKind) -> dict[str, Any]:
+    from echosearch.zeroshot.statistics import Ranking, mae
+
+    if kind == "logistic":
+        return {"figure": "AUROC", "value": Ranking(guesses, labels).auroc(), "chance": 0.5}
+    return {"figure": "MAE", "value": mae(guesses, labels), "chance": mae(np.full(len(labels), labels.mean()), labels)}
+
+
+def _check_classes(labels: Doubles, clusters: Ids) -> None:
+    for value in (0, 1):
+        count = len(np.unique(clusters[labels == value]))
+        if count < FOLDS:
+            raise BadLabels(
+                f"a probe needs labelled videos of {FOLDS} patients or more in each class; {value} has {count}"
+            )
+
+
+def _folds(labels: Doubles, clusters: Ids, kind: ProbeKind) -> Iterator[tuple[Ids, Ids]]:
+    """Rows to fit and rows left out; a patient is never in both."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    if kind == "logistic":
+        yield from StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, clusters)
+    else:
+        yield from GroupKFold(FOLDS).split(labels, labels, clusters)
+
+
+def _best(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> _Choice:
+    """Scaling and penalty with the lowest loss on patients left out; of equals the stronger penalty."""
+    losses: dict[_Choice, float] = {}
+    folds = list(_folds(labels, clusters, kind))
+    for scaled in (False, True):
+        for penalty in reversed(_PENALTIES):
+            choice = _Choice(scaled, float(penalty))
+            losses[choice] = sum(
+                _loss(vectors[part] @ weights + offset, labels[part], kind)
+                for rest, part in folds
+                for weights, offset in (_fit(vectors[rest], labels[rest], kind, choice),)
+            )
+    return min(losses, key=lambda choice: losses[choice])
+
+
+def _loss(guesses: Doubles, labels: Doubles, kind: ProbeKind) -> float:
+    if kind == "ridge":
+        return float(((guesses - labels) ** 2).sum())
+    return float(np.logaddexp(0, np.where(labels == 1, -guesses, guesses)).sum())
+
+
+def _fit(vectors: Doubles, labels: Doubles, kind: ProbeKind, choice: _Choice) -> tuple[Doubles, float]:
+    """Weights for the embeddings as they are: a scaling is folded in."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    middle = vectors.mean(axis=0)
+    each = vectors.std(axis=0)
+    spread = np.where(each > 1e-6, each, 1.0) if choice.scaled else np.full(len(middle), float(vectors.std()) or 1.0)
+    x = (vectors - middle) / spread
+    if kind == "logistic":
+        fitted = LogisticRegression(C=1 / choice.penalty, max_iter=2000).fit(x, labels.astype(int))
+        weights, offset = fitted.coef_[0] / spread, float(fitted.intercept_[0])
+    else:
+        fitted = Ridge(alpha=choice.penalty).fit(x, labels)
+        weights, offset = fitted.coef_ / spread, float(fitted.intercept_)
+    return weights, offset - float(weights @ middle)
+
+
+def probe_kind(labels: Doubles, wanted: str | None) -> ProbeKind:
+    """What the labels call for: logistic where all are 0 or 1. BadOption where `wanted` does not fit them."""
+    is_binary = bool(np.isin(labels, (0, 1)).all())
+    if wanted == "logistic" and not is_binary:
+        raise BadOption("a logistic probe needs labels 0 and 1; say which values mean yes with --positive")
+    if wanted in ("logistic", "ridge"):
+        return wanted  # type: ignore[return-value]
+    return "logistic" if is_binary else "ridge"
+
+
+def check_label(label: str, taken: Sequence[str] = ()) -> None:
+    """BadOption unless a probe can be called so."""
+    from echosearch.zeroshot.tasks import NAME
+
+    if not NAME.fullmatch(label):
+        raise BadOption(f"a probe's name is lower-case letters, digits and _, not {label!r}")
+    if label in taken:
+        raise BadOption(f"there is a probe {label} already; give another name, or --replace")

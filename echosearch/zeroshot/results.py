@@ -1,0 +1,134 @@
+"""What a sweep is answered with. Knows no catalog and no printing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.statistics import Estimate
+from echosearch.zeroshot.tasks import Form, Task
+
+NOT_VALIDATED = "not validated on patients"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Called:
+    """What a calibration makes of scores (n,): probabilities (n,), yes or no (n,), and the true share of yes.
+
+    `scores` are those that it judges (of a contrastive task log odds); `seen` (n,) marks the videos whose view may show
+    the finding: the others' probabilities mean little, and the prevalence is without them.
+    """
+
+    calibration: Calibration
+    scores: npt.NDArray[np.float64]
+    probability: npt.NDArray[np.float64]
+    positive: npt.NDArray[np.bool_]
+    seen: npt.NDArray[np.bool_]
+    prevalence: Estimate | None
+
+    def of(self, left: npt.NDArray[np.bool_]) -> Called:
+        """The same for some of the videos; the prevalence stays that of all."""
+        rows = {name: getattr(self, name)[left] for name in ("scores", "probability", "positive", "seen")}
+        return replace(self, **rows)
+
+    def summary(self) -> dict[str, Any]:
+        """How many are called positive, by what, and the prevalence with its assumption; plain JSON values."""
+        calibration = self.calibration
+        return {
+            "calibration": calibration.name,
+            "classes": list(calibration.classes),
+            "rule": calibration.rule,
+            "threshold": calibration.threshold,
+            "labels": calibration.labels,
+            "sensitivity": calibration.sensitivity,
+            "specificity": calibration.specificity,
+            "videos": int(self.seen.sum()),
+            "positive": int((self.positive & self.seen).sum()),
+            "prevalence": None if self.prevalence is None else asdict(self.prevalence),
+            "assumption": ASSUMPTION,
+        }
+
+
+ASSUMPTION = (
+    "the prevalence assumes that sensitivity and specificity are here what they were on the labelled patients left out"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepResult:
+    """Scores of one task for all live videos, with all that is needed to say how they came about.
+
+    `ids` (n,) int64 ascending; `columns` name -> (n,) float64: of a regression `value` and its `spread` over frames,
+    of a contrastive task the weight of each class (0 to 1), else a mean similarity (higher: more like the phrases).
+    `scored_now` of these videos had no score before.
+    """
+
+    task: Task | Probe
+    form: Form
+    index: str
+    generation: int
+    model: str
+    recipe: str
+    frames_dtype: str
+    ids: npt.NDArray[np.int64]
+    columns: dict[str, npt.NDArray[np.float64]]
+    scored_now: int
+    warnings: tuple[str, ...] = ()
+    called: Called | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the numbers are, in words."""
+        unit = f" in {self.task.range.unit}" if self.task.range is not None and self.task.range.unit else ""
+        return {
+            "binary": "mean similarity",
+            "categorical": "mean similarity of each class",
+            "contrastive": "weight of each class",
+            "regression": f"value{unit}",
+            "probe": "probability" if isinstance(self.task, Probe) and self.task.kind == "logistic" else "value",
+        }[self.task.mode]
+
+    def without(self, ids: npt.NDArray[np.int64]) -> SweepResult:
+        """The same without some videos."""
+        left = ~np.isin(self.ids, ids)
+        columns = {name: values[left] for name, values in self.columns.items()}
+        return replace(self, ids=self.ids[left], columns=columns, called=self.called and self.called.of(left))
+
+    def summary(self) -> dict[str, Any]:
+        """What was scored and how, and how each column is distributed; plain JSON values."""
+        return {
+            "task": self.task.name,
+            "task_id": self.task.id,
+            "mode": self.task.mode,
+            "kind": self.kind,
+            "form": self.form,
+            "validated": self.task.validated or NOT_VALIDATED,
+            "index": self.index,
+            "generation": self.generation,
+            "model": self.model,
+            "recipe": self.recipe,
+            "frames_dtype": self.frames_dtype,
+            "videos": len(self.ids),
+            "scored_now": self.scored_now,
+            "published": [
+                {"name": figure.name, "value": figure.value, "source": figure.source} for figure in self.task.published
+            ],
+            "columns": {name: _distribution(values) for name, values in self.columns.items()},
+            "called": self.called and self.called.summary(),
+            "warnings": list(self.warnings),
+        }
+
+
+def _distribution(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float] | None:
+    """Mean, extremes and some percentiles; None where there is nothing."""
+    if not len(values):
+        return None
+    told = np.percentile(values, [0, 5, 25, 50, 75, 95, 100])
+    names = ("lowest", "p5", "p25", "median", "p75", "p95", "highest")
+    return {"mean": float(np.mean(values))} | dict(zip(names, map(float, told), strict=True))

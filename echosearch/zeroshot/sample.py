@@ -1,0 +1,123 @@
+"""Scores beside labels: what a calibration is fitted to and an evaluation judges. Knows arrays and tasks, no index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import BadLabels, BadOption
+from echosearch.types import VideoRecord
+from echosearch.zeroshot.labels import Labelled
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.statistics import clusters
+from echosearch.zeroshot.tasks import Task
+
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+_LEAST_WEIGHT = 1e-300
+"""A weight of a class that is 0 after rounding counts as this, so that its log odds are finite."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Labelled videos with their scores, by video: ids (n,) ascending, `scores` and `labels` (n,), study, patient.
+
+    `clusters` (n,) says which rows share a patient. Videos whose known view does not show the task's finding are left
+    out, and `warnings` says how many.
+    """
+
+    ids: Ids
+    scores: Doubles
+    labels: Doubles
+    studies: tuple[str | None, ...]
+    patients: tuple[str | None, ...]
+    contents: tuple[str, ...]
+    clusters: Ids
+    warnings: tuple[str, ...]
+
+
+def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequence[str] = ()) -> Doubles:
+    """The one score (n,) by which videos are called positive, higher for yes.
+
+    Of a contrastive task the log odds of `classes` (of two classes the first, if none is named), of a categorical one
+    the highest of theirs, of any other its value. BadOption where the classes do not fit.
+    """
+    chosen = chosen_classes(task, classes)
+    if not chosen:
+        return columns["value"]
+    picked = np.stack([columns[name] for name in chosen], axis=1)
+    if task.mode == "categorical":
+        return np.asarray(picked.max(axis=1))
+    rest = np.stack([values for name, values in columns.items() if name not in chosen], axis=1)
+    odds: Doubles = np.log(np.maximum(picked.sum(axis=1), _LEAST_WEIGHT)) - np.log(
+        np.maximum(rest.sum(axis=1), _LEAST_WEIGHT)
+    )
+    return odds
+
+
+def chosen_classes(task: Task | Probe, classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that count as positive. BadOption where they do not fit the task."""
+    names = task.columns if task.mode in ("categorical", "contrastive") else ()
+    if not names:
+        if classes:
+            raise BadOption(f"{task.name} has no classes, so none can be positive")
+        return ()
+    if not classes and task.mode == "contrastive" and len(names) == 2:
+        return names[:1]
+    if strange := [name for name in classes if name not in names]:
+        raise BadOption(f"{task.name} has the classes {', '.join(names)}, not {strange[0]!r}")
+    if not classes or set(classes) == set(names):
+        raise BadOption(f"say which classes of {task.name} are positive, some of {', '.join(names)}: --class CLASS")
+    return tuple(name for name in names if name in classes)
+
+
+def sample(
+    task: Task | Probe,
+    ids: Ids,
+    scores: Doubles,
+    labelled: Labelled,
+    records: Mapping[int, VideoRecord],
+) -> Sample:
+    """Scores (n,) of videos `ids` beside the labels of those that have one. BadLabels where nothing is left."""
+    views = {view.upper() for view in task.views}
+    place = {video_id: number for number, video_id in enumerate(ids.tolist())}
+    seen, elsewhere, unscored = [], 0, 0
+    for number, video_id in enumerate(labelled.video_ids.tolist()):
+        view = records[video_id].view
+        if views and view is not None and view.upper() not in views:
+            elsewhere += 1
+        elif video_id not in place:
+            unscored += 1
+        else:
+            seen.append(number)
+    if not seen:
+        raise BadLabels(
+            f"no labelled video can be used for {task.name}: {elsewhere} have a view that does not show it"
+            + (f", {unscored} have no score" if unscored else "")
+        )
+    kept = labelled.video_ids[seen]
+    studies = tuple(labelled.studies[number] for number in seen)
+    patients = tuple(labelled.patients[number] for number in seen)
+    together = clusters(patients, studies, kept.tolist())
+    warnings = list(labelled.warnings)
+    if elsewhere:
+        warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")
+    if together.by_study or together.by_video:
+        warnings.append(
+            f"of {together.by_study + together.by_video} videos the patient is not known: {together.by_study} are "
+            f"taken as one patient a study, {together.by_video} as one each, so intervals may be too narrow"
+        )
+    return Sample(
+        ids=kept,
+        scores=scores[[place[video_id] for video_id in kept.tolist()]],
+        labels=labelled.labels[seen],
+        studies=studies,
+        patients=patients,
+        contents=tuple(records[video_id].content_sha256 for video_id in kept.tolist()),
+        clusters=together.codes,
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,230 @@
+"""Tasks over every video of an index, in one pass over what is stored. Knows no phrases and no model.
+
+Scores are kept in the catalog and are true for ever, as an id's vectors never change: only what is missing is scored.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from echosearch.catalog import SweepKey
+from echosearch.errors import BadQuery
+from echosearch.store import Store, View, Writer
+from echosearch.types import IngestProgress, ProgressListener
+from echosearch.vectors import NO_FRAMES, LiveRows, Segment
+from echosearch.zeroshot.scorers import Scorer
+from echosearch.zeroshot.scores import Doubles, Floats
+
+_VIDEOS: Final = 8192
+"""Video embeddings that are scored at once."""
+_SIMILARITIES: Final = 1 << 21
+"""Similarities of frames that one thread computes at once."""
+_COMMIT_VIDEOS: Final = 1 << 18
+_COMMIT_SECONDS: Final = 20.0
+
+Ids = npt.NDArray[np.int64]
+Part = tuple[SweepKey, Ids, list[Doubles]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swept:
+    """The scores of one task for all live videos: ids (n,) ascending, and each column (n,) by its name."""
+
+    key: SweepKey
+    ids: Ids
+    columns: dict[str, Doubles]
+    scored_now: int
+
+
+def sweep(
+    store: Store, scorers: Sequence[Scorer], wait_seconds: float = 0.0, progress: ProgressListener | None = None
+) -> list[Swept]:
+    """Score what is missing, keep it, and give all; where nothing is missing, nothing is written."""
+    with store.view() as view:
+        _check(view, scorers)
+        missing = [_missing(view, scorer.key) for scorer in scorers]
+    if any(len(ids) for ids in missing):
+        with store.writer(wait_seconds) as writer, writer.view() as view:
+            missing = [_missing(view, scorer.key) for scorer in scorers]
+            _keep(writer, score(view.rows, scorers, missing, progress))
+    with store.view() as view:
+        return [_swept(view, scorer.key, len(ids)) for scorer, ids in zip(scorers, missing, strict=True)]
+
+
+def sweep_without_keeping(
+    store: Store, scorers: Sequence[Scorer], progress: ProgressListener | None = None
+) -> list[Swept]:
+    """Score every live video and keep nothing: for an index that may not be written to."""
+    with store.view() as view:
+        _check(view, scorers)
+        every = view.rows.ids
+        found: dict[int, list[tuple[Ids, list[Doubles]]]] = {number: [] for number in range(len(scorers))}
+        numbers = {id(scorer.key): number for number, scorer in enumerate(scorers)}
+        for parts in score(view.rows, scorers, [every] * len(scorers), progress):
+            for key, ids, columns in parts:
+                found[numbers[id(key)]].append((ids, columns))
+    return [_gathered(scorer.key, found[number]) for number, scorer in enumerate(scorers)]
+
+
+def stored(view: View, key: SweepKey) -> Swept | None:
+    """What is kept of a task for the live videos, or None where it was never swept."""
+    return None if view.catalog.sweep_id(key) is None else _swept(view, key, 0)
+
+
+def _check(view: View, scorers: Sequence[Scorer]) -> None:
+    by_frame = [scorer.key.task for scorer in scorers if scorer.frame_prompts]
+    if by_frame and view.manifest.frames_dtype == NO_FRAMES:
+        raise BadQuery(
+            f"{', '.join(by_frame)} needs frame embeddings, and this index keeps none (--frames none); "
+            "use the approximate form, or ingest into another index"
+        )
+
+
+def _missing(view: View, key: SweepKey) -> Ids:
+    """Live ids that have no score yet, ascending."""
+    sweep_id = view.catalog.sweep_id(key)
+    if sweep_id is None:
+        return view.rows.ids
+    scored, _ = view.catalog.scores(sweep_id, 0)
+    return np.setdiff1d(view.rows.ids, scored, assume_unique=True)
+
+
+def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:
+    sweep_id = view.catalog.sweep_id(key)
+    ids = np.empty(0, np.int64)
+    columns: dict[str, Doubles] = {name: np.empty(0) for name in key.columns}
+    if sweep_id is not None:
+        for number, name in enumerate(key.columns):
+            scored, values = view.catalog.scores(sweep_id, number)
+            live = np.isin(scored, view.rows.ids, assume_unique=True)
+            ids, columns[name] = scored[live], values[live]
+    return Swept(key, ids, columns, scored_now)
+
+
+def _gathered(key: SweepKey, parts: Sequence[tuple[Ids, list[Doubles]]]) -> Swept:
+    ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in parts)])
+    order = np.argsort(ids)
+    columns = {
+        name: np.concatenate([np.empty(0), *(columns[number] for _, columns in parts)])[order]
+        for number, name in enumerate(key.columns)
+    }
+    return Swept(key, ids[order], columns, len(ids))
+
+
+def _keep(writer: Writer, batches: Iterator[list[Part]]) -> None:
+    """Commit now and then, and what is scored when the work ends or is interrupted."""
+    waiting: list[Part] = []
+    committed = time.monotonic()
+    try:
+        for parts in batches:
+            waiting += parts
+            count = sum(len(ids) for _, ids, _ in waiting)
+            if count >= _COMMIT_VIDEOS or time.monotonic() - committed >= _COMMIT_SECONDS:
+                writer.store_scores(waiting)
+                waiting, committed = [], time.monotonic()
+    finally:
+        if waiting:
+            writer.store_scores(waiting)
+
+
+# The pass over the segments.
+
+
+def score(
+    rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids], progress: ProgressListener | None = None
+) -> Iterator[list[Part]]:
+    """Scores of the `missing` ids of each scorer, a stretch of a segment at a time: memory is bounded."""
+    total, done = len(np.unique(np.concatenate([np.empty(0, np.int64), *missing]))), 0
+    report = progress or (lambda _: None)
+    report(IngestProgress(done=0, total=total, failed=0, committed=0))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_threads()) as pool:
+        for stretch, columns in _in_order(pool, _stretches(rows, scorers, missing), scorers):
+            masks = [np.isin(stretch.ids, ids, assume_unique=True) for ids in missing]
+            yield [
+                (scorer.key, stretch.ids[mask], [column[mask] for column in mine])
+                for scorer, mask, mine in zip(scorers, masks, columns, strict=True)
+                if mask.any()
+            ]
+            done += len(stretch.ids)
+            report(IngestProgress(done=done, total=total, failed=0, committed=done))
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, stretches: Iterator[_Stretch], scorers: Sequence[Scorer]
+) -> Iterator[tuple[_Stretch, list[list[Doubles]]]]:
+    """The columns of each scorer for each stretch, in order, with only a few under way, so that they do not pile up."""
+
+    def begin(stretch: _Stretch) -> tuple[_Stretch, Future[list[list[Doubles]]]]:
+        return stretch, pool.submit(lambda: [scorer.columns(stretch) for scorer in scorers])
+
+    running = deque(begin(stretch) for stretch in islice(stretches, 2 * _threads()))
+    while running:
+        stretch, future = running.popleft()
+        columns = future.result()
+        running.extend(begin(following) for following in islice(stretches, 1))
+        yield stretch, columns
+
+
+def _stretches(rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids]) -> Iterator[_Stretch]:
+    """The rows to score in runs that fit into memory; with frames, of bounded numbers of similarities."""
+    prompts = max((scorer.frame_prompts for scorer in scorers), default=0)
+    for segment, live in rows.by_segment():
+        ids = segment.ids[live]
+        wanted = live[np.logical_or.reduce([np.isin(ids, some, assume_unique=True) for some in missing])]
+        if prompts:
+            frames = np.cumsum(np.diff(segment.offsets)[wanted])
+            runs = np.split(wanted, np.flatnonzero(np.diff(frames // max(1, _SIMILARITIES // prompts))) + 1)
+        else:
+            runs = [wanted[first : first + _VIDEOS] for first in range(0, len(wanted), _VIDEOS)]
+        yield from (_Stretch(segment, run) for run in runs if len(run))
+
+
+class _Stretch:
+    """Some rows of a segment, read when asked for; without a copy where they follow each other."""
+
+    def __init__(self, segment: Segment, rows: Ids) -> None:
+        self._segment = segment
+        self._rows = rows
+        self.ids: Ids = segment.ids[rows]
+        self._first, self._end = int(rows[0]), int(rows[-1]) + 1
+        self._whole = self._end - self._first == len(rows)
+
+    @property
+    def pooled(self) -> Floats:
+        return self._of(self._segment.pooled)
+
+    @property
+    def norms(self) -> Floats:
+        return self._of(self._segment.norms)
+
+    @cached_property
+    def frames(self) -> Floats:
+        frames, offsets = self._segment.frames, self._segment.offsets
+        if self._whole:
+            return np.asarray(frames[offsets[self._first] : offsets[self._end]], np.float32)
+        parts = [frames[offsets[row] : offsets[row + 1]] for row in self._rows]
+        return np.concatenate(parts, dtype=np.float32)
+
+    @property
+    def offsets(self) -> Ids:
+        lengths = np.diff(self._segment.offsets)[self._rows]
+        return np.concatenate([[0], np.cumsum(lengths)])
+
+    def _of(self, values: npt.NDArray[np.float32]) -> Floats:
+        return np.asarray(values[self._first : self._end] if self._whole else values[self._rows])
