@@ -77,6 +77,7 @@ def new_video(
     fps: float | None = 20.0,
     study: str | None = None,
     patient: str | None = None,
+    view: str | None = None,
     attributes: dict[str, AttributeValue] | None = None,
     replaces: int | None = None,
 ) -> New:
@@ -91,7 +92,7 @@ def new_video(
         content_sha256=hashlib.sha256(os.fsencode(content or name)).hexdigest(),
         size_bytes=1000,
         mtime_ns=1_700_000_000_000_000_001,
-        metadata=VideoMetadata(study=study, patient=patient, attributes=attributes or {}),
+        metadata=VideoMetadata(study=study, patient=patient, view=view, attributes=attributes or {}),
         replaces=replaces,
     )
     return video, vectors

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import zeroshot_oracle as oracle
 from conftest import ROOT
 
 import echosearch
@@ -21,7 +22,9 @@ from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import ModelUnavailable
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.phantom import VIEWS, VISIBLE, Video, draw_studies, make_archive
-from echosearch.types import ModelRequest
+from echosearch.types import ModelRequest, pool
+from echosearch.video import open_media, prepare
+from echosearch.zeroshot.task_files import find_task
 
 pytestmark = pytest.mark.slow
 
@@ -121,21 +124,42 @@ def test_the_first_hits_show_what_was_asked_for(
     assert np.mean([hit.video_id in right for hit in hits]) >= 0.75
 
 
-def ejection_fraction(index: Index, encoder: Encoder, video_id: int) -> float:
-    """EchoCLIP's published form, per frame (design page, "regression task")."""
-    prompts = text(encoder, *(f"LV EJECTION FRACTION IS {value}%. " for value in range(101)))
-    order = np.argsort(-(index.frame_embeddings(video_id).astype(np.float64) @ prompts.T), axis=1, kind="stable")
-    kept = order.mean(axis=0)[:20]
-    return float(np.sort(kept)[9])
-
-
-def test_ejection_fractions_go_with_the_truth(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+def test_ejection_fractions_go_with_the_truth(index: Index, videos: dict[int, Video]) -> None:
     """Falls when pixels are not scaled as in training."""
+    [swept] = index.zeroshot.sweep("ejection_fraction")
     apical = {n: video for n, video in videos.items() if video.view in ("A4C", "A2C")}
-    told = [ejection_fraction(index, encoder, n) for n in apical]
+    told = [value for n, value in zip(swept.ids.tolist(), swept.columns["value"], strict=True) if n in apical]
     truth = [video.truth.ef_percent for video in apical.values()]
     assert np.corrcoef(told, truth)[0, 1] >= 0.5
     assert abs(np.mean(told) - np.mean(truth)) <= 5
+
+
+def test_sweeps_are_the_published_formulas_on_these_embeddings(index: Index, encoder: Encoder) -> None:
+    pacemaker, ef = find_task("pacemaker"), find_task("ejection_fraction")
+    swept = index.zeroshot.sweep(pacemaker, ef)
+    phrases = [text(encoder, *task.groups[0]) for task in (pacemaker, ef)]
+    differing = 0
+    for number, video_id in enumerate(swept[0].ids.tolist()):
+        frames = index.frame_embeddings(video_id)
+        assert abs(swept[0].columns["value"][number] - (frames.astype(np.float64) @ phrases[0].T).mean()) < 1e-6
+        similarities = oracle.similarities(frames, phrases[1])
+        if abs(swept[1].columns["value"][number] - oracle.regression_of(similarities, ef.values)) > 1e-9:
+            differing += 1
+            assert oracle.narrowest_gap(similarities, 40) < 1e-6
+    assert differing <= len(swept[0].ids) / 100
+
+
+def test_a_video_played_backwards_is_the_same_video(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
+    """Falls when a video is not the mean of all its frames."""
+    spec = encoder.card.recipe.preprocess
+    for video_id, video in list(videos.items())[:12]:
+        forwards = index.frame_embeddings(video_id)
+        numbers = index.frame_numbers(video_id).tolist()
+        frames = [np.asarray(frame) for frame in open_media(Path(index.video(video_id).path)).frames(numbers)]
+        backwards = encoder.encode_pixels(prepare(frames[::-1], spec))
+        assert video.num_frames >= len(numbers)
+        assert float(pool(backwards).vector @ index.video_embedding(video_id)) > 0.99999
+        assert float(forwards[0] @ forwards[-1]) < 0.9999  # its ends are not the same picture
 
 
 def test_every_result_says_what_the_model_knows(

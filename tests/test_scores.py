@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_regressions_are_identical_given_the_same_similarities(frames: int, prom
     values = rng.integers(-50, 101, prompts)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     found, spread = regression(similarities, values, offsets)
-    for number, (first, last) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for number, (first, last) in enumerate(itertools.pairwise(offsets)):
         mine = similarities[first:last]
         assert found[number] == oracle.regression_of(mine, values.tolist())
         assert math.isclose(spread[number], oracle.spread_of(mine, values.tolist()), abs_tol=1e-6)

@@ -48,3 +48,9 @@ def weights_of(frames: Array, groups: Sequence[Array], logit_scale: float) -> li
 def similarities(frames: Array, prompts: Array) -> Array:
     """(T, P) in float64."""
     return np.asarray(frames, np.float64) @ np.asarray(prompts, np.float64).T
+
+
+def narrowest_gap(similarities: Array, kept: int) -> float:
+    """The smallest difference between similarities of neighbouring ranks in any frame, of the first `kept` and one."""
+    ranked = -np.sort(-np.asarray(similarities, np.float64), axis=1)[:, : kept + 1]
+    return float((ranked[:, :-1] - ranked[:, 1:]).min())

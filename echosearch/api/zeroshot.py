@@ -8,8 +8,9 @@ zeroshot.evaluate("pacemaker", read_labels(Path("labels.csv")))
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from echosearch.catalog import Fitted, FittedKind, SweepKey
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
-from echosearch.zeroshot.calibration import Calibration, calibrate
-from echosearch.zeroshot.evaluation import Evaluation, Threshold, evaluate
+from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
+from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
+from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
     PREFIX,
     Probe,
@@ -32,6 +34,8 @@ from echosearch.zeroshot.probe import (
     train,
 )  # fmt: skip
 from echosearch.zeroshot.results import Called, SweepResult
+from echosearch.zeroshot.retrieval import ReportFile, Retrieval, pair, retrieval
+from echosearch.zeroshot.retrieval import Score as RetrievalScore
 from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
@@ -59,6 +63,7 @@ class ZeroShot:
         approximate: bool = False,
         keep: bool = True,
         calibration: str | None = None,
+        published_threshold: bool = False,
         wait_seconds: float = 0.0,
         progress: ProgressListener | None = None,
     ) -> list[SweepResult]:
@@ -66,12 +71,15 @@ class ZeroShot:
 
         A task is a `Task`, the name of a built-in or own one, the path of a task file, or `probe:NAME`. `approximate`
         asks the mean frame instead of every frame (regressions only) and is kept apart from exact scores. `keep`
-        False writes nothing. Scores are called by the newest calibration of each task, or by the one named.
+        False writes nothing. Scores are called by the newest calibration of each task, or by the one named; a
+        published threshold is applied only if that is asked for.
         """
         chosen = self._chosen(tasks)
         form: Form = "approximate" if approximate else "exact"
         cut: list[str] = []
         scorers = [self._scorer(task, form, cut) for task in chosen]
+        if calibration is not None:
+            self._check_named(calibration, [scorer.key for scorer in scorers])
         if keep:
             swept = sweep(self.store, scorers, wait_seconds, progress)
         else:
@@ -79,8 +87,10 @@ class ZeroShot:
         manifest = self.store.manifest
         with self.store.view() as view:
             known = self._calibrations(view)
-            if calibration is not None and calibration not in {each.name for each in known}:
-                raise BadOption(f"there is no calibration {calibration!r} in this index; there are {_names(known)}")
+            called = [
+                _called(view, task, found.key, found.ids, found.columns, known, calibration)
+                for task, found in zip(chosen, swept, strict=True)
+            ]
             return [
                 SweepResult(
                     task=task,
@@ -93,10 +103,11 @@ class ZeroShot:
                     ids=found.ids,
                     columns=found.columns,
                     scored_now=found.scored_now,
-                    warnings=(*self.notes(view), *cut, *_unseen_views(view, task)),
-                    called=_called(view, task, found.key, found.ids, found.columns, known, calibration),
+                    warnings=(*self.notes(view), *cut, *_unseen_views(view, task), *cautions),
+                    called=verdict,
+                    applied=task.published_threshold if published_threshold and isinstance(task, Task) else None,
                 )
-                for task, found in zip(chosen, swept, strict=True)
+                for task, found, (verdict, cautions) in zip(chosen, swept, called, strict=True)
             ]
 
     def scored(self, *tasks: AnyTask | str, approximate: bool = False) -> dict[str, npt.NDArray[np.int64]]:
@@ -138,11 +149,11 @@ class ZeroShot:
         that name is replaced. BadLabels, with nothing kept, where the labels do not allow it.
         """
         found = self.find(task)
-        if found.mode == "regression":
+        if _is_value(found):
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
         form: Form = "approximate" if approximate else "exact"
         chosen = chosen_classes(found, classes)
-        told, key = self._sample(found, labels, form, chosen)
+        told, key = self._sample(found, labels, form, chosen, check_labels, wait_seconds)
         fitted = calibrate(told, rule)
         made = Calibration(
             name=name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes)]),
@@ -162,7 +173,7 @@ class ZeroShot:
             **fitted,
         )
         self._keep("calibration", made.name, made.recipe, made.to_json(), wait_seconds)
-        return made, told.warnings
+        return made, (*told.warnings, *_trained_on(found, told))
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
@@ -171,15 +182,16 @@ class ZeroShot:
 
     def add_calibration(self, calibration: Calibration, wait_seconds: float = 0.0) -> None:
         """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same."""
-        found = self.find(calibration.task)
         if calibration.recipe != self.store.manifest.recipe.id:
             raise CalibrationMismatch(
                 f"calibration {calibration.name} was made with {calibration.model} by another recipe "
                 f"({calibration.recipe[:12]}...) than this index's ({self.store.manifest.recipe.id[:12]}...), so its "
                 "threshold means nothing here"
             )
+        found = self.find(calibration.task)
         form: Form = "approximate" if calibration.form == "approximate" else "exact"
         calibration.check(self._key(found, form))
+        chosen_classes(found, calibration.classes)
         self._keep("calibration", calibration.name, calibration.recipe, calibration.to_json(), wait_seconds)
 
     def train_probe(
@@ -198,8 +210,9 @@ class ZeroShot:
         """
         check_label(label, () if replace else [probe.label for probe in self.probes()])
         with self.store.view() as view:
-            _, labelled = _joined(view, labels, views)
+            labelled = _of_views(*_joined(view, labels), views)
             vectors, _ = view.rows.gather(view.rows.positions(labelled.video_ids))
+            contents = beginnings(record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist()))
         together = clusters(labelled.patients, labelled.studies, labelled.video_ids.tolist())
         chosen = probe_kind(labelled.labels, kind)
         weights, offset, told = train(vectors.astype(np.float64), labelled.labels, together.codes, chosen)
@@ -210,6 +223,8 @@ class ZeroShot:
             videos=len(labelled.labels),
             positives=int(labelled.labels.sum()) if chosen == "logistic" else None,
             patients=together.count,
+            split=labels.split,
+            contents=contents,
             **told,
         )
         recipe = self.store.manifest.recipe.id
@@ -247,15 +262,51 @@ class ZeroShot:
         """
         found = self.find(task)
         form: Form = "approximate" if approximate else "exact"
-        is_value = found.mode == "regression" or (isinstance(found, Probe) and found.kind == "ridge")
-        chosen = () if is_value else chosen_classes(found, classes)
-        told, key = self._sample(found, labels, form, chosen)
+        is_value = _is_value(found)
+        if is_value and (calibration is not None or threshold is not None):
+            raise BadOption(f"{found.name} gives a value and is judged by its errors, so no threshold goes with it")
+        chosen = chosen_classes(found, classes)
         used = None
         if not is_value:
-            used = _fitting(self.calibrations(), key, chosen, calibration)
+            used = _fitting(self.calibrations(), self._key(found, form), chosen, calibration)
+        told, _ = self._sample(found, labels, form, chosen, _anything if is_value else check_finding)
         if threshold is None and used is not None:
             threshold = Threshold(used.threshold, f"calibration {used.name} ({used.rule}, {used.labels})")
-        return evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
+        judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
+        return replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
+
+    def evaluate_retrieval(
+        self,
+        reports: ReportFile,
+        score: RetrievalScore = "mean",
+        views: Sequence[str] = (),
+        repeats: int = 1000,
+        seed: int = 0,
+    ) -> Retrieval:
+        """Judge the way from each report to its own video among all reports' videos, and back; one pair a report.
+
+        A report is paired with the first video of its study, patient or file that has one of `views`, if some are
+        given. `mean` is EchoCLIP-R's published form.
+        """
+        with self.store.view() as view:
+            pairs = pair(reports, list(view.catalog.videos()), views)
+            positions = view.rows.positions(np.array(pairs.video_ids, np.int64))
+            vectors, norms = view.rows.gather(positions)
+        cut: list[str] = []
+        embedded = self._embed(cut)(list(dict.fromkeys(pairs.texts)))
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.texts))}
+        texts = embedded[[row_of[text] for text in pairs.texts]]
+        warnings = (*pairs.warnings, *([f"the model holds only the beginning of {len(cut)} reports"] if cut else []))
+        return retrieval(texts, vectors, norms, score, pairs.clusters, repeats, seed, warnings)
+
+    def write_predictions(
+        self, task: AnyTask | str, path: Path, id_column: IdColumn = "FileName", with_suffix: bool = False
+    ) -> tuple[str, ...]:
+        """Write the scores of every video as CardioBench's evaluators read them; gives warnings."""
+        [swept] = self.sweep(task)
+        with self.store.view() as view:
+            records = {record.video_id: record for record in view.catalog.videos()}
+        return write_predictions(path, swept.task, swept.ids, swept.columns, records, id_column, with_suffix)
 
     # How it is done.
 
@@ -299,14 +350,30 @@ class ZeroShot:
         kept = [Calibration.from_json(item.content, item.name) for item in view.catalog.fitted("calibration")]
         return sorted(kept, key=lambda calibration: calibration.created_at)
 
+    def _check_named(self, name: str, keys: Sequence[SweepKey]) -> None:
+        """BadOption unless there is a calibration of that name, CalibrationMismatch unless it is for one of these."""
+        known = self.calibrations()
+        named = next((each for each in known if each.name == name), None)
+        if named is None:
+            raise BadOption(f"there is no calibration {name!r} in this index; there are {_names(known)}")
+        if not any(_is_for(named, key) for key in keys):
+            named.check(next((key for key in keys if key.task == named.task), keys[0]))
+
     def _sample(
-        self, task: AnyTask, labels: LabelFile, form: Form, classes: tuple[str, ...]
+        self,
+        task: AnyTask,
+        labels: LabelFile,
+        form: Form,
+        classes: tuple[str, ...],
+        check: Callable[[Sample], object],
+        wait_seconds: float = 0.0,
     ) -> tuple[Sample, SweepKey]:
-        """Labelled videos with their scores; sweeps what is missing once the labels are known to fit."""
-        with self.store.view() as view:
-            _joined(view, labels)
+        """Labelled videos with their scores; sweeps what is missing once the labels are known to pass `check`."""
         scorer = self._scorer(task, form, [])
-        [swept] = sweep(self.store, [scorer])
+        with self.store.view() as view:
+            records, labelled = _joined(view, labels)
+            check(sample(task, view.rows.ids, np.zeros(len(view.rows.ids)), labelled, records))
+        [swept] = sweep(self.store, [scorer], wait_seconds)
         with self.store.view() as view:
             records, labelled = _joined(view, labels)
         scores = decision(task, swept.columns, classes)
@@ -317,17 +384,46 @@ class ZeroShot:
             writer.keep_fitted(Fitted(kind, name, recipe, content, _now()))
 
 
-def _joined(view: View, labels: LabelFile, views: Sequence[str] = ()) -> tuple[dict[int, VideoRecord], Labelled]:
-    """All videos by id (of some views, if these are given), and those that have a label."""
-    wanted = {name.upper() for name in views}
-    records = {
-        record.video_id: record
-        for record in view.catalog.videos()
-        if not wanted or (record.view is not None and record.view.upper() in wanted)
-    }
-    if wanted and not records:
-        raise BadLabels(f"no video of the index has the view {', '.join(views)}")
+def _joined(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
+    """All videos by id, and those that have a label."""
+    records = {record.video_id: record for record in view.catalog.videos()}
     return records, join(labels, records.values())
+
+
+def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequence[str]) -> Labelled:
+    """The labelled videos of some views; all if none is given. BadLabels where none is left."""
+    if not views:
+        return labelled
+    wanted = {name.upper() for name in views}
+    of = [(records[video_id].view or "").upper() for video_id in labelled.video_ids.tolist()]
+    kept = [number for number, name in enumerate(of) if name in wanted]
+    if not kept:
+        raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
+    left_out = f"{len(of) - len(kept)} labelled videos are not of the view {', '.join(views)} and are left out"
+    return replace(
+        labelled,
+        video_ids=labelled.video_ids[kept],
+        labels=labelled.labels[kept],
+        studies=tuple(labelled.studies[number] for number in kept),
+        patients=tuple(labelled.patients[number] for number in kept),
+        warnings=(*labelled.warnings, *([left_out] if len(kept) < len(of) else [])),
+    )
+
+
+def _is_value(task: AnyTask) -> bool:
+    """Whether its scores are values, such as an ejection fraction, and no finding."""
+    return task.mode == "regression" or (isinstance(task, Probe) and task.kind == "ridge")
+
+
+def _anything(_: Sample) -> None:
+    """Labels of measurements need no more than to be numbers, which they are."""
+
+
+def _trained_on(task: AnyTask, told: Sample) -> list[str]:
+    """What is to be said of videos that a probe was trained on."""
+    if not isinstance(task, Probe) or not (seen := overlap(task.training.contents, told.contents)):
+        return []
+    return [f"{task.name} was trained on {seen} of these videos, so its scores flatter it; use others"]
 
 
 def _fitting(
@@ -357,28 +453,35 @@ def _called(
     columns: dict[str, npt.NDArray[np.float64]],
     known: Sequence[Calibration],
     name: str | None,
-) -> Called | None:
-    """Probability, yes or no, and prevalence by a calibration: the one named if it fits, else the newest that fits."""
+) -> tuple[Called | None, list[str]]:
+    """Probability, yes or no, and prevalence by a calibration: the one named if it fits, else the newest that fits.
+
+    Beside it what is to be said where no prevalence follows.
+    """
     fitting = [each for each in known if _is_for(each, key)]
-    if name is not None and any(each.name == name and each.task == task.name for each in known):
-        fitting = [each for each in known if each.name == name]
-        fitting[0].check(key)
     if not fitting or not len(ids):
-        return None
-    calibration = fitting[-1]
+        return None, []
+    calibration = next((each for each in fitting if each.name == name), fitting[-1])
     scores = decision(task, columns, calibration.classes)
     records = list(view.catalog.videos(ids.tolist()))
     seen = np.array([_is_seen(record, task) for record in records])
     together = clusters([record.patient for record in records], [record.study for record in records], ids.tolist())
     positive = calibration.is_positive(scores)
-    return Called(
+    prevalence, cautions = None, []
+    if seen.any():
+        try:
+            prevalence = calibration.prevalence(scores[seen], together.codes[seen])
+        except BadQuery as error:
+            cautions.append(f"calibration {calibration.name}: {error}")
+    called = Called(
         calibration=calibration,
         scores=scores,
         probability=calibration.probability(scores),
         positive=positive,
         seen=seen,
-        prevalence=calibration.prevalence(positive[seen], together.codes[seen]) if seen.any() else None,
+        prevalence=prevalence,
     )
+    return called, cautions
 
 
 def _is_for(calibration: Calibration, key: SweepKey) -> bool:

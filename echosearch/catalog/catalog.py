@@ -292,7 +292,7 @@ class Snapshot:
     def count_views(self) -> dict[str | None, int]:
         """Number of live videos of each view; None: not known."""
         query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
-        return {view: count for view, count in self._connection.execute(query).tuples()}  # noqa: C416  a result has keys()
+        return {view: int(count) for view, count in self._connection.execute(query)}
 
     def verified(self, ids: Iterable[int]) -> set[int]:
         """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""

@@ -14,8 +14,10 @@ import click
 
 from echosearch import __version__
 from echosearch.cli import render
+from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
 from echosearch.cli.interrupt import INTERRUPTED, TwoInterrupts
+from echosearch.cli.learn import calibrate, calibrations, probe
 from echosearch.cli.options import (
     MappingType,
     SamplingType,
@@ -659,6 +661,10 @@ def models(index: str | None, output: str | None) -> None:
 
 app.add_command(export_embeddings)
 app.add_command(import_embeddings)
+app.add_command(calibrate)
+app.add_command(calibrations)
+app.add_command(evaluate)
+app.add_command(probe)
 app.add_command(sweep)
 app.add_command(tasks)
 

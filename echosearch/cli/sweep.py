@@ -16,6 +16,7 @@ from echosearch.errors import BadOption
 if TYPE_CHECKING:
     from echosearch.api import Index
     from echosearch.zeroshot.results import SweepResult
+    from echosearch.zeroshot.tasks import PublishedFigure
 
 _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 
@@ -30,6 +31,8 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 )
 @click.option("--only-missing", is_flag=True, help="Show only the videos that had no score before this run.")
 @click.option("--no-keep", is_flag=True, help="Write nothing into the index: for one that may only be read.")
+@click.option("--calibration", metavar="NAME", help="Which calibration calls the scores. Default: each task's newest.")
+@click.option("--published-threshold", is_flag=True, help="Also apply the threshold that a task's authors published.")
 @click.option("-k", type=click.IntRange(0), default=5, show_default=True, help="Number of highest videos to show.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw how the scores lie."
@@ -49,6 +52,8 @@ def sweep(
     approximate: bool,
     only_missing: bool,
     no_keep: bool,
+    calibration: str | None,
+    published_threshold: bool,
     k: int,
     plot: Path | None,
     model: str | None,
@@ -81,7 +86,13 @@ def sweep(
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
     with ingest_progress() as listener:
         results = opened.zeroshot.sweep(
-            *wanted, approximate=approximate, keep=not no_keep, wait_seconds=wait, progress=listener
+            *wanted,
+            approximate=approximate,
+            keep=not no_keep,
+            calibration=calibration,
+            published_threshold=published_threshold,
+            wait_seconds=wait,
+            progress=listener,
         )
     if only_missing:
         results = [result.without(before[result.task.name]) for result in results]
@@ -103,7 +114,7 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
     for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
         click.echo(f"note: {render.printable(warning)}", err=output is not None)
     if output == "csv":
-        names = [f"{result.task.name}.{name}" for result in results for name in result.columns]
+        names = [f"{result.task.name}.{name}" for result in results for name in result.rows()]
         render.print_csv([*_RECORD_COLUMNS, *names], _rows(opened, results))
         return
     for result in results:
@@ -111,9 +122,10 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
 
 
 def _scores(result: SweepResult) -> list[dict[str, Any]]:
-    names, columns = list(result.columns), [values.tolist() for values in result.columns.values()]
+    told = result.rows()
+    columns = [values.tolist() for values in told.values()]
     return [
-        {"video_id": video_id} | dict(zip(names, values, strict=True))
+        {"video_id": video_id} | dict(zip(told, values, strict=True))
         for video_id, *values in zip(result.ids.tolist(), *columns, strict=True)
     ]
 
@@ -134,36 +146,64 @@ def _show_task(opened: Index, result: SweepResult, k: int) -> None:
     told = result.summary()
     click.echo(
         f"\n{result.task.name}: {told['kind']}, {result.form} form, {len(result.ids)} videos, "
-        f"{result.scored_now} scored now; wording: {told['validated']}"
+        f"{result.scored_now} scored now; wording: {render.printable(told['validated'])}"
     )
     for figure in result.task.published:
-        click.echo(f"published {figure.name} {figure.value:g} ({figure.source}): shown, not applied")
+        click.echo(f"published {figure.name} {figure.value:g} ({figure.source}): {_use_of(figure, result)}")
     if not len(result.ids):
         return
+    figures = ("lowest", "p5", "median", "p95", "highest", "mean")
     render.print_table(
-        ("column", "lowest", "p5", "median", "p95", "highest", "mean"),
-        [
-            (
-                name,
-                *(f"{told['columns'][name][key]:.4g}" for key in ("lowest", "p5", "median", "p95", "highest", "mean")),
-            )
-            for name in result.columns
-        ],
-        right=("lowest", "p5", "median", "p95", "highest", "mean"),
+        ("column", *figures),
+        [(name, *(f"{told['columns'][name][figure]:.4g}" for figure in figures)) for name in result.columns],
+        right=figures,
     )
-    if not k:
+    _show_called(result)
+    if k:
+        _show_highest(opened, result, k)
+
+
+def _use_of(figure: PublishedFigure, result: SweepResult) -> str:
+    return "applied, as asked" if figure == result.applied else "shown, not applied"
+
+
+def _show_called(result: SweepResult) -> None:
+    if result.called is None:
+        click.echo("no calibration: a score is no probability (echosearch calibrate)")
         return
-    name = list(result.columns)[-1] if result.task.classes else "value"
-    best = sorted(zip((-result.columns[name]).tolist(), result.ids.tolist(), strict=True))[:k]
-    click.echo(f"highest {name if result.task.classes else result.task.name}")
-    videos = {video_id: opened.video(video_id) for _, video_id in best}
-    position = {video_id: number for number, video_id in enumerate(result.ids.tolist())}
+    told = result.called.summary()
+    click.echo(
+        f"calibration {told['calibration']} ({told['labels']}, {told['rule']}): {told['positive']} of {told['videos']} "
+        f"videos that can show it are called positive; on patients left out sensitivity {told['sensitivity']:.3f}, "
+        f"specificity {told['specificity']:.3f}"
+    )
+    if result.called.prevalence is not None and result.called.prevalence.value is not None:
+        share, interval = result.called.prevalence.value, result.called.prevalence.interval
+        low_to_high = "" if interval.low is None else f" (95 % interval {interval.low:.3f} to {interval.high:.3f})"
+        click.echo(f"estimated share that truly has it {share:.3f}{low_to_high}; {told['assumption']}")
+
+
+def _show_highest(opened: Index, result: SweepResult, k: int) -> None:
+    """The videos with the highest score: of a contrastive task that of its last class, or of those calibrated."""
+    if result.called is not None:
+        title, scores = f"calibrated for {result.called.calibration.name}", result.called.scores
+    else:
+        title = result.task.columns[-1] if result.task.classes else "value"
+        scores = result.columns[title]
+    order = sorted(range(len(scores)), key=lambda row: (-scores[row], result.ids[row]))[:k]
+    click.echo(f"highest {title}")
+    rows = {name: values.tolist() for name, values in result.rows().items()}
+    videos = [opened.video(int(result.ids[row])) for row in order]
     render.print_table(
-        ("id", *result.columns, "path", "study", "patient", "view"),
+        ("id", *rows, "path", "study", "patient", "view"),
         [
-            (id_, *(f"{values[position[id_]]:.4f}" for values in result.columns.values()),
-             videos[id_].path, videos[id_].study, videos[id_].patient, videos[id_].view)
-            for _, id_ in best
+            (video.video_id, *(_cell(values[row]) for values in rows.values()),
+             video.path, video.study, video.patient, video.view)
+            for row, video in zip(order, videos, strict=True)
         ],
-        right=("id", *result.columns),
+        right=("id", *rows),
     )  # fmt: skip
+
+
+def _cell(value: float | bool) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4f}"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
+from echosearch.zeroshot.folds import stratified_folds
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
     Estimate,
@@ -31,9 +32,10 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-MOST_FOLDS: Final = 5
 _FEWEST_CLUSTERS: Final = 2
 _FORMAT: Final = 1
+_KEPT: Final = 16
+"""So many characters of a content hash tell one video from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class Calibration:
 
     A video is positive at `threshold` or above; its probability is 1 / (1 + exp(-(slope * score + offset))).
     `classes` are those of the task that count as positive. `sensitivity`, `specificity` and `calibration_error` are of
-    videos of patients left out, judged by thresholds and maps that did not see them. `contents` are the beginnings of
-    the content hashes of the videos used, to tell whether an evaluation uses them again.
+    videos of patients left out, judged by thresholds (`fold_thresholds`) and maps that did not see them.
+    `contents` are the beginnings of the content hashes of the videos used, to tell whether an evaluation uses them
+    again.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Calibration:
     positives: int
     patients: int
     folds: int
+    fold_thresholds: tuple[float, ...]
     sensitivity: float
     specificity: float
     f1: float
@@ -92,12 +96,16 @@ class Calibration:
         """(n,) from scores (n,), by the threshold."""
         return np.asarray(scores >= self.threshold)
 
-    def prevalence(self, predicted: Bools, clusters: Ids, seed: int = 0) -> Estimate:
-        """True share of positives among other videos of which some are called so (Rogan & Gladen 1978).
+    def prevalence(self, scores: Doubles, clusters: Ids, seed: int = 0) -> Estimate:
+        """True share of positives among other videos with scores (n,), by patient (Rogan & Gladen 1978).
 
-        It assumes that sensitivity and specificity there are what they were on the labelled patients.
+        It assumes that sensitivity and specificity there are what they were on the labelled patients left out. These
+        belong to the folds' thresholds, so it is these that call the videos, all with equal weight: called by
+        `threshold`, intervals that should hold the truth in 95 of 100 archives held it in 88.
         """
         told = self.left_out
+        predicted = np.concatenate([scores >= threshold for threshold in self.fold_thresholds])
+        clusters = np.tile(clusters, len(self.fold_thresholds))
         known = Outcomes(np.array(told.clusters, np.int64), np.array(told.labels, bool), np.array(told.predicted, bool))
         return prevalence(known, predicted, clusters, seed=seed)
 
@@ -105,7 +113,7 @@ class Calibration:
         """CalibrationMismatch unless it was made for scores of this kind."""
         mine = (self.content_id, self.form, self.formula_version, self.recipe, self.precision)
         theirs = (key.content_id, key.form, key.formula_version, key.recipe, key.precision)
-        names = ("prompts of the task", "form", "formula", "recipe", "precision of the text")
+        names = ("wording of the task", "form", "formula", "recipe", "precision of the text")
         for name, one, other in zip(names, mine, theirs, strict=True):
             if one != other:
                 raise CalibrationMismatch(
@@ -114,8 +122,8 @@ class Calibration:
                 )
 
     def overlap(self, contents: tuple[str, ...]) -> int:
-        """How many videos with these content hashes it was made from."""
-        return len({_beginning(content) for content in contents} & set(self.contents))
+        """How many of the videos with these content hashes it was made from."""
+        return overlap(self.contents, contents)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -132,39 +140,68 @@ class Calibration:
             told = json.loads(text)
             if told.pop("calibration_format") != _FORMAT:
                 raise ValueError("it has a newer format")
-            left_out = LeftOut(**{name: tuple(values) for name, values in told["left_out"].items()})
-            lists = {name: tuple(told[name]) for name in ("classes", "contents")}
+            left_out = LeftOut(**{name: _row(values) for name, values in told["left_out"].items()})
+            lists = {name: _row(told[name]) for name in ("classes", "contents", "fold_thresholds")}
             found = cls(**told | lists | {"left_out": left_out})
+            _check_kinds(found)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadOption(f"{source} is no calibration that echosearch has written: {error}") from error
-        if not all(map(math.isfinite, (found.threshold, found.slope, found.offset))):
+        if not all(map(math.isfinite, (found.threshold, found.slope, found.offset, *found.fold_thresholds))):
             raise BadOption(f"{source} has a threshold or map that is no finite number")
         return found
+
+
+_KINDS: Final[dict[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (float, int)}
+
+
+def _check_kinds(read: Calibration) -> None:
+    """ValueError unless every field holds what it says, and the videos left out have whole rows of both classes."""
+    for each in fields(read):
+        value = getattr(read, each.name)
+        if each.type in _KINDS and (not isinstance(value, _KINDS[each.type]) or isinstance(value, bool)):
+            raise ValueError(f"{each.name} is {value!r}")
+    told = read.left_out
+    if not len(told.clusters) == len(told.labels) == len(told.predicted):
+        raise ValueError("left_out has rows of different lengths")
+    if set(told.labels) != {0, 1} or not set(told.predicted) <= {0, 1} or {type(c) for c in told.clusters} != {int}:
+        raise ValueError("left_out has something else than clusters, labels and predictions of both classes")
+    if not read.fold_thresholds or not all(isinstance(value, float) for value in read.fold_thresholds):
+        raise ValueError("fold_thresholds are numbers, one or more")
+    if not all(isinstance(text, str) for text in (*read.classes, *read.contents)):
+        raise ValueError("classes and contents are texts")
 
 
 def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, Any]:
     """Threshold, map and how both did on patients left out, as the fields of a `Calibration` that come from data.
 
-    BadLabels unless both classes are there, in two patients or more each.
+    BadLabels as `check_labels`, and where the score is no higher for the label 1; BadOption where no threshold does
+    what the rule asks.
     """
-    labels = _binary(sample)
-    folds = list(_folds(labels, sample.clusters, seed))
+    labels = check_labels(sample)
+    threshold = choose_threshold(sample.scores, labels, rule)
+    slope, offset = fit_platt(sample.scores, labels)
+    if not slope > 0:
+        raise BadLabels(
+            "the score is no higher for videos with the label 1 than for those with 0, so no threshold tells them "
+            "apart; see if the labels are the right way round (--positive), or try other prompts"
+        )
+    folds = stratified_folds(labels, sample.clusters, seed)
     predicted, probabilities = np.zeros(len(labels), bool), np.empty(len(labels))
-    for rest, part in folds:
-        threshold = choose_threshold(sample.scores[rest], labels[rest], rule)
-        predicted[part] = sample.scores[part] >= threshold
+    thresholds = [_threshold_of_some(sample.scores[rest], labels[rest], rule) for rest, _ in folds]
+    for (rest, part), one in zip(folds, thresholds, strict=True):
+        predicted[part] = sample.scores[part] >= one
         probabilities[part] = platt(sample.scores[part], *fit_platt(sample.scores[rest], labels[rest]))
     counts = confusion(predicted, labels)
-    slope, offset = fit_platt(sample.scores, labels)
     return {
         "rule": str(rule),
-        "threshold": choose_threshold(sample.scores, labels, rule),
+        "threshold": threshold,
         "slope": slope,
         "offset": offset,
         "videos": len(labels),
         "positives": int(labels.sum()),
         "patients": len(np.unique(sample.clusters)),
         "folds": len(folds),
+        "fold_thresholds": tuple(thresholds),
         "sensitivity": counts.sensitivity,
         "specificity": counts.specificity,
         "f1": counts.f1,
@@ -172,11 +209,12 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
         "left_out": LeftOut(
             tuple(sample.clusters.tolist()), tuple(map(int, labels.tolist())), tuple(map(int, predicted.tolist()))
         ),
-        "contents": tuple(sorted({_beginning(content) for content in sample.contents})),
+        "contents": beginnings(sample.contents),
     }
 
 
-def _binary(sample: Sample) -> Bools:
+def check_labels(sample: Sample) -> Bools:
+    """The labels as yes and no (n,). BadLabels unless both are there, in two patients or more each."""
     if not np.isin(sample.labels, (0, 1)).all():
         other = next(label for label in sample.labels.tolist() if label not in (0, 1))
         raise BadLabels(
@@ -193,18 +231,14 @@ def _binary(sample: Sample) -> Bools:
     return labels
 
 
-def _folds(labels: Bools, clusters: Ids, seed: int) -> Iterator[tuple[Ids, Ids]]:
-    """Rows to learn from and rows left out; a patient is never in both, and both classes are always learnt from."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fewest = min(len(np.unique(clusters[labels])), len(np.unique(clusters[~labels])))
-    splitter = StratifiedGroupKFold(min(MOST_FOLDS, fewest), shuffle=True, random_state=seed)
-    for rest, part in splitter.split(labels, labels, clusters):
-        if not len(part):
-            continue
-        if labels[rest].all() or not labels[rest].any():
-            raise BadLabels("too few patients have one of the labels to learn from some and judge by others")
-        yield rest, part
+def _threshold_of_some(scores: Doubles, labels: Bools, rule: ThresholdRule) -> float:
+    try:
+        return choose_threshold(scores, labels, rule)
+    except BadOption as error:
+        raise BadOption(
+            f"without one fold of the patients {error}; so there is no telling how it does on others: "
+            "wish for less, or give more labels"
+        ) from error
 
 
 def fit_platt(scores: Doubles, labels: Bools) -> tuple[float, float]:
@@ -219,7 +253,7 @@ def fit_platt(scores: Doubles, labels: Bools) -> tuple[float, float]:
     positives = int(labels.sum())
     chance = np.where(labels, (positives + 1) / (positives + 2), 1 / (len(labels) - positives + 2))
     both = np.concatenate([np.ones(len(labels)), np.zeros(len(labels))])
-    fitted = LogisticRegression(C=1e6, max_iter=1000).fit(
+    fitted = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(
         np.concatenate([x, x]), both, sample_weight=np.concatenate([chance, 1 - chance])
     )
     slope = float(fitted.coef_[0, 0]) / spread
@@ -231,8 +265,21 @@ def platt(scores: Doubles, slope: float, offset: float) -> Doubles:
     return np.asarray(1 / (1 + np.exp(-np.clip(slope * scores + offset, -700, 700))))
 
 
-def _beginning(content_sha256: str) -> str:
-    return content_sha256[:16]
+def beginnings(contents: Iterable[str]) -> tuple[str, ...]:
+    """What is kept of content hashes, sorted, each once."""
+    return tuple(sorted({content[:_KEPT] for content in contents}))
+
+
+def overlap(known: tuple[str, ...], contents: tuple[str, ...]) -> int:
+    """How many of the videos with these content hashes are among those of which the beginnings are `known`."""
+    there = set(known)
+    return sum(content[:_KEPT] in there for content in contents)
+
+
+def _row(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{values!r} stands where a list belongs")
+    return tuple(values)
 
 
 def _short(value: object) -> str:

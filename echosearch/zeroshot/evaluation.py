@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadLabels
+from echosearch.errors import BadLabels, BadOption
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
@@ -42,6 +43,10 @@ class Threshold:
 
     value: float
     origin: str
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise BadOption(f"a threshold is a finite number, not {self.value}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +102,7 @@ def evaluate(
     A study's or patient's score is the `how` of its videos'. BadLabels where a finding's labels are of one class only.
     """
     if is_finding:
-        _check_binary(sample)
+        check_finding(sample)
     levels = [_level(level, sample, how, is_finding, threshold, repeats, seed) for level in LEVELS]
     warnings = list(sample.warnings)
     if calibration is not None and (seen := calibration.overlap(sample.contents)):
@@ -119,7 +124,8 @@ def evaluate(
     )
 
 
-def _check_binary(sample: Sample) -> None:
+def check_finding(sample: Sample) -> None:
+    """BadLabels unless the labels are 0 and 1, and both are there."""
     if not np.isin(sample.labels, (0, 1)).all():
         other = next(label for label in sample.labels.tolist() if label not in (0, 1))
         raise BadLabels(f"a finding is judged by labels 0 and 1, not {other:g}; say which values mean yes: --positive")

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
-from echosearch.video import FileFinder, media_path
+from echosearch.zeroshot.tables import KEY_NAMES, KeyKind, Table, check_key, find_key, finder, nothing_fits, read_table
 
-KeyKind = Literal["video_id", "video", "study", "patient"]
-
-KEY_KINDS: Final[tuple[KeyKind, ...]] = get_args(KeyKind)
-"""What a row of labels can be about; a list with several such columns is about the first of these."""
-
-_KEY_COLUMNS: Final[dict[KeyKind, tuple[str, ...]]] = {
-    "video_id": ("video_id",),
-    "video": ("video", "path", "file", "filename", "hashedfilename", "dicom_filepath"),
-    "study": ("study", "study_id"),
-    "patient": ("patient", "patient_id", "subject_id"),
-}
-_NEVER_LABELS: Final = {name for names in _KEY_COLUMNS.values() for name in names} | {
-    "", "split", "view", "acquired_at", "acquisition_datetime",
-}  # fmt: skip
+_NEVER_LABELS: Final = KEY_NAMES | {"", "split", "view", "acquired_at", "acquisition_datetime"}
 _WORDS: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_ID: Final = re.compile(r"[1-9]\d{0,17}")
 _NOT_KNOWN: Final = frozenset({"na", "n/a", "nan", "null"})
 """Not 'none', which is a severity."""
-_KINDS: Final = "video_id, video, study or patient"
-_USUAL_KEYS: Final = ("video", "path", "filename", "study", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +122,8 @@ def read_labels(
 
     BadLabels says which line cannot be read, BadOption which option does not fit the file.
     """
-    table = _read_table(path)
-    kind, key_column = _key(table, key)
+    table = read_table(path, "labels", "video,label")
+    kind, key_column = find_key(table, key)
     measurement = label_column if label_column is not None and _is_measurement(table, label_column) else None
     column = "CalcValue" if measurement is not None else _label_column(table, key_column, label_column)
     positives = _positives(table, column, positive)
@@ -153,7 +133,7 @@ def read_labels(
         table = table.where("Calc", measurement)
     cells = [(line, key_cell, cell) for line, (key_cell, cell) in table.cells(key_column, column)]
     for line, key_cell, _ in cells:
-        _check_key(table.file, line, kind, key_cell)
+        check_key(table.file, line, kind, key_cell)
     rows = [LabelRow(line, key, _number(table.file, line, cell, positives)) for line, key, cell in cells if cell]
     return LabelFile(
         file=table.file,
@@ -168,91 +148,13 @@ def read_labels(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The cells of a CSV, stripped of blanks, each row with the line that it ends on."""
-
-    file: Path
-    sha256: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
-
-    def named(self, name: str) -> str | None:
-        """The column of that name, in whatever case where none has it exactly."""
-        same = [column for column in self.header if column.casefold() == name.casefold()]
-        return name if name in same else next(iter(same), None)
-
-    def cells(self, *columns: str) -> list[tuple[int, tuple[str, ...]]]:
-        """Line and cells of some columns, row by row."""
-        places = [self.header.index(column) for column in columns]
-        return [(line, tuple(cells[place] for place in places)) for line, cells in self.rows]
-
-    def where(self, column: str, value: str) -> _Table:
-        """The rows that have a value in a column, in whatever case."""
-        place = self.header.index(column)
-        kept = tuple(row for row in self.rows if row[1][place].casefold() == value.casefold())
-        return replace(self, rows=kept)
-
-    def values(self, column: str) -> list[str]:
-        """The different values of a column, sorted, without the empty one."""
-        return sorted({value for _, (value,) in self.cells(column)} - {""})
-
-
-def _read_table(path: Path) -> _Table:
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-        header_line = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header_line.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        numbered = [(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadLabels(f"the labels {path} cannot be read: {error}") from error
-    numbered = [(line, cells) for line, cells in numbered if any(cells)]
-    if not numbered:
-        raise BadLabels(f"{path} is empty; labels are a CSV with a header line, such as video,label")
-    (_, header), *rows = numbered
-    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-        raise BadLabels(f"{path}: no column name may come twice: {', '.join(repeated)}")
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise BadLabels(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
-    return _Table(media_path(path), hashlib.sha256(data).hexdigest(), header, tuple(rows))
-
-
-def _key(table: _Table, told: str | None) -> tuple[KeyKind, str]:
-    """What the keys name, and the column that they stand in."""
-    usual = {kind: column for kind in KEY_KINDS if (column := _usual_column(table, kind)) is not None}
-    if told is None:
-        for kind, column in usual.items():
-            return kind, column
-        raise BadLabels(
-            f"{table.file} has no column that says what a row is about ({', '.join(_USUAL_KEYS)}); "
-            f"name it: --key COLUMN=KIND, with {_KINDS}"
-        )
-    column_told, equals, kind_told = told.rpartition("=")
-    named = table.named(column_told if equals else told)
-    for kind in KEY_KINDS:
-        if named is not None and (kind_told == kind if equals else named.casefold() in _KEY_COLUMNS[kind]):
-            return kind, named
-        if not equals and told == kind and kind in usual:
-            return kind, usual[kind]
-    if named is not None:
-        raise BadOption(f"--key {told}: say what the column {named!r} names: --key {named}=KIND, with {_KINDS}")
-    raise BadOption(f"--key {told}: {table.file.name} has no such column; it has {', '.join(table.header)}")
-
-
-def _usual_column(table: _Table, kind: KeyKind) -> str | None:
-    return next((column for name in _KEY_COLUMNS[kind] if (column := table.named(name)) is not None), None)
-
-
-def _is_measurement(table: _Table, told: str) -> bool:
+def _is_measurement(table: Table, told: str) -> bool:
     """Whether a label is one of the measurements of EchoNet-LVH's list, which has one in each row."""
     has_columns = {"Calc", "CalcValue"} <= set(table.header)
     return has_columns and told not in table.header and told in table.values("Calc")
 
 
-def _label_column(table: _Table, key_column: str, told: str | None) -> str:
+def _label_column(table: Table, key_column: str, told: str | None) -> str:
     left = [name for name in table.header if name != key_column and name.casefold() not in _NEVER_LABELS]
     if told is None and len(left) == 1:
         return left[0]
@@ -265,7 +167,7 @@ def _label_column(table: _Table, key_column: str, told: str | None) -> str:
     return column
 
 
-def _in_split(table: _Table, split: str) -> _Table:
+def _in_split(table: Table, split: str) -> Table:
     column = table.named("split")
     if column is None:
         raise BadOption(f"--split {split}: {table.file.name} has no column called split")
@@ -275,7 +177,7 @@ def _in_split(table: _Table, split: str) -> _Table:
     return kept
 
 
-def _positives(table: _Table, column: str, told: str | None) -> frozenset[str]:
+def _positives(table: Table, column: str, told: str | None) -> frozenset[str]:
     """The values that count as 1, in lower case; none where labels are numbers."""
     if told is None:
         return frozenset()
@@ -285,16 +187,6 @@ def _positives(table: _Table, column: str, told: str | None) -> frozenset[str]:
         if value.casefold() not in {known.casefold() for known in values}:
             raise BadOption(f"--positive {told}: no row has {column} {value!r}; there are {_some(values)}")
     return frozenset(value.casefold() for value in wanted)
-
-
-def _check_key(file: Path, line: int, kind: KeyKind, key: str) -> None:
-    if not key:
-        raise BadLabels(f"{file}, line {line}: the {kind} is empty")
-    if kind == "video_id" and not _ID.fullmatch(key):
-        raise BadLabels(
-            f"{file}, line {line}: {key!r} is no id of a video, which is a whole number from 1; "
-            "if the column names files, say so: --key video_id=video"
-        )
 
 
 def _number(file: Path, line: int, cell: str, positives: frozenset[str]) -> float:
@@ -327,11 +219,10 @@ def _some(values: Sequence[str]) -> str:
 def join(labels: LabelFile, videos: Iterable[VideoRecord]) -> Labelled:
     """The videos that a file has labels for; a study's or a patient's label goes to all of its videos.
 
-    A video is named by its id, or by its file as FileFinder finds it, seen from the folder of the labels and from
-    Videos/ in it. BadLabels where nothing fits, or where rows with different labels fit one video.
+    Keys name videos as `finder` says. BadLabels where nothing fits, or where rows with different labels fit one video.
     """
     records = sorted(videos, key=lambda record: record.video_id)
-    find = _finder(labels, records)
+    find = finder(labels.file, labels.kind, records)
     row_of: dict[int, LabelRow] = {}
     unmatched = []
     for row in labels.rows:
@@ -341,7 +232,7 @@ def join(labels: LabelFile, videos: Iterable[VideoRecord]) -> Labelled:
         for record in found:
             _check_same(labels.file, row_of.setdefault(record.video_id, row), row, record.path)
     if not row_of:
-        raise BadLabels(_nothing_fits(labels, records))
+        raise nothing_fits(labels.file, labels.kind, labels.key_column, labels.rows[0].key, records)
     labelled = [record for record in records if record.video_id in row_of]
     return Labelled(
         video_ids=np.array([record.video_id for record in labelled], np.int64),
@@ -355,43 +246,12 @@ def join(labels: LabelFile, videos: Iterable[VideoRecord]) -> Labelled:
     )
 
 
-def _finder(labels: LabelFile, records: Sequence[VideoRecord]) -> Callable[[str], Sequence[VideoRecord]]:
-    """The videos that a key names."""
-    if labels.kind == "video":
-        by_path = {Path(record.path): [record] for record in records}
-        folder = labels.file.parent
-        files = FileFinder(by_path, [folder, folder / "Videos"])
-        return lambda key: by_path[path] if (path := files.find(key)) is not None else []
-    by_key: dict[str | None, list[VideoRecord]] = defaultdict(list)
-    for record in records:
-        by_key[_key_of(record, labels.kind)].append(record)
-    return lambda key: by_key.get(key, [])
-
-
-def _key_of(record: VideoRecord, kind: KeyKind) -> str | None:
-    """What a row about a video has as its key, of this kind."""
-    if kind == "video_id":
-        return str(record.video_id)
-    if kind == "video":
-        return record.path
-    return record.study if kind == "study" else record.patient
-
-
 def _check_same(file: Path, first: LabelRow, row: LabelRow, name: str) -> None:
     if first.value != row.value:
         raise BadLabels(
             f"{file}: lines {first.line} and {row.line} give {name} different labels, "
             f"{first.value:.9g} and {row.value:.9g}"
         )
-
-
-def _nothing_fits(labels: LabelFile, records: Sequence[VideoRecord]) -> str:
-    known = next((key for record in records if (key := _key_of(record, labels.kind)) is not None), None)
-    there = f"no {labels.kind}" if known is None else f"for example {known!r}"
-    return (
-        f"no row of {labels.file} fits a video of the index: the file has for example {labels.rows[0].key!r} "
-        f"(column {labels.key_column}, taken as {labels.kind}), the index {there}"
-    )
 
 
 def _warnings(labels: LabelFile, unmatched: Sequence[LabelRow], unlabelled: int) -> list[str]:

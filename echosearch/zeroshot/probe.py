@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption
+from echosearch.zeroshot.folds import MOST_FOLDS, stratified_folds
 from echosearch.zeroshot.scorers import Vectors
 from echosearch.zeroshot.tasks import Aggregate, PublishedFigure, TaskClass, ValueRange
 
@@ -25,13 +26,16 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 PREFIX: Final = "probe:"
-_PENALTIES: Final = tuple(10.0 ** np.arange(-3, 4))
-FOLDS: Final = 5
+_PENALTIES: Final = tuple(10.0 ** np.arange(-3, 6))
+FEWEST_PATIENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure."""
+    """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure.
+
+    `contents` are the beginnings of the content hashes of the videos, to tell whether they are used again.
+    """
 
     labels: str
     labels_sha256: str
@@ -45,6 +49,8 @@ class Training:
     figure: str
     value: float
     chance: float
+    split: str | None = None
+    contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +104,24 @@ class Probe:
         """The probe that `to_json` wrote."""
         told = json.loads(text)
         lists = {name: tuple(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
-        return cls(**told | lists | {"training": Training(**told["training"])})
+        training = told["training"] | {"contents": tuple(told["training"].get("contents", ()))}
+        return cls(**told | lists | {"training": Training(**training)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeScorer:
-    """A probe as a `Scorer`."""
+    """A probe as a `Scorer`. In float64, as weights that undo a scaling can be large and cancel."""
 
     key: SweepKey
-    weights: npt.NDArray[np.float32]
+    weights: Doubles
     offset: float
     is_logistic: bool
     frame_prompts: int = 0
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """See `Scorer`."""
-        linear = (videos.pooled @ self.weights).astype(np.float64) + self.offset
-        return [1 / (1 + np.exp(-linear)) if self.is_logistic else linear]
+        linear = videos.pooled.astype(np.float64) @ self.weights + self.offset
+        return [1 / (1 + np.exp(-np.clip(linear, -700, 700))) if self.is_logistic else linear]
 
 
 def probe_key(probe: Probe) -> SweepKey:
@@ -124,7 +131,7 @@ def probe_key(probe: Probe) -> SweepKey:
 
 def probe_scorer(probe: Probe) -> ProbeScorer:
     """A probe ready to score."""
-    weights = np.array(probe.weights, np.float32)
+    weights = np.array(probe.weights, np.float64)
     return ProbeScorer(probe_key(probe), weights, probe.offset, probe.kind == "logistic")
 
 
@@ -138,20 +145,26 @@ def train(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> 
     """Weights (D,) and offset for video embeddings (n, D) with labels (n,), and what is to be said of the training.
 
     Penalty and scaling are chosen within each training part, so that the figure on patients left out is an honest
-    one; the probe itself is then fitted to all. BadLabels with too few patients of either class.
+    one; the probe itself is then fitted to all. BadLabels with too few patients (of either class), or one label only.
     """
+    from threadpoolctl import threadpool_limits
+
     if kind == "logistic":
         _check_classes(labels, clusters)
-    elif len(np.unique(clusters)) < FOLDS:
-        raise BadLabels(f"a probe needs labelled videos of {FOLDS} patients or more, not {len(np.unique(clusters))}")
+    elif (count := len(np.unique(clusters))) < FEWEST_PATIENTS:
+        raise BadLabels(f"a probe needs labelled videos of {FEWEST_PATIENTS} patients or more, not {count}")
+    elif labels.min() == labels.max():
+        raise BadLabels(f"all {len(labels)} labels are {labels[0]:g}, so there is nothing to learn from them")
     left_out = np.empty(len(labels))
-    for rest, part in _folds(labels, clusters, kind):
-        choice = _best(vectors[rest], labels[rest], clusters[rest], kind)
-        weights, offset = _fit(vectors[rest], labels[rest], kind, choice)
-        left_out[part] = vectors[part] @ weights + offset
-    choice = _best(vectors, labels, clusters, kind)
-    weights, offset = _fit(vectors, labels, kind, choice)
-    told = {"scaled": choice.scaled, "penalty": choice.penalty, "folds": FOLDS}
+    folds = _folds(labels, clusters, kind)
+    with threadpool_limits(1):  # many small fits: threads would wait for each other
+        for rest, part in folds:
+            choice = _best(vectors[rest], labels[rest], clusters[rest], kind)
+            weights, offset = _fit(vectors[rest], labels[rest], kind, choice)
+            left_out[part] = vectors[part] @ weights + offset
+        choice = _best(vectors, labels, clusters, kind)
+        weights, offset = _fit(vectors, labels, kind, choice)
+    told = {"scaled": choice.scaled, "penalty": choice.penalty, "folds": len(folds)}
     return weights, offset, told | _figure(left_out, labels, kind)
 
 
@@ -166,26 +179,26 @@ def _figure(guesses: Doubles, labels: Doubles, kind: ProbeKind) -> dict[str, Any
 def _check_classes(labels: Doubles, clusters: Ids) -> None:
     for value in (0, 1):
         count = len(np.unique(clusters[labels == value]))
-        if count < FOLDS:
+        if count < FEWEST_PATIENTS:
             raise BadLabels(
-                f"a probe needs labelled videos of {FOLDS} patients or more in each class; {value} has {count}"
+                f"a probe needs labelled videos of {FEWEST_PATIENTS} patients or more in each class; "
+                f"{value} has {count}"
             )
 
 
-def _folds(labels: Doubles, clusters: Ids, kind: ProbeKind) -> Iterator[tuple[Ids, Ids]]:
-    """Rows to fit and rows left out; a patient is never in both."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+def _folds(labels: Doubles, clusters: Ids, kind: ProbeKind) -> list[tuple[Ids, Ids]]:
+    """Rows to fit and rows left out; a patient is never in both. A training part may have fewer than five patients."""
+    from sklearn.model_selection import GroupKFold
 
     if kind == "logistic":
-        yield from StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, clusters)
-    else:
-        yield from GroupKFold(FOLDS).split(labels, labels, clusters)
+        return stratified_folds(labels == 1, clusters)
+    return list(GroupKFold(min(MOST_FOLDS, len(np.unique(clusters)))).split(labels, labels, clusters))
 
 
 def _best(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> _Choice:
     """Scaling and penalty with the lowest loss on patients left out; of equals the stronger penalty."""
     losses: dict[_Choice, float] = {}
-    folds = list(_folds(labels, clusters, kind))
+    folds = _folds(labels, clusters, kind)
     for scaled in (False, True):
         for penalty in reversed(_PENALTIES):
             choice = _Choice(scaled, float(penalty))
@@ -225,9 +238,11 @@ def probe_kind(labels: Doubles, wanted: str | None) -> ProbeKind:
     is_binary = bool(np.isin(labels, (0, 1)).all())
     if wanted == "logistic" and not is_binary:
         raise BadOption("a logistic probe needs labels 0 and 1; say which values mean yes with --positive")
-    if wanted in ("logistic", "ridge"):
-        return wanted  # type: ignore[return-value]
-    return "logistic" if is_binary else "ridge"
+    if wanted == "logistic" or (wanted is None and is_binary):
+        return "logistic"
+    if wanted in ("ridge", None):
+        return "ridge"
+    raise BadOption(f"a probe is logistic or ridge, not {wanted!r}")
 
 
 def check_label(label: str, taken: Sequence[str] = ()) -> None:

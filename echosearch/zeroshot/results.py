@@ -12,7 +12,7 @@ import numpy.typing as npt
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.statistics import Estimate
-from echosearch.zeroshot.tasks import Form, Task
+from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
 NOT_VALIDATED = "not validated on patients"
 
@@ -66,7 +66,8 @@ class SweepResult:
 
     `ids` (n,) int64 ascending; `columns` name -> (n,) float64: of a regression `value` and its `spread` over frames,
     of a contrastive task the weight of each class (0 to 1), else a mean similarity (higher: more like the phrases).
-    `scored_now` of these videos had no score before.
+    `scored_now` of these videos had no score before. `called` is by a calibration of one's own, `applied` the
+    published threshold where it was asked for.
     """
 
     task: Task | Probe
@@ -81,6 +82,7 @@ class SweepResult:
     scored_now: int
     warnings: tuple[str, ...] = ()
     called: Called | None = None
+    applied: PublishedFigure | None = None
 
     @property
     def kind(self) -> str:
@@ -99,6 +101,18 @@ class SweepResult:
         left = ~np.isin(self.ids, ids)
         columns = {name: values[left] for name, values in self.columns.items()}
         return replace(self, ids=self.ids[left], columns=columns, called=self.called and self.called.of(left))
+
+    def rows(self) -> dict[str, npt.NDArray[Any]]:
+        """All that is told of each video, by name: its scores, and where they are called `p` and `yes` (n,).
+
+        `yes_published` is what the authors' threshold says, where the sweep was asked to apply it.
+        """
+        told: dict[str, npt.NDArray[Any]] = dict(self.columns)
+        if self.called is not None:
+            told |= {"p": self.called.probability, "yes": self.called.positive}
+        if self.applied is not None:
+            told["yes_published"] = self.columns["value"] >= self.applied.value
+        return told
 
     def summary(self) -> dict[str, Any]:
         """What was scored and how, and how each column is distributed; plain JSON values."""

@@ -44,7 +44,7 @@ def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequen
     """The one score (n,) by which videos are called positive, higher for yes.
 
     Of a contrastive task the log odds of `classes` (of two classes the first, if none is named), of a categorical one
-    the highest of theirs, of any other its value. BadOption where the classes do not fit.
+    the highest of theirs (a single class need not be named), of any other its value. BadOption where they do not fit.
     """
     chosen = chosen_classes(task, classes)
     if not chosen:
@@ -60,17 +60,21 @@ def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequen
 
 
 def chosen_classes(task: Task | Probe, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that count as positive. BadOption where they do not fit the task."""
-    names = task.columns if task.mode in ("categorical", "contrastive") else ()
-    if not names:
+    """The classes that count as positive. BadOption where they do not fit the task.
+
+    Of a categorical task without a normal class all may count: any grade of a finding.
+    """
+    names = tuple(each.name for each in task.classes)
+    if isinstance(task, Probe) or not names:
         if classes:
             raise BadOption(f"{task.name} has no classes, so none can be positive")
         return ()
-    if not classes and task.mode == "contrastive" and len(names) == 2:
+    if not classes and len(names) == (2 if task.mode == "contrastive" else 1):
         return names[:1]
     if strange := [name for name in classes if name not in names]:
         raise BadOption(f"{task.name} has the classes {', '.join(names)}, not {strange[0]!r}")
-    if not classes or set(classes) == set(names):
+    weighed = task.mode == "contrastive" or task.normal is not None
+    if not classes or (weighed and set(classes) == set(names)):
         raise BadOption(f"say which classes of {task.name} are positive, some of {', '.join(names)}: --class CLASS")
     return tuple(name for name in names if name in classes)
 
@@ -106,6 +110,8 @@ def sample(
     warnings = list(labelled.warnings)
     if elsewhere:
         warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")
+    if unscored:
+        warnings.append(f"{unscored} labelled videos were added since the sweep and are left out")
     if together.by_study or together.by_video:
         warnings.append(
             f"of {together.by_study + together.by_video} videos the patient is not known: {together.by_study} are "

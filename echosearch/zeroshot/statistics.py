@@ -391,7 +391,7 @@ def _tail(left_out: Sequence[Floats], level: float) -> float:
     degrees of freedom are what the variance is worth that the jackknife finds (Satterthwaite 1946): few, where
     few clusters decide, such as the patients who have the finding.
     """
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     plain = (1 - level) / 2
     variances = np.array([_jackknife_variance(values) for values in left_out])

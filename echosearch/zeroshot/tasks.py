@@ -100,6 +100,11 @@ class Task:
             raise BadTask(f"task {self.name}: normal names a class of a categorical task, not {self.normal!r}")
 
     @property
+    def published_threshold(self) -> PublishedFigure | None:
+        """The threshold that the wording's authors published, if they did."""
+        return next((figure for figure in self.published if figure.name.startswith("threshold")), None)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the scores that a video gets: value (and spread over frames), or one for each class."""
         if self.classes:

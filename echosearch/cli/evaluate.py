@@ -1,0 +1,255 @@
+"""`echosearch evaluate`: how good scores are, judged by labels or by reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.labels import class_option, label_options, labels_of
+from echosearch.cli.learn import model_option
+from echosearch.cli.options import index_option, model_runtime_options, output_option
+from echosearch.config import index_path
+from echosearch.errors import BadOption
+
+if TYPE_CHECKING:
+    from echosearch.api import Index
+    from echosearch.api.zeroshot import AnyTask
+    from echosearch.zeroshot.evaluation import Evaluation, Threshold
+    from echosearch.zeroshot.retrieval import Retrieval
+    from echosearch.zeroshot.statistics import Estimate
+
+RETRIEVAL = "retrieval"
+
+
+@click.command()
+@click.argument("task", metavar="TASK|retrieval")
+@label_options
+@class_option
+@click.option("--calibration", metavar="NAME", help="Whose threshold to judge. Default: the newest that fits.")
+@click.option("--threshold", type=float, metavar="S", help="Judge at this score; it shall not come from these labels.")
+@click.option("--published-threshold", is_flag=True, help="Judge at the threshold that the task's authors published.")
+@click.option("--approximate", is_flag=True, help="Judge the scores of `sweep --approximate`.")
+@click.option(
+    "--reports",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="retrieval: a CSV with a report a row: a study, patient or video, and its text.",
+)
+@click.option("--text-column", metavar="COLUMN", help="retrieval: which column is the text.")
+@click.option("--view", "views", multiple=True, metavar="VIEW", help="retrieval: pair reports with such videos only.")
+@click.option(
+    "--score",
+    type=click.Choice(["mean", "cosine"]),
+    default="mean",
+    show_default=True,
+    help="retrieval: mean is EchoCLIP-R's published form.",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.csv",
+    help="Also write what CardioBench's evaluators read: EF_pred, or prob_VIEW and view_pred, of every scored video.",
+)
+@click.option(
+    "--id-column",
+    type=click.Choice(["FileName", "HashedFileName", "patient_id"]),
+    default="FileName",
+    show_default=True,
+    help="With --predictions: how rows are named.",
+)
+@click.option("--with-suffix", is_flag=True, help="With --predictions: file names with .avi, as EchoNet-Pediatric has.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw ROC or agreement."
+)
+@click.option("--repeats", type=click.IntRange(100, 100_000), default=1000, show_default=True, help="Resamples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
+@model_option
+@index_option
+@model_runtime_options
+@output_option("json")
+def evaluate(
+    task: str,
+    label_file: Path | None,
+    key: str | None,
+    label_column: str | None,
+    positive: str | None,
+    split: str | None,
+    classes: tuple[str, ...],
+    calibration: str | None,
+    threshold: float | None,
+    published_threshold: bool,
+    approximate: bool,
+    reports: Path | None,
+    text_column: str | None,
+    views: tuple[str, ...],
+    score: Any,
+    predictions: Path | None,
+    id_column: Any,
+    with_suffix: bool,
+    plot: Path | None,
+    repeats: int,
+    seed: int,
+    model: str | None,
+    index: str | None,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> None:
+    """Judge the scores of a task by labels, or the way from reports to videos, with intervals over patients.
+
+    A finding is judged by ranking (AUROC, AUPRC) and at a threshold that was fixed before: that of a calibration, or
+    one that is given. A measurement is judged by its errors. `evaluate retrieval` looks for each report's own video
+    among all reports' videos, and for each video's report. What others published stands beside it, marked so.
+
+    \b
+    Example:
+      echosearch evaluate ejection_fraction --labels FileList.csv --label-column EF --split TEST
+      echosearch evaluate pacemaker --labels labels.csv --plot roc.png
+      echosearch evaluate retrieval --reports reports.csv --view A4C
+    """  # fmt: skip
+    from echosearch.api import open_index
+
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
+    if (task == RETRIEVAL) != (reports is not None):
+        raise BadOption("evaluate retrieval and --reports FILE go together")
+    if reports is not None:
+        from echosearch.zeroshot.retrieval import read_reports
+
+        told = read_reports(reports, key, text_column)
+        opened = open_index(index_path(index), model, device, precision)
+        found = opened.zeroshot.evaluate_retrieval(told, score, views, repeats, seed)
+        _show_retrieval(opened, found, output)
+        return
+    labels = labels_of(label_file, key, label_column, positive, split)
+    opened = open_index(index_path(index), model, device, precision)
+    chosen = opened.zeroshot.find(task)
+    frozen = _threshold(chosen, threshold, published_threshold, calibration)
+    result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
+    _show(opened, chosen, result, output)
+    if plot is not None:
+        from echosearch.zeroshot.plots import plot_evaluation
+
+        unit = chosen.range.unit if chosen.range is not None else ""
+        plot_evaluation(result, f"{chosen.name}, {opened.manifest.model}, {labels.file.name}", plot, unit)
+        click.echo(f"plot {render.printable(str(plot.absolute()))}", err=output is not None)
+    if predictions is not None:
+        for warning in opened.zeroshot.write_predictions(chosen, predictions, id_column, with_suffix):
+            click.echo(f"note: {render.printable(warning)}", err=True)
+        click.echo(f"predictions {render.printable(str(predictions.absolute()))}", err=output is not None)
+
+
+def _threshold(task: AnyTask, given: float | None, published: bool, calibration: str | None) -> Threshold | None:
+    from echosearch.zeroshot.evaluation import Threshold
+
+    if sum((given is not None, published, calibration is not None)) > 1:
+        raise BadOption("judge at one threshold: --threshold, --published-threshold or --calibration")
+    if given is not None:
+        return Threshold(given, "given")
+    if not published:
+        return None
+    figure = getattr(task, "published_threshold", None)
+    if figure is None:
+        raise BadOption(f"no threshold was published for {task.name}")
+    return Threshold(figure.value, f"published: {figure.source}")
+
+
+def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) -> None:
+    with_head = _head(opened)
+    warnings = [*with_head["warnings"], *result.warnings]
+    if output == "json":
+        from dataclasses import asdict
+
+        render.print_json(
+            with_head
+            | {
+                "task": task.name,
+                "task_id": task.id,
+                "wording": task.validated or "not validated on patients",
+                "aggregate": task.aggregate,
+                "threshold": result.threshold and asdict(result.threshold),
+                "levels": [level.to_dict() for level in result.levels],
+                "calibration_error": result.calibration_error,
+                "brier": result.brier_score,
+                "reliability": [asdict(each) for each in result.reliability],
+                "published": [asdict(figure) for figure in task.published],
+                "warnings": warnings,
+            }
+        )
+        return
+    click.echo(f"index {render.printable(with_head['index'])} (generation {with_head['generation']}), "
+               f"model {with_head['model']}")  # fmt: skip
+    for warning in warnings:
+        click.echo(f"note: {render.printable(warning)}")
+    click.echo(f"{task.name}; wording: {task.validated or 'not validated on patients'}")
+    if result.threshold is not None:
+        click.echo(f"threshold {result.threshold.value:.6g} ({render.printable(result.threshold.origin)})")
+    for level in result.levels:
+        units = f"{level.units} {level.level}s" if level.level != "study" else f"{level.units} studies"
+        how = "" if level.level == "video" else f", {task.aggregate} of their videos"
+        positives = "" if level.positives is None else f", {level.positives} positive"
+        click.echo(f"\n{units} of {level.patients} patients{positives}{how}")
+        if level.disagreeing:
+            click.echo(f"note: the labels of {level.disagreeing} differ within")
+        render.print_table(
+            ("figure", "value", "95 % interval over patients"),
+            [
+                (_NAMES.get(name, name), _number(figure.value), _interval(figure))
+                for name, figure in level.figures.items()
+            ],
+            right=("value",),
+        )
+        if level.counts is not None:
+            click.echo(
+                "at the threshold: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in level.counts.items())
+            )
+    if result.calibration_error is not None:
+        click.echo(
+            f"\nprobabilities by video: calibration error {result.calibration_error:.3f} (ten bins of equal count), "
+            f"Brier score {_number(result.brier_score)}"
+        )
+    for figure in task.published:
+        click.echo(f"published, on other patients: {figure.name} {figure.value:g} ({figure.source})")
+
+
+_NAMES = {
+    "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R2", "pearson_r": "Pearson r",
+    "lower_limit": "lower limit of agreement", "upper_limit": "upper limit of agreement",
+}  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: Estimate) -> str:
+    told = figure.interval
+    if told.low is None or told.high is None:
+        return "cannot be told"
+    left_out = f" ({told.undefined} of {told.repeats} resamples had none)" if told.undefined else ""
+    return f"{told.low:.3f} to {told.high:.3f}{left_out}"
+
+
+def _head(opened: Index) -> dict[str, Any]:
+    info = opened.info()
+    notes = [info["notice"]] if info["notice"] else []
+    return {name: info[name] for name in ("index", "generation", "model", "recipe")} | {"warnings": notes}
+
+
+def _show_retrieval(opened: Index, found: Retrieval, output: str | None) -> None:
+    head = _head(opened)
+    warnings = [*head["warnings"], *found.warnings]
+    if output == "json":
+        render.print_json(head | found.to_dict() | {"warnings": warnings})
+        return
+    click.echo(f"index {render.printable(head['index'])} (generation {head['generation']}), model {head['model']}")
+    for warning in warnings:
+        click.echo(f"note: {render.printable(warning)}")
+    render.print_table(
+        ("figure", "value", "95 % interval over patients", "published for EchoCLIP", "published for EchoCLIP-R"),
+        found.table(),
+        right=("value",),
+    )

@@ -1,0 +1,154 @@
+"""Scores as a CSV that CardioBench's evaluators read. Knows its columns and how it names videos; no index and no label.
+
+They join by the text of an id: `FileName` (EchoNet-Dynamic's list has no suffix, EchoNet-Pediatric's has),
+`HashedFileName` (EchoNet-LVH, no suffix) or `patient_id` (CAMUS, one ejection fraction a patient). Of views they need
+the probabilities of VIEWS, and count what these leave of 1 as another view.
+"""
+
+from __future__ import annotations
+
+import csv
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import BackendError, BadOption
+from echosearch.types import VideoRecord
+from echosearch.video import MEDIA_SUFFIXES
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.statistics import aggregate
+from echosearch.zeroshot.tasks import Task
+
+IdColumn = Literal["FileName", "HashedFileName", "patient_id"]
+ID_COLUMNS: Final[tuple[IdColumn, ...]] = get_args(IdColumn)
+
+VIEWS: Final = ("A2C", "A3C", "A4C", "PSAX", "PLAX")
+"""The views that CardioBench knows, in its order."""
+
+_SUFFIXES: Final = MEDIA_SUFFIXES | {".dcm"}
+
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+
+def write_predictions(
+    path: Path,
+    task: Task | Probe,
+    ids: Ids,
+    columns: Mapping[str, Doubles],
+    records: Mapping[int, VideoRecord],
+    id_column: IdColumn = "FileName",
+    with_suffix: bool = False,
+) -> tuple[str, ...]:
+    """Write the scores of videos `ids` (n,), `columns` name -> (n,), by video id; gives warnings.
+
+    A measurement becomes `EF_pred`, the weights of views `prob_VIEW` and `view_pred`. Videos whose known view does not
+    show what the task is about are left out. With `patient_id` there is a row a patient, of the means of the videos. A
+    file is named without suffix unless `with_suffix`. The file appears whole or not at all.
+
+    BadOption for a task that is neither, or where no row is left; BackendError when the file cannot be written.
+    """
+    if id_column not in ID_COLUMNS:
+        raise BadOption(f"predictions are by {', '.join(ID_COLUMNS)}, not by {id_column!r}")
+    values, warnings = _values(task, columns, len(ids))
+    order = np.argsort(ids, kind="stable")
+    kept = [row for row in order.tolist() if _shows(records[int(ids[row])], task)]
+    if elsewhere := len(ids) - len(kept):
+        warnings.append(f"{elsewhere} videos have a view that does not show {task.name} and are left out")
+    videos = [records[int(ids[row])] for row in kept]
+    values = {name: numbers[kept] for name, numbers in values.items()}
+    if id_column == "patient_id":
+        names, values, told = _by_patient(videos, values)
+    else:
+        names, told = _by_file(videos, with_suffix)
+    if not names:
+        raise BadOption(
+            f"no video with a score of {task.name} can be named by {id_column}, so there is nothing to write"
+        )
+    header, rows = _table(id_column, names, values)
+    _write(path, header, rows)
+    return (*warnings, *told)
+
+
+def _values(task: Task | Probe, columns: Mapping[str, Doubles], count: int) -> tuple[dict[str, Doubles], list[str]]:
+    """What is written of each video, by column, and what is to be said of it."""
+    if task.mode == "regression" or (isinstance(task, Probe) and task.kind == "ridge"):
+        if task.range is not None and task.range.unit not in ("", "%"):
+            raise BadOption(f"{task.name} is in {task.range.unit}, so it is no ejection fraction, which is in %")
+        return {"EF_pred": columns["value"]}, []
+    if task.mode != "contrastive" or not set(VIEWS) & set(task.columns):
+        raise BadOption(
+            "CardioBench's evaluators read an ejection fraction (a regression) or views (a contrastive task with "
+            f"classes such as {VIEWS[2]}), and {task.name} is neither"
+        )
+    unknown = [view for view in VIEWS if view not in task.columns]
+    others = [name for name in task.columns if name not in VIEWS]
+    warnings = [f"{task.name} does not know {', '.join(unknown)}: written with probability 0"] if unknown else []
+    weights = {name: columns.get(name, np.zeros(count)) for name in (*VIEWS, *others)}
+    return {f"prob_{name}": numbers for name, numbers in weights.items()}, warnings
+
+
+def _shows(record: VideoRecord, task: Task | Probe) -> bool:
+    return not task.views or record.view is None or record.view.upper() in {view.upper() for view in task.views}
+
+
+def _by_patient(
+    videos: Sequence[VideoRecord], values: Mapping[str, Doubles]
+) -> tuple[tuple[str, ...], dict[str, Doubles], list[str]]:
+    patients = [video.patient for video in videos]
+    names = tuple(sorted({patient for patient in patients if patient is not None}))
+    means = {name: aggregate(numbers, patients, "mean")[1] for name, numbers in values.items() if names}
+    nobody = patients.count(None)
+    return names, means, [f"of {nobody} videos the patient is not known; they are left out"] if nobody else []
+
+
+def _by_file(videos: Sequence[VideoRecord], with_suffix: bool) -> tuple[tuple[str, ...], list[str]]:
+    names = tuple(_file_name(Path(video.path), with_suffix) for video in videos)
+    again = len(names) - len(set(names))
+    return names, [
+        f"{again} videos have the file name of an earlier one; CardioBench reads the first of each only"
+    ] if again else []
+
+
+def _file_name(path: Path, with_suffix: bool) -> str:
+    """What is no suffix of a video stays: a DICOM file may be called by a UID alone."""
+    return path.name if with_suffix or path.suffix.lower() not in _SUFFIXES else path.stem
+
+
+def _table(
+    id_column: IdColumn, names: Sequence[str], values: Mapping[str, Doubles]
+) -> tuple[list[str], list[list[object]]]:
+    numbers = np.stack(list(values.values()), axis=1)
+    rows: list[list[object]] = [[_cell(name), *row] for name, row in zip(names, numbers.tolist(), strict=True)]
+    if "EF_pred" in values:
+        return [id_column, *values], rows
+    classes = [name.removeprefix("prob_") for name in values]
+    for row, best in zip(rows, numbers.argmax(axis=1).tolist(), strict=True):
+        row.insert(1, classes[best])
+    return [id_column, "view_pred", *values], rows
+
+
+def _cell(name: str) -> str:
+    """A name that a spreadsheet would take for a formula gets a quote before it."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Numbers are written so that they read back as they were; bytes of file names that are not UTF-8 stay."""
+    partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
+    try:
+        with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+        partial.replace(path)
+    except OSError as error:
+        raise BackendError(f"cannot write the predictions {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,433 @@
+"""Calibrations, probes and evaluations of an index: what is kept, used again, refused, and what is told beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from label_helpers import labels_of
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from store_helpers import Vector, add, make_store, new_video, toy_card, toy_probe, unit
+
+from echosearch.api.zeroshot import ZeroShot
+from echosearch.catalog import FittedKind
+from echosearch.encoders.toy import DIM
+from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
+from echosearch.store import Store
+from echosearch.types import EncodedText
+from echosearch.zeroshot import sweep as sweep_module
+from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.evaluation import Threshold
+from echosearch.zeroshot.labels import LabelFile
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.statistics import ThresholdRule
+from echosearch.zeroshot.tasks import Task, TaskClass, ValueRange
+
+MAX_F1 = ThresholdRule("max-f1")
+PACER = Task("pacer", "binary", prompts=("yes",), views=("A4C",))
+EITHER = Task("either", "contrastive", classes=(TaskClass("there", ("yes",)), TaskClass("absent", ("no",))))
+EF = Task("ef", "regression", prompts=("ef <#>",), range=ValueRange(0, 20))
+WORDS = {"yes": unit(1), "no": unit(0, 1)}
+
+
+def embed(phrases: Sequence[str]) -> list[EncodedText]:
+    return [EncodedText(WORDS.get(phrase, unit(0, 0, 1 + len(phrase), 3))) for phrase in phrases]
+
+
+def zeroshot_of(store: Store, precision: str = "fp32") -> ZeroShot:
+    return ZeroShot(store, precision, embed, lambda _: [])
+
+
+@dataclass(frozen=True)
+class Archive:
+    """60 patients with two videos each in one study; every third has the finding. Videos v0.avi to v119.avi."""
+
+    zeroshot: ZeroShot
+    ids: list[int]
+    vectors: Vector
+    truth: dict[str, int]
+    folder: Path
+
+    @property
+    def store(self) -> Store:
+        return self.zeroshot.store
+
+    def labels(self, share: slice = slice(None), **other: object) -> LabelFile:
+        """Labels of some videos, by file name; `other` NAME=label are added."""
+        some = dict(list(self.truth.items())[share]) | {f"{name}.avi": label for name, label in other.items()}
+        return labels_of(self.folder, {f"/media/echo/{name}": label for name, label in some.items()})
+
+    def kept(self, kind: FittedKind) -> list[str]:
+        with self.store.view() as view:
+            return [item.name for item in view.catalog.fitted(kind)]
+
+    def nothing_is_stored(self) -> bool:
+        with self.store.view() as view:
+            return not (self.kept("calibration") or self.kept("probe") or view.catalog.sweeps())
+
+
+def rows_of(count: int, seed: int) -> tuple[Vector, list[int]]:
+    random = np.random.default_rng(seed)
+    has = [int(number // 2 % 3 == 0) for number in range(count)]
+    rows = random.normal(size=(count, DIM)) / 8
+    rows[:, 0] += 0.3 + 0.4 * np.array(has)
+    rows[:, 1] += 0.5
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), has
+
+
+def make_archive(path: Path, card: Any = None, seed: int = 0, views: bool = False) -> Archive:
+    store = make_store(path) if card is None else Store.create(path, card, toy_probe(), "float32")
+    vectors, has = rows_of(120, seed)
+    new = [
+        new_video(
+            f"v{number}.avi", vector, patient=f"P{number // 2}", study=f"S{number // 2}",
+            view=None if not views else "PLAX" if number % 2 else "A4C", content=f"{seed}/{number}",
+        )
+        for number, vector in enumerate(vectors)
+    ]  # fmt: skip
+    truth = {f"v{number}.avi": label for number, label in enumerate(has)}
+    return Archive(zeroshot_of(store), add(store, *new), vectors, truth, path.parent)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return make_archive(tmp_path / "index")
+
+
+# Calibrations.
+
+
+def test_swept_results_carry_score_probability_yes_or_no_and_prevalence(archive: Archive) -> None:
+    mine, warnings = archive.zeroshot.calibrate(PACER, archive.labels(slice(80)), MAX_F1)
+    assert warnings == ("40 videos have no label in labels.csv",)
+    assert (mine.name, mine.task, mine.labels, mine.label_column) == ("pacer", "pacer", "labels.csv", "label")
+    assert (mine.videos, mine.positives, mine.patients, mine.folds) == (80, 28, 40, 5)
+    [result] = archive.zeroshot.sweep(PACER)
+    called = result.called
+    assert called is not None
+    assert called.calibration == mine
+    assert called.scores == pytest.approx(archive.vectors[:, 0])  # the similarity with `yes`
+    assert called.probability == pytest.approx(1 / (1 + np.exp(-(mine.slope * called.scores + mine.offset))))
+    assert called.positive.tolist() == (called.scores >= mine.threshold).tolist()
+    truth = np.array(list(archive.truth.values()))
+    assert np.mean(called.positive == truth) > 0.85
+    assert called.prevalence is not None
+    assert called.prevalence.interval.low is not None
+    assert called.prevalence.interval.high is not None
+    assert called.prevalence.interval.low <= truth.mean() <= called.prevalence.interval.high
+    told = result.summary()["called"]
+    assert (told["videos"], told["positive"], told["rule"]) == (120, called.positive.sum(), "max-f1")
+    assert "sensitivity and specificity are here what they were" in told["assumption"]
+    part = result.without(result.ids[:100])
+    assert part.called is not None
+    assert part.called.probability.tolist() == called.probability[100:].tolist()
+
+
+def test_of_weighed_classes_the_log_odds_are_judged(archive: Archive) -> None:
+    mine, _ = archive.zeroshot.calibrate(EITHER, archive.labels(), MAX_F1)
+    assert mine.classes == ("there",)
+    [result] = archive.zeroshot.sweep(EITHER)
+    assert result.called is not None
+    # The toy's logit scale is 1, so the log odds are the difference of the similarities.
+    assert result.called.scores == pytest.approx(archive.vectors[:, 0] - archive.vectors[:, 1], abs=1e-6)
+    other, _ = archive.zeroshot.calibrate(EITHER, archive.labels(), ThresholdRule("youden"), ["there"], "second")
+    [again] = archive.zeroshot.sweep(EITHER)
+    assert again.called is not None
+    assert again.called.calibration == other  # the newest
+    [named] = archive.zeroshot.sweep(EITHER, calibration="either")
+    assert named.called is not None
+    assert named.called.calibration == mine
+    flipped = archive.labels(slice(0), **{f"v{n}": 1 - label for n, label in enumerate(archive.truth.values())})
+    absent, _ = archive.zeroshot.calibrate(EITHER, flipped, MAX_F1, ["absent"])
+    assert (absent.name, absent.classes) == ("either-absent", ("absent",))
+
+
+def test_a_calibration_of_the_same_name_is_replaced_and_can_be_deleted(archive: Archive) -> None:
+    archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    second, _ = archive.zeroshot.calibrate(PACER, archive.labels(), ThresholdRule("youden"))
+    assert archive.zeroshot.calibrations() == [second]
+    archive.zeroshot.forget("calibration", "pacer")
+    assert archive.zeroshot.calibrations() == []
+    assert archive.zeroshot.sweep(PACER)[0].called is None
+    with pytest.raises(BadOption, match=r"^there is no calibration 'pacer' in this index$"):
+        archive.zeroshot.forget("calibration", "pacer")
+
+
+def test_a_calibration_is_not_used_for_other_wording_nor_another_precision(archive: Archive) -> None:
+    archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    reworded = replace(PACER, prompts=("no",))
+    assert archive.zeroshot.sweep(reworded)[0].called is None
+    with pytest.raises(CalibrationMismatch, match=r"^calibration pacer was made for another wording of the task"):
+        archive.zeroshot.sweep(reworded, calibration="pacer")
+    with pytest.raises(CalibrationMismatch, match=r"^calibration pacer was made for another wording of the task"):
+        archive.zeroshot.sweep(EITHER, calibration="pacer")
+    with pytest.raises(CalibrationMismatch, match=r"another precision of the text \(fp32; here: bf16\)"):
+        zeroshot_of(archive.store, "bf16").sweep(PACER, calibration="pacer")
+    with pytest.raises(BadOption, match=r"^there is no calibration 'x' in this index; there are pacer$"):
+        archive.zeroshot.sweep(PACER, calibration="x")
+    [first, second] = archive.zeroshot.sweep(PACER, EITHER, calibration="pacer")
+    assert (first.called is None, second.called is None) == (False, True)
+
+
+def test_a_calibration_goes_to_an_index_of_the_same_recipe_only(archive: Archive, tmp_path: Path) -> None:
+    mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    probe, _ = archive.zeroshot.train_probe("mine", archive.labels())
+    exported = Calibration.from_json(mine.to_json())
+    card = toy_card()
+    card = replace(card, recipe=replace(card.recipe, pipeline_version=99))
+    elsewhere = make_archive(tmp_path / "other", card).zeroshot
+    with pytest.raises(CalibrationMismatch, match=r"^calibration pacer was made with .* by another recipe \(.*\) than"):
+        elsewhere.add_calibration(exported)
+    assert elsewhere.calibrations() == []
+    with pytest.raises(CalibrationMismatch, match=r"^probe:mine was trained by another recipe; train it again"):
+        elsewhere.sweep(probe)
+    same = make_archive(tmp_path / "same", seed=1).zeroshot
+    with pytest.raises(UnknownTask, match=r"^no task is called 'pacer'"):
+        same.add_calibration(exported)
+
+
+def test_a_calibration_of_a_known_task_is_taken_over(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echosearch.api.zeroshot.find_task", lambda name: {"pacer": PACER, "either": EITHER}[name])
+    mine, _ = archive.zeroshot.calibrate("pacer", archive.labels(), MAX_F1)
+    other = make_archive(tmp_path / "other", seed=1).zeroshot
+    other.add_calibration(Calibration.from_json(mine.to_json()))
+    assert other.calibrations() == [mine]
+    [result] = other.sweep("pacer")
+    assert result.called is not None
+    with pytest.raises(CalibrationMismatch, match=r"another wording of the task"):
+        other.add_calibration(replace(mine, task="either", name="changed"))
+    with pytest.raises(CalibrationMismatch, match=r"another precision of the text"):
+        other.add_calibration(replace(mine, precision="bf16", name="changed"))
+    assert other.calibrations() == [mine]
+
+
+BAD_LABELS = [
+    ({f"/media/echo/v{n}.avi": 0 for n in range(120)}, r"label 1, and 0 are there$", r"all 120 videos .* the label 0"),
+    ({f"/media/echo/v{n}.avi": n % 2 for n in range(2)}, r"of 2 patients or more with the label 1, and 1 are", None),
+    ({"/elsewhere/x.avi": 1}, r"^no row of .* fits a video of the index: the file has for example", r"fits a video"),
+    ({f"/media/echo/v{n}.avi": n for n in range(120)}, r"^a calibration needs labels 0 and 1, not 2", r"not 2; say"),
+]
+
+
+@pytest.mark.parametrize(("labels", "sentence", "judged"), BAD_LABELS)
+def test_nothing_is_stored_where_labels_are_bad(
+    archive: Archive, labels: dict[str, int], sentence: str, judged: str | None
+) -> None:
+    told = labels_of(archive.folder, labels)
+    with pytest.raises(BadLabels, match=sentence):
+        archive.zeroshot.calibrate(PACER, told, MAX_F1)
+    if judged is not None:
+        with pytest.raises(BadLabels, match=judged):
+            archive.zeroshot.evaluate(PACER, told)
+        with pytest.raises((BadLabels, BadOption)):
+            archive.zeroshot.train_probe("mine", told, "logistic")
+    assert archive.nothing_is_stored()
+
+
+def test_nothing_is_stored_where_a_study_contradicts_itself_or_a_label_is_no_number(archive: Archive) -> None:
+    path = archive.folder / "bad.csv"
+    for text, sentence in (
+        ("video,label\nv1.avi,1\nv1.avi,0\n", r"lines 2 and 3 give v1\.avi different labels, 1 and 0"),
+        ("video,label\nv1.avi,nan\n", r"line 2: 'nan' is no label"),
+    ):
+        path.write_text(text)
+        with pytest.raises(BadLabels, match=sentence):
+            archive.zeroshot.calibrate(PACER, labels_of_file(path), MAX_F1)
+    assert archive.nothing_is_stored()
+
+
+def labels_of_file(path: Path) -> LabelFile:
+    from echosearch.zeroshot.labels import read_labels
+
+    return read_labels(path)
+
+
+def test_what_gives_a_value_is_not_calibrated(archive: Archive) -> None:
+    with pytest.raises(BadQuery, match=r"^ef gives a value, not a yes or no; .* echosearch evaluate$"):
+        archive.zeroshot.calibrate(EF, archive.labels(), MAX_F1)
+    archive.zeroshot.train_probe("size", archive.labels(), "ridge")
+    with pytest.raises(BadQuery, match=r"^probe:size gives a value"):
+        archive.zeroshot.calibrate("probe:size", archive.labels(), MAX_F1)
+    with pytest.raises(BadQuery, match=r"^pacer is binary, so its exact form is as quick"):
+        archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1, approximate=True)
+    assert archive.kept("calibration") == []
+
+
+def test_videos_of_other_views_are_not_learnt_from_nor_counted(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "index", views=True)
+    mine, warnings = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    assert (mine.videos, mine.patients) == (60, 60)
+    assert "60 labelled videos have a view that does not show pacer and are left out" in warnings
+    [result] = archive.zeroshot.sweep(PACER)
+    assert result.called is not None
+    assert result.called.seen.tolist() == [True, False] * 60
+    assert len(result.called.probability) == 120
+    assert result.called.summary()["videos"] == 60
+    assert result.called.summary()["positive"] == result.called.positive[::2].sum()
+    assert "pacer is seen in A4C; 60 videos have another view" in result.warnings
+
+
+def test_a_calibration_without_skill_gives_no_prevalence_and_says_so(archive: Archive) -> None:
+    """Rather than failing every sweep of the task from then on."""
+    mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    turned = tuple(1 - each for each in mine.left_out.labels)
+    blind = replace(mine, left_out=replace(mine.left_out, predicted=turned))
+    archive.zeroshot._keep("calibration", blind.name, blind.recipe, blind.to_json(), 0)
+    [result] = archive.zeroshot.sweep(PACER)
+    assert result.called is not None
+    assert result.called.prevalence is None
+    assert result.summary()["called"]["prevalence"] is None
+    assert any(warning.startswith("calibration pacer: with a sensitivity of 0 and") for warning in result.warnings)
+
+
+# Probes.
+
+
+def test_a_probes_scores_are_the_pipelines(archive: Archive) -> None:
+    labels = archive.labels(slice(80))
+    truth = np.array(list(archive.truth.values()))[:80]
+    probe, warnings = archive.zeroshot.train_probe("mine", labels)
+    told = probe.training
+    assert (probe.kind, told.videos, told.positives, told.patients, told.split) == ("logistic", 80, 28, 40, None)
+    assert warnings == ("40 videos have no label in labels.csv",)
+    [result] = archive.zeroshot.sweep("probe:mine")
+    assert (result.kind, result.scored_now, result.task.id) == ("probability", 120, probe.id)
+    known, all_rows = archive.vectors[:80].astype(np.float64), archive.vectors.astype(np.float64)
+    spread = 1.0 if told.scaled else float(known.std()) ** 2
+    model = make_pipeline(
+        StandardScaler(with_std=told.scaled), LogisticRegression(C=1 / (told.penalty * spread), max_iter=5000)
+    ).fit(known, truth)
+    assert result.columns["value"] == pytest.approx(model.predict_proba(all_rows)[:, 1], abs=5e-3)
+    values = labels_of(archive.folder, {f"v{n}.avi": 10 * row[0] + row[1] for n, row in enumerate(all_rows[:80])})
+    ridge, _ = archive.zeroshot.train_probe("size", values)
+    [result] = archive.zeroshot.sweep("probe:size")
+    assert (ridge.kind, result.kind, ridge.training.positives) == ("ridge", "value", None)
+    spread = 1.0 if ridge.training.scaled else float(known.std()) ** 2
+    alpha = ridge.training.penalty * spread
+    model = make_pipeline(StandardScaler(with_std=ridge.training.scaled), Ridge(alpha=alpha))
+    model.fit(known, 10 * known[:, 0] + known[:, 1])
+    assert result.columns["value"] == pytest.approx(model.predict(all_rows), abs=1e-5)
+
+
+def test_a_second_sweep_of_a_probe_is_free_and_a_retrained_one_has_new_scores(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.zeroshot.train_probe("mine", archive.labels(slice(80)))
+    [first] = archive.zeroshot.sweep("probe:mine")
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep_module, "score", lambda *_: pytest.fail("nothing is to be scored"))
+        [again] = archive.zeroshot.sweep("probe:mine")
+    assert (first.scored_now, again.scored_now) == (120, 0)
+    assert again.columns["value"].tolist() == first.columns["value"].tolist()
+    with pytest.raises(BadOption, match=r"^there is a probe mine already; give another name, or --replace$"):
+        archive.zeroshot.train_probe("mine", archive.labels())
+    archive.zeroshot.train_probe("mine", archive.labels(), replace=True)
+    [new] = archive.zeroshot.sweep("probe:mine")
+    assert new.scored_now == 120
+    assert new.columns["value"].tolist() != first.columns["value"].tolist()
+    assert archive.kept("probe") == ["mine"]
+
+
+def test_a_probe_is_calibrated_and_judged_like_a_task(archive: Archive) -> None:
+    archive.zeroshot.train_probe("mine", archive.labels(slice(60)))
+    mine, warnings = archive.zeroshot.calibrate("probe:mine", archive.labels(slice(40, None)), MAX_F1)
+    assert (mine.name, mine.task, mine.videos) == ("probe-mine", "probe:mine", 80)
+    assert "probe:mine was trained on 20 of these videos, so its scores flatter it; use others" in warnings
+    assert archive.zeroshot.sweep("probe:mine")[0].called is not None
+    judged = archive.zeroshot.evaluate("probe:mine", archive.labels(slice(60, None)), repeats=20)
+    assert judged.threshold is not None
+    assert judged.threshold.origin == "calibration probe-mine (max-f1, labels.csv)"
+    assert not any("was trained on" in warning for warning in judged.warnings)
+    archive.zeroshot.train_probe("mine", archive.labels(slice(50)), replace=True)
+    assert archive.zeroshot.sweep("probe:mine")[0].called is None  # another probe, other scores
+
+
+def test_a_probe_learns_from_some_views(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "index", views=True)
+    probe, warnings = archive.zeroshot.train_probe("mine", archive.labels(), views=["a4c"])
+    assert (probe.training.videos, probe.views) == (60, ("a4c",))
+    assert warnings == ("60 labelled videos are not of the view a4c and are left out",)
+    with pytest.raises(BadLabels, match=r"^none of the 120 labelled videos has the view SUBCOSTAL$"):
+        archive.zeroshot.train_probe("other", archive.labels(), views=["SUBCOSTAL"])
+
+
+def test_too_few_labels_make_no_probe(archive: Archive) -> None:
+    with pytest.raises(BadLabels, match=r"^a probe needs labelled videos of 5 patients or more in each class; 0 has 2"):
+        archive.zeroshot.train_probe("mine", archive.labels(slice(6)))
+    with pytest.raises(UnknownTask, match=r"^there is no probe 'mine' in this index; there are none\. Make one: "):
+        archive.zeroshot.sweep("probe:mine")
+    assert archive.nothing_is_stored()
+
+
+def test_a_deleted_probe_is_unknown(archive: Archive) -> None:
+    probe, _ = archive.zeroshot.train_probe("mine", archive.labels())
+    assert archive.zeroshot.probes() == [probe]
+    assert isinstance(archive.zeroshot.find("probe:mine"), Probe)
+    archive.zeroshot.forget("probe", "mine")
+    with pytest.raises(UnknownTask, match=r"^there is no probe 'mine'"):
+        archive.zeroshot.find("probe:mine")
+
+
+def test_an_unknown_task_offers_the_nearest(archive: Archive) -> None:
+    with pytest.raises(UnknownTask, match=r"^no task is called 'pacemakr'.*nearest: pacemaker"):
+        archive.zeroshot.calibrate("pacemakr", archive.labels(), MAX_F1)
+
+
+# Evaluations.
+
+
+def test_an_evaluation_uses_the_calibration_and_says_what_it_saw(archive: Archive) -> None:
+    mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(slice(80)), MAX_F1)
+    judged = archive.zeroshot.evaluate(PACER, archive.labels(slice(60, None)), repeats=20)
+    assert judged.threshold == Threshold(mine.threshold, "calibration pacer (max-f1, labels.csv)")
+    assert "20 of these videos were used to make calibration pacer: figures at its threshold flatter it" in (
+        judged.warnings
+    )
+    assert [level.units for level in judged.levels] == [60, 30, 30]
+    assert judged.calibration_error is not None
+    fresh = archive.zeroshot.evaluate(PACER, archive.labels(slice(80, None)), repeats=20)
+    assert not any("were used to make" in warning for warning in fresh.warnings)
+    given = archive.zeroshot.evaluate(
+        PACER, archive.labels(slice(80, None)), threshold=Threshold(0.5, "given"), repeats=20
+    )
+    assert given.threshold == Threshold(0.5, "given")
+    truth = np.array(list(archive.truth.values()))[80:]
+    called = archive.vectors[80:, 0] >= 0.5
+    assert given.levels[0].figures["sensitivity"].value == pytest.approx(called[truth == 1].mean())
+
+
+def test_a_calibration_that_does_not_fit_judges_nothing(archive: Archive) -> None:
+    archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    with pytest.raises(CalibrationMismatch, match=r"^calibration pacer was made for another wording of the task"):
+        archive.zeroshot.evaluate(EITHER, archive.labels(), calibration="pacer", repeats=20)
+    with pytest.raises(BadOption, match=r"^there is no calibration 'x' in this index; there are pacer$"):
+        archive.zeroshot.evaluate(PACER, archive.labels(), calibration="x", repeats=20)
+    archive.zeroshot.calibrate(EITHER, archive.labels(), MAX_F1)
+    with pytest.raises(CalibrationMismatch, match=r"^calibration either is for there, and absent is asked for$"):
+        archive.zeroshot.evaluate(EITHER, archive.labels(), ["absent"], calibration="either", repeats=20)
+    with pytest.raises(BadOption, match=r"^ef gives a value and is judged by its errors, so no threshold goes with it"):
+        archive.zeroshot.evaluate(EF, archive.labels(), calibration="pacer")
+
+
+def test_a_measurement_is_judged_by_its_errors(archive: Archive) -> None:
+    judged = archive.zeroshot.evaluate(EF, labels_of(archive.folder, {"v0.avi": 3, "v2.avi": 9}), repeats=20)
+    [values] = [result.columns["value"] for result in archive.zeroshot.sweep(EF)]
+    errors = values[[0, 2]] - [3, 9]
+    assert judged.levels[0].figures["mae"].value == pytest.approx(np.abs(errors).mean())
+    assert judged.levels[0].figures["bias"].value == pytest.approx(errors.mean())
+    assert (judged.threshold, judged.calibration_error, judged.levels[0].positives) == (None, None, None)
+
+
+def test_an_evaluation_of_labels_by_patient(archive: Archive) -> None:
+    told = labels_of(archive.folder, {f"P{n}": int(n % 3 == 0) for n in range(50)}, key="patient")
+    judged = archive.zeroshot.evaluate(PACER, told, repeats=20)
+    assert [level.units for level in judged.levels] == [100, 50, 50]
+    assert judged.warnings == ("20 videos have no label in labels.csv",)
