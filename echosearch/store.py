@@ -471,13 +471,17 @@ class Writer(_Views):
                     if info is not None:
                         transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
                         transaction.place_in(info.name, [id_ for id_, _, _ in found])
+                    gone = {int(id_) for name in group for id_ in self._segments()[name].ids} - live
                     transaction.retire_segments(group)
-                    transaction.forget_scores_without_video()
+                    transaction.forget_scores(sorted(gone))
 
     def drop_segments(self, names: Sequence[str]) -> int:
         """Let go of damaged segments: their videos are deleted, to be ingested again. The number of videos lost."""
         with _named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.retire_segments(names)
+            gone = [video_id for name in names for video_id in transaction.ids_in(name)]
+            lost = transaction.retire_segments(names)
+            transaction.forget_scores(gone)
+        return lost
 
     def store_scores(
         self, parts: Sequence[tuple[SweepKey, npt.NDArray[np.int64], Sequence[npt.NDArray[np.float64]]]]
@@ -486,12 +490,6 @@ class Writer(_Views):
         with _named_disk_errors(self.path), self._catalog.writing() as transaction:
             for key, ids, columns in parts:
                 transaction.add_scores(transaction.begin_sweep(key), ids, columns)
-
-    def drop_sweeps(self, sweep_ids: Iterable[int]) -> None:
-        """Forget sweeps with all their scores."""
-        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
-            for sweep_id in sweep_ids:
-                transaction.drop_sweep(sweep_id)
 
     def keep_fitted(self, item: Fitted) -> None:
         """Keep a calibration or probe, in place of one of the same name."""

@@ -69,7 +69,7 @@ APICAL: Final = ("A4C", "A2C")
 """Views whose videos are also learnt as a whole: those in which an ejection fraction is read."""
 
 WEIGHTS: Final = {
-    "ef_percent": 3.0, "lv_dilation": 1.5, "impression": 1.0, "together": 1.5, "tint": 2.0, "wall_motion": 0.1,
+    "ef_percent": 3.0, "lv_dilation": 3.0, "impression": 1.0, "together": 1.5, "tint": 2.0, "wall_motion": 0.1,
 }  # fmt: skip
 """Of the kinds of sentences; 1 for the others."""
 

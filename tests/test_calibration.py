@@ -57,6 +57,7 @@ def made(fitted: dict[str, Any] | None = None) -> Calibration:
         recipe="the recipe",
         precision="fp32",
         classes=(),
+        scale="score",
         labels="labels.csv",
         labels_sha256="0" * 64,
         label_column="label",
@@ -140,7 +141,7 @@ def test_videos_of_other_views_are_left_out_and_patients_that_are_not_known_are_
     assert found.warnings == (
         "said before",
         "1 labelled videos have a view that does not show pacer and are left out",
-        "of 2 videos the patient is not known: 1 are taken as one patient a study, 1 as one each, "
+        "of 2 videos the patient is not known: 1 are taken as one patient a study, 1 as one each (copies as one), "
         "so intervals may be too narrow",
     )
     later = sample(PACER, np.array([2]), np.array([0.2]), told, records)

@@ -133,7 +133,8 @@ def test_a_calibration_is_judged_on_the_way() -> None:
     assert judged.calibration_error == pytest.approx((0 + (1 - high) + low) / 4)
     assert [(each.count, each.positive_share) for each in judged.reliability] == [(1, 0), (2, 0.5), (1, 1)]
     assert judged.warnings == (
-        "2 of these videos were used to make calibration mine: figures at its threshold flatter it",
+        "2 of these videos were used to make calibration mine: its calibration error, and figures at its threshold, "
+        "flatter it",
     )
     assert judge(told).reliability == ()
     assert judge(told).calibration_error is None

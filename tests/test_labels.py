@@ -237,25 +237,12 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     )
 
 
-def _labelled(*labels: float) -> Labelled:
-    none = (None,) * len(labels)
-    return Labelled(np.arange(1, len(labels) + 1), np.array(labels), none, none, 0, 0, "", ())
-
-
-def test_a_finding_needs_both_classes_and_nothing_else() -> None:
-    assert _labelled(0, 1, 1).binary().tolist() == [False, True, True]
-    with pytest.raises(BadLabels, match=r"has the labels 0 and 1, not 55\.5; say which values mean"):
-        _labelled(0, 1, 55.5).binary()
-    with pytest.raises(BadLabels, match="all 2 videos with a label have the label 1; both classes are needed"):
-        _labelled(1, 1).binary()
-
-
 def test_values_check_themselves(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="video ids ascend, each once"):
         Labelled(np.array([2, 1]), np.zeros(2), (None, None), (None, None), 0, 0, "", ())
     with pytest.raises(ValueError, match="one label, study and patient for each video"):
         Labelled(np.array([1, 2]), np.zeros(1), (None, None), (None, None), 0, 0, "", ())
     with pytest.raises(ValueError, match="labels are finite"):
-        _labelled(np.nan)
+        Labelled(np.array([1]), np.array([np.nan]), (None,), (None,), 0, 0, "", ())
     with pytest.raises(BadLabels, match="line 2: the label nan is no finite number"):
         LabelFile(tmp_path / "x", "", "video", "video", "y", None, (), (LabelRow(2, "a", float("nan")),), 0)

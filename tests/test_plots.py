@@ -43,7 +43,18 @@ def _measurement(count: int = 96) -> Sample:
 
 def _calibration(sample: Sample) -> Calibration:
     fitted = calibrate(sample, ThresholdRule("youden"))
-    names = ("name", "task", "content_id", "form", "recipe", "precision", "labels", "labels_sha256", "label_column")
+    names = (
+        "name",
+        "task",
+        "content_id",
+        "form",
+        "recipe",
+        "precision",
+        "labels",
+        "labels_sha256",
+        "label_column",
+        "scale",
+    )
     return Calibration(
         **dict.fromkeys(names, "x"), formula_version=1, classes=(), split=None, model="m", created_at="", **fitted
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import pytest
 import zeroshot_oracle as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_helpers import NUMERICS, Vector, add, make_store, new_video, random_units, stored
+from store_helpers import Vector, add, make_store, new_video, random_units, stored
 
 from echosearch.catalog import SweepKey
 from echosearch.encoders.toy import DIM
 from echosearch.errors import BackendError, BadQuery
-from echosearch.store import Batch, Store
+from echosearch.store import Store
 from echosearch.types import IngestProgress
 from echosearch.vectors import FramesDtype, StoredVideo
 from echosearch.zeroshot import sweep as sweep_module
@@ -142,7 +141,7 @@ def test_the_length_of_a_stretch_changes_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch, videos: int, similarities: int
 ) -> None:
     monkeypatch.setattr(sweep_module, "_VIDEOS", videos)
-    monkeypatch.setattr(sweep_module, "_SIMILARITIES", similarities)
+    monkeypatch.setattr(sweep_module, "_NUMBERS", similarities)
     for task in TASKS:
         [swept] = sweep_without_keeping(store, scorers(task))
         assert_close(table(swept), by_oracle(store, task), 1e-5)
@@ -250,7 +249,7 @@ def test_compaction_keeps_scores_of_what_stays_and_drops_those_of_what_went(stor
 def test_an_interrupted_sweep_keeps_what_is_scored_and_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch, committed: int
 ) -> None:
-    monkeypatch.setattr(sweep_module, "_SIMILARITIES", 42 * 4)
+    monkeypatch.setattr(sweep_module, "_NUMBERS", 42 * 4)
     told = 0
 
     def stop(progress: IngestProgress) -> None:
@@ -353,16 +352,19 @@ def test_after_any_history_scores_are_those_of_the_live_videos(
     store.close()
 
 
-def test_memory_does_not_grow_with_the_index(tmp_path: Path) -> None:
-    """Ten times the videos, the same few stretches in memory (a rough guard; the benchmark has the figures)."""
-    store = make_store(tmp_path / "index")
-    frames = random_units(20, DIM, 1)
-    for part in range(4):
-        with store.writer() as writer:
-            vector = frames[0]
-            writer.commit(Batch([new_video(f"{part}-{n}", stored(vector, 0.9, frames)) for n in range(1500)]), NUMERICS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    [swept] = sweep(store, scorers(EF))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert len(swept.ids) == 6000
-    assert grown < 200  # MiB; all similarities at once would be 6000 x 20 x 42 x 12 bytes = 58, and keys as much again
+@pytest.mark.parametrize("task", [EF, Task("few", "regression", ("n <#>",), range=ValueRange(0, 4))])
+def test_a_stretch_holds_a_bounded_number_of_numbers_and_lets_them_go(
+    store: Store, monkeypatch: pytest.MonkeyPatch, task: Task
+) -> None:
+    """Whether the prompts are many or few; so memory does not grow with the index (the benchmark has the figures)."""
+    monkeypatch.setattr(sweep_module, "_NUMBERS", 42 * 20)
+    with store.view() as view:
+        stretches = list(sweep_module._stretches(view.rows, scorers(task), [view.rows.ids]))
+    assert sum(len(stretch.ids) for stretch in stretches) == 20
+    assert len(stretches) > 3
+    widest = max(task_scorer(task, "exact", MODEL, phrase_vectors).frame_prompts, DIM)
+    longest = 9  # frames of one video, which is never cut
+    for stretch in stretches:
+        stretch.scored(scorers(task))
+        assert stretch.offsets[-1] * widest <= 42 * 20 + longest * widest
+        assert "frames" not in vars(stretch)

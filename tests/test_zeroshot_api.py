@@ -27,7 +27,7 @@ from echosearch.zeroshot.evaluation import Threshold
 from echosearch.zeroshot.labels import LabelFile
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.statistics import ThresholdRule
-from echosearch.zeroshot.tasks import Task, TaskClass, ValueRange
+from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
 
 MAX_F1 = ThresholdRule("max-f1")
 PACER = Task("pacer", "binary", prompts=("yes",), views=("A4C",))
@@ -148,9 +148,15 @@ def test_of_weighed_classes_the_log_odds_are_judged(archive: Archive) -> None:
     assert (absent.name, absent.classes) == ("either-absent", ("absent",))
 
 
-def test_a_calibration_of_the_same_name_is_replaced_and_can_be_deleted(archive: Archive) -> None:
-    archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
-    second, _ = archive.zeroshot.calibrate(PACER, archive.labels(), ThresholdRule("youden"))
+def test_a_calibration_is_replaced_only_if_asked_and_can_be_deleted(archive: Archive) -> None:
+    first, _ = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    sentence = r"^there is a calibration pacer of pacer already; give another name \(--name\), or --replace$"
+    with pytest.raises(BadOption, match=sentence):
+        archive.zeroshot.calibrate(PACER, archive.labels(), ThresholdRule("youden"))
+    with pytest.raises(BadOption, match=sentence):
+        archive.zeroshot.calibrate(EITHER, archive.labels(), MAX_F1, name="pacer")
+    assert archive.zeroshot.calibrations() == [first]
+    second, _ = archive.zeroshot.calibrate(PACER, archive.labels(), ThresholdRule("youden"), replace=True)
     assert archive.zeroshot.calibrations() == [second]
     archive.zeroshot.forget("calibration", "pacer")
     assert archive.zeroshot.calibrations() == []
@@ -204,9 +210,14 @@ def test_a_calibration_of_a_known_task_is_taken_over(
     assert result.called is not None
     with pytest.raises(CalibrationMismatch, match=r"another wording of the task"):
         other.add_calibration(replace(mine, task="either", name="changed"))
-    with pytest.raises(CalibrationMismatch, match=r"another precision of the text"):
-        other.add_calibration(replace(mine, precision="bf16", name="changed"))
-    assert other.calibrations() == [mine]
+    with pytest.raises(BadOption, match=r"^there is a calibration pacer of pacer already"):
+        other.add_calibration(mine)
+    half = replace(mine, precision="bf16", name="half", created_at="9999")
+    other.add_calibration(half)  # for sweeps in that precision; those of today are called by the other
+    assert other.calibrations() == [mine, half]
+    [result] = other.sweep("pacer")
+    assert result.called is not None
+    assert result.called.calibration == mine
 
 
 BAD_LABELS = [
@@ -256,8 +267,6 @@ def test_what_gives_a_value_is_not_calibrated(archive: Archive) -> None:
     archive.zeroshot.train_probe("size", archive.labels(), "ridge")
     with pytest.raises(BadQuery, match=r"^probe:size gives a value"):
         archive.zeroshot.calibrate("probe:size", archive.labels(), MAX_F1)
-    with pytest.raises(BadQuery, match=r"^pacer is binary, so its exact form is as quick"):
-        archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1, approximate=True)
     assert archive.kept("calibration") == []
 
 
@@ -280,7 +289,7 @@ def test_a_calibration_without_skill_gives_no_prevalence_and_says_so(archive: Ar
     mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
     turned = tuple(1 - each for each in mine.left_out.labels)
     blind = replace(mine, left_out=replace(mine.left_out, predicted=turned))
-    archive.zeroshot._keep("calibration", blind.name, blind.recipe, blind.to_json(), 0)
+    archive.zeroshot._keep("calibration", blind.name, blind.recipe, blind.to_json(), 0, True)
     [result] = archive.zeroshot.sweep(PACER)
     assert result.called is not None
     assert result.called.prevalence is None
@@ -338,13 +347,14 @@ def test_a_second_sweep_of_a_probe_is_free_and_a_retrained_one_has_new_scores(
 
 def test_a_probe_is_calibrated_and_judged_like_a_task(archive: Archive) -> None:
     archive.zeroshot.train_probe("mine", archive.labels(slice(60)))
-    mine, warnings = archive.zeroshot.calibrate("probe:mine", archive.labels(slice(40, None)), MAX_F1)
-    assert (mine.name, mine.task, mine.videos) == ("probe-mine", "probe:mine", 80)
-    assert "probe:mine was trained on 20 of these videos, so its scores flatter it; use others" in warnings
+    with pytest.raises(BadLabels, match=r"^probe:mine was trained on 20 of these videos, .* would keep that flattery$"):
+        archive.zeroshot.calibrate("probe:mine", archive.labels(slice(40, None)), MAX_F1)
+    mine, _ = archive.zeroshot.calibrate("probe:mine", archive.labels(slice(60, None)), MAX_F1)
+    assert (mine.name, mine.task, mine.videos) == ("probe-mine", "probe:mine", 60)
     assert archive.zeroshot.sweep("probe:mine")[0].called is not None
     judged = archive.zeroshot.evaluate("probe:mine", archive.labels(slice(60, None)), repeats=20)
     assert judged.threshold is not None
-    assert judged.threshold.origin == "calibration probe-mine (max-f1, labels.csv)"
+    assert judged.threshold.origin == "calibration probe-mine (max-f1, labels.csv; score)"
     assert not any("was trained on" in warning for warning in judged.warnings)
     archive.zeroshot.train_probe("mine", archive.labels(slice(50)), replace=True)
     assert archive.zeroshot.sweep("probe:mine")[0].called is None  # another probe, other scores
@@ -387,10 +397,9 @@ def test_an_unknown_task_offers_the_nearest(archive: Archive) -> None:
 def test_an_evaluation_uses_the_calibration_and_says_what_it_saw(archive: Archive) -> None:
     mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(slice(80)), MAX_F1)
     judged = archive.zeroshot.evaluate(PACER, archive.labels(slice(60, None)), repeats=20)
-    assert judged.threshold == Threshold(mine.threshold, "calibration pacer (max-f1, labels.csv)")
-    assert "20 of these videos were used to make calibration pacer: figures at its threshold flatter it" in (
-        judged.warnings
-    )
+    assert judged.threshold == Threshold(mine.threshold, "calibration pacer (max-f1, labels.csv; score)")
+    assert any(told.startswith("20 of these videos were used to make calibration pacer: ") for told in judged.warnings)
+    assert judged.calibration == "pacer"
     assert [level.units for level in judged.levels] == [60, 30, 30]
     assert judged.calibration_error is not None
     fresh = archive.zeroshot.evaluate(PACER, archive.labels(slice(80, None)), repeats=20)
@@ -431,3 +440,66 @@ def test_an_evaluation_of_labels_by_patient(archive: Archive) -> None:
     judged = archive.zeroshot.evaluate(PACER, told, repeats=20)
     assert [level.units for level in judged.levels] == [100, 50, 50]
     assert judged.warnings == ("20 videos have no label in labels.csv",)
+
+
+# What may be mistaken.
+
+
+def test_a_threshold_on_classes_is_given_as_the_weight_that_a_sweep_shows(archive: Archive) -> None:
+    [swept] = archive.zeroshot.sweep(EITHER)
+    weight = float(np.median(swept.columns["there"]))
+    judged = archive.zeroshot.evaluate(EITHER, archive.labels(), threshold=Threshold(weight, "given"), repeats=20)
+    truth, called = np.array(list(archive.truth.values())), swept.columns["there"] >= weight
+    assert judged.levels[0].figures["sensitivity"].value == pytest.approx(called[truth == 1].mean())
+    assert judged.threshold is not None
+    assert judged.threshold.origin == f"given: weight {weight:g}, as log odds"
+    mine, _ = archive.zeroshot.calibrate(EITHER, archive.labels(), MAX_F1)
+    assert mine.scale == "log odds of the weight"
+
+
+def test_a_published_threshold_is_applied_only_if_asked_and_says_whose_it_is(archive: Archive) -> None:
+    figure = PublishedFigure("threshold of best F1", 0.5, "someone")
+    known = Task("known", "binary", prompts=("yes",), published=(figure,))
+    assert archive.zeroshot.sweep(known)[0].applied is None
+    [asked, other] = archive.zeroshot.sweep(known, PACER, published_threshold=True)
+    assert asked.rows()["yes_published"].tolist() == (archive.vectors[:, 0] >= 0.5).tolist()
+    assert any("belongs to its authors' model, videos and patients" in warning for warning in asked.warnings)
+    assert other.applied is None
+    classes = Task("either", "contrastive", classes=EITHER.classes, published=(figure,))
+    with pytest.raises(BadOption, match=r"^no threshold was published for either$"):
+        archive.zeroshot.sweep(classes, published_threshold=True)
+
+
+def test_copies_of_a_file_are_one_patient_where_the_patient_is_not_known(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    vectors, _ = rows_of(60, 3)
+    names = [f"{number}-{copy}.avi" for number in range(60) for copy in range(3)]
+    add(store, *(new_video(name, vectors[int(name.split("-")[0])], content=name.split("-")[0]) for name in names))
+    labels = labels_of(tmp_path, {f"/media/echo/{name}": int(name.split("-")[0]) % 2 for name in names})
+    probe, warnings = zeroshot_of(store).train_probe("luck", labels)
+    assert probe.training.patients == 60
+    assert probe.training.value < 0.75  # labels by chance: nothing to learn, and no copy gives it away
+    assert any("the patient is not known" in warning for warning in warnings)
+
+
+def test_videos_of_no_known_study_are_counted_at_that_level(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    vectors, has = rows_of(40, 4)
+    studies = [f"S{number}" if number < 12 else None for number in range(40)]
+    add(store, *(new_video(f"{n}.avi", vectors[n], study=studies[n], patient=f"P{n}") for n in range(40)))
+    labels = labels_of(tmp_path, {f"/media/echo/{n}.avi": has[n] for n in range(40)})
+    judged = zeroshot_of(store).evaluate(PACER, labels, repeats=20)
+    assert {level.level: (level.units, level.left_out) for level in judged.levels} == {
+        "video": (40, 0), "study": (12, 28), "patient": (40, 0)
+    }  # fmt: skip
+
+
+def test_an_evaluation_needs_no_right_to_write(archive: Archive) -> None:
+    with archive.store.writer():
+        judged = archive.zeroshot.evaluate(PACER, archive.labels(), repeats=20)
+    [told] = [warning for warning in judged.warnings if "not kept" in warning]
+    assert told.startswith("the scores were not kept: ")
+    assert "is being written to by" in told
+    assert judged.levels[0].units == 120
+    with archive.store.view() as view:
+        assert view.catalog.sweeps() == []

@@ -173,6 +173,30 @@ def test_retrieval_by_reports(index: Path, run: Run) -> None:
             "say which classes of colour are positive, some of red, green, blue: --class CLASS",
         ),
         (("evaluate", "red.yaml"), "labels are needed"),
+        (("sweep", "red.yaml", "--published-threshold"), "no threshold was published for red"),
+        (
+            ("evaluate", "retrieval", "--reports", "labels.csv", "--split", "TEST"),
+            "--split goes with a task judged by labels, not with evaluate retrieval",
+        ),
+        (
+            ("evaluate", "red.yaml", "--labels", "labels.csv", "--label-column", "reddish", "--view", "A4C"),
+            "--view goes with evaluate retrieval, not with evaluate red.yaml",
+        ),
+        (
+            (
+                "evaluate",
+                "colour.yaml",
+                "--class",
+                "red",
+                "--labels",
+                "labels.csv",
+                "--label-column",
+                "reddish",
+                "--threshold",
+                "1.5",
+            ),
+            "a threshold on the weight of classes lies between 0 and 1, not 1.5",
+        ),
         (("evaluate", "red.yaml", "--reports", "labels.csv"), "evaluate retrieval and --reports FILE go together"),
         (
             ("evaluate", "red.yaml", "--labels", "labels.csv", "--label-column", "reddish", "--published-threshold"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -173,6 +173,11 @@ class Index:
             if study is not None or patient is not None:
                 wanted = view.catalog.ids_where(study=study, patient=patient)
             yield from view.catalog.videos(wanted)
+
+    def videos_of(self, video_ids: Iterable[int]) -> Iterator[VideoRecord]:
+        """Those of some ids that are live videos, by ascending id."""
+        with self._store.view() as view:
+            yield from view.catalog.videos(video_ids)
 
     def video(self, video_id: int) -> VideoRecord:
         """One video. UnknownVideo when there is none."""

@@ -7,8 +7,9 @@ zeroshot.evaluate("pacemaker", read_labels(Path("labels.csv")))
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.catalog import Fitted, FittedKind, SweepKey
-from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
+from echosearch.errors import (
+    BackendError,
+    BadLabels,
+    BadOption,
+    BadQuery,
+    CalibrationMismatch,
+    IndexLocked,
+    UnknownTask,
+)  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
-from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, evaluate
+from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
@@ -36,12 +45,21 @@ from echosearch.zeroshot.probe import (
 from echosearch.zeroshot.results import Called, SweepResult
 from echosearch.zeroshot.retrieval import ReportFile, Retrieval, pair, retrieval
 from echosearch.zeroshot.retrieval import Score as RetrievalScore
-from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample
+from echosearch.zeroshot.sample import (
+    LOG_ODDS,
+    Sample,
+    chosen_classes,
+    decision,
+    log_odds,
+    sample,
+    scale_of,
+    unknown_patients,
+)  # fmt: skip
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
-from echosearch.zeroshot.sweep import stored, sweep, sweep_without_keeping
+from echosearch.zeroshot.sweep import Swept, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Form, Task
+from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
 AnyTask = Task | Probe
 
@@ -76,6 +94,8 @@ class ZeroShot:
         """
         chosen = self._chosen(tasks)
         form: Form = "approximate" if approximate else "exact"
+        if published_threshold and not any(_published_threshold(task) for task in chosen):
+            raise BadOption(f"no threshold was published for {', '.join(task.name for task in chosen)}")
         cut: list[str] = []
         scorers = [self._scorer(task, form, cut) for task in chosen]
         if calibration is not None:
@@ -86,6 +106,7 @@ class ZeroShot:
             swept = sweep_without_keeping(self.store, scorers, progress)
         manifest = self.store.manifest
         with self.store.view() as view:
+            swept = [_of_live(view, found) for found in swept]
             known = self._calibrations(view)
             called = [
                 _called(view, task, found.key, found.ids, found.columns, known, calibration)
@@ -103,9 +124,15 @@ class ZeroShot:
                     ids=found.ids,
                     columns=found.columns,
                     scored_now=found.scored_now,
-                    warnings=(*self.notes(view), *cut, *_unseen_views(view, task), *cautions),
+                    warnings=(
+                        *self.notes(view),
+                        *cut,
+                        *_unseen_views(view, task),
+                        *cautions,
+                        *([_BORROWED] if published_threshold and _published_threshold(task) else []),
+                    ),
                     called=verdict,
-                    applied=task.published_threshold if published_threshold and isinstance(task, Task) else None,
+                    applied=_published_threshold(task) if published_threshold else None,
                 )
                 for task, found, (verdict, cautions) in zip(chosen, swept, called, strict=True)
             ]
@@ -140,23 +167,26 @@ class ZeroShot:
         rule: ThresholdRule,
         classes: Sequence[str] = (),
         name: str | None = None,
-        approximate: bool = False,
+        replace: bool = False,
         wait_seconds: float = 0.0,
     ) -> tuple[Calibration, tuple[str, ...]]:
         """Learn a threshold and a map to probabilities, and keep them; gives warnings beside it.
 
-        `classes` are those that count as positive. The name is the task's unless another is given; a calibration of
-        that name is replaced. BadLabels, with nothing kept, where the labels do not allow it.
+        `classes` are those that count as positive. The name is the task's unless another is given; one that is taken
+        is refused, or replaced if asked. BadLabels, with nothing kept, where the labels do not allow it.
         """
         found = self.find(task)
         if _is_value(found):
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
-        form: Form = "approximate" if approximate else "exact"
         chosen = chosen_classes(found, classes)
-        told, key = self._sample(found, labels, form, chosen, check_labels, wait_seconds)
+        called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes)])
+        self._check_free(called, replace)
+        told, key = self._sample(found, labels, "exact", chosen, check_labels, wait_seconds)
+        if flattered := _trained_on(found, told):
+            raise BadLabels(f"{flattered[0]}; a calibration would keep that flattery")
         fitted = calibrate(told, rule)
         made = Calibration(
-            name=name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes)]),
+            name=called,
             task=found.name,
             content_id=key.content_id,
             form=key.form,
@@ -164,6 +194,7 @@ class ZeroShot:
             recipe=key.recipe,
             precision=key.precision,
             classes=chosen,
+            scale=scale_of(found),
             labels=labels.file.name,
             labels_sha256=labels.sha256,
             label_column=labels.label_column,
@@ -172,16 +203,19 @@ class ZeroShot:
             created_at=_now(),
             **fitted,
         )
-        self._keep("calibration", made.name, made.recipe, made.to_json(), wait_seconds)
-        return made, (*told.warnings, *_trained_on(found, told))
+        self._keep("calibration", made.name, made.recipe, made.to_json(), wait_seconds, replace)
+        return made, told.warnings
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
         with self.store.view() as view:
             return self._calibrations(view)
 
-    def add_calibration(self, calibration: Calibration, wait_seconds: float = 0.0) -> None:
-        """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same."""
+    def add_calibration(self, calibration: Calibration, replace: bool = False, wait_seconds: float = 0.0) -> None:
+        """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same.
+
+        BadOption where its name is taken, unless that one is to be replaced.
+        """
         if calibration.recipe != self.store.manifest.recipe.id:
             raise CalibrationMismatch(
                 f"calibration {calibration.name} was made with {calibration.model} by another recipe "
@@ -190,9 +224,10 @@ class ZeroShot:
             )
         found = self.find(calibration.task)
         form: Form = "approximate" if calibration.form == "approximate" else "exact"
-        calibration.check(self._key(found, form))
+        model = Model(calibration.recipe, calibration.precision, self.store.manifest.logit_scale)
+        calibration.check(probe_key(found) if isinstance(found, Probe) else task_key(found, form, model))
         chosen_classes(found, calibration.classes)
-        self._keep("calibration", calibration.name, calibration.recipe, calibration.to_json(), wait_seconds)
+        self._keep("calibration", calibration.name, calibration.recipe, calibration.to_json(), wait_seconds, replace)
 
     def train_probe(
         self,
@@ -212,8 +247,9 @@ class ZeroShot:
         with self.store.view() as view:
             labelled = _of_views(*_joined(view, labels), views)
             vectors, _ = view.rows.gather(view.rows.positions(labelled.video_ids))
-            contents = beginnings(record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist()))
-        together = clusters(labelled.patients, labelled.studies, labelled.video_ids.tolist())
+            bytes_of = [record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist())]
+        contents = beginnings(bytes_of)
+        together = clusters(labelled.patients, labelled.studies, bytes_of)
         chosen = probe_kind(labelled.labels, kind)
         weights, offset, told = train(vectors.astype(np.float64), labelled.labels, together.codes, chosen)
         training = Training(
@@ -229,8 +265,8 @@ class ZeroShot:
         )
         recipe = self.store.manifest.recipe.id
         probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views))
-        self._keep("probe", label, recipe, probe.to_json(), wait_seconds)
-        return probe, labelled.warnings
+        self._keep("probe", label, recipe, probe.to_json(), wait_seconds, replace)
+        return probe, (*labelled.warnings, *unknown_patients(together))
 
     def probes(self) -> list[Probe]:
         """All that are kept in the index, by name."""
@@ -258,7 +294,8 @@ class ZeroShot:
     ) -> Evaluation:
         """Judge the scores of a task by labels, at video, study and patient level; sweeps what is missing.
 
-        A finding is judged at `threshold`, else at that of the calibration (by default the newest that fits).
+        A finding is judged at `threshold` (of a contrastive task a weight, 0 to 1), else at that of the calibration (by
+        default the newest that fits).
         """
         found = self.find(task)
         form: Form = "approximate" if approximate else "exact"
@@ -269,11 +306,14 @@ class ZeroShot:
         used = None
         if not is_value:
             used = _fitting(self.calibrations(), self._key(found, form), chosen, calibration)
-        told, _ = self._sample(found, labels, form, chosen, _anything if is_value else check_finding)
-        if threshold is None and used is not None:
-            threshold = Threshold(used.threshold, f"calibration {used.name} ({used.rule}, {used.labels})")
+        told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
+        if threshold is not None and scale_of(found) == LOG_ODDS:
+            origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
+            threshold = Threshold(log_odds(threshold.value), origin)
+        elif threshold is None and used is not None:
+            threshold = Threshold(used.threshold, f"calibration {used.name} ({used.rule}, {used.labels}; {used.scale})")
         judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
-        return replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
+        return dataclasses.replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
 
     def evaluate_retrieval(
         self,
@@ -300,13 +340,23 @@ class ZeroShot:
         return retrieval(texts, vectors, norms, score, pairs.clusters, repeats, seed, warnings)
 
     def write_predictions(
-        self, task: AnyTask | str, path: Path, id_column: IdColumn = "FileName", with_suffix: bool = False
+        self,
+        task: AnyTask | str,
+        path: Path,
+        id_column: IdColumn = "FileName",
+        with_suffix: bool = False,
+        approximate: bool = False,
     ) -> tuple[str, ...]:
         """Write the scores of every video as CardioBench's evaluators read them; gives warnings."""
-        [swept] = self.sweep(task)
+        found = self.find(task)
+        scorer = self._scorer(found, "approximate" if approximate else "exact", [])
+        swept, warnings = self._swept(scorer, 0.0)
         with self.store.view() as view:
             records = {record.video_id: record for record in view.catalog.videos()}
-        return write_predictions(path, swept.task, swept.ids, swept.columns, records, id_column, with_suffix)
+        left = np.isin(swept.ids, np.array(list(records), np.int64))  # some may have been deleted meanwhile
+        columns = {name: values[left] for name, values in swept.columns.items()}
+        told = write_predictions(path, found, swept.ids[left], columns, records, id_column, with_suffix)
+        return (*warnings, *told)
 
     # How it is done.
 
@@ -373,15 +423,43 @@ class ZeroShot:
         with self.store.view() as view:
             records, labelled = _joined(view, labels)
             check(sample(task, view.rows.ids, np.zeros(len(view.rows.ids)), labelled, records))
-        [swept] = sweep(self.store, [scorer], wait_seconds)
+        swept, warnings = self._swept(scorer, wait_seconds)
         with self.store.view() as view:
             records, labelled = _joined(view, labels)
         scores = decision(task, swept.columns, classes)
-        return sample(task, swept.ids, scores, labelled, records), swept.key
+        found = sample(task, swept.ids, scores, labelled, records)
+        return dataclasses.replace(found, warnings=(*found.warnings, *warnings)), swept.key
 
-    def _keep(self, kind: FittedKind, name: str, recipe: str, content: str, wait_seconds: float) -> None:
+    def _swept(self, scorer: Scorer, wait_seconds: float) -> tuple[Swept, list[str]]:
+        """All scores; where they cannot be kept (read-only, or another process is writing), they are made and told."""
+        try:
+            return sweep(self.store, [scorer], wait_seconds)[0], []
+        except (IndexLocked, BackendError) as error:
+            [swept] = sweep_without_keeping(self.store, [scorer])
+            return swept, [f"the scores were not kept: {error}"]
+
+    def _check_free(self, name: str, replace: bool) -> None:
+        if not replace and (taken := [each for each in self.calibrations() if each.name == name]):
+            raise BadOption(
+                f"there is a calibration {name} of {taken[0].task} already; give another name (--name), or --replace"
+            )
+
+    def _keep(self, kind: FittedKind, name: str, recipe: str, content: str, wait_seconds: float, replace: bool) -> None:
+        """Keep what was learnt; the name is looked at again under the lock."""
         with self.store.writer(wait_seconds) as writer:
+            if kind == "calibration":
+                self._check_free(name, replace)
+            else:
+                check_label(name, () if replace else [probe.label for probe in self.probes()])
             writer.keep_fitted(Fitted(kind, name, recipe, content, _now()))
+
+
+def _of_live(view: View, swept: Swept) -> Swept:
+    """Without what was deleted since it was scored."""
+    left = np.isin(swept.ids, view.rows.ids)
+    return dataclasses.replace(
+        swept, ids=swept.ids[left], columns={name: values[left] for name, values in swept.columns.items()}
+    )
 
 
 def _joined(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
@@ -400,7 +478,7 @@ def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequen
     if not kept:
         raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
     left_out = f"{len(of) - len(kept)} labelled videos are not of the view {', '.join(views)} and are left out"
-    return replace(
+    return dataclasses.replace(
         labelled,
         video_ids=labelled.video_ids[kept],
         labels=labelled.labels[kept],
@@ -410,13 +488,16 @@ def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequen
     )
 
 
+_BORROWED = "a published threshold belongs to its authors' model, videos and patients, which these need not be like"
+
+
+def _published_threshold(task: AnyTask) -> PublishedFigure | None:
+    return task.published_threshold if isinstance(task, Task) else None
+
+
 def _is_value(task: AnyTask) -> bool:
     """Whether its scores are values, such as an ejection fraction, and no finding."""
     return task.mode == "regression" or (isinstance(task, Probe) and task.kind == "ridge")
-
-
-def _anything(_: Sample) -> None:
-    """Labels of measurements need no more than to be numbers, which they are."""
 
 
 def _trained_on(task: AnyTask, told: Sample) -> list[str]:
@@ -463,9 +544,11 @@ def _called(
         return None, []
     calibration = next((each for each in fitting if each.name == name), fitting[-1])
     scores = decision(task, columns, calibration.classes)
-    records = list(view.catalog.videos(ids.tolist()))
-    seen = np.array([_is_seen(record, task) for record in records])
-    together = clusters([record.patient for record in records], [record.study for record in records], ids.tolist())
+    of = {video_id: rest for video_id, *rest in view.catalog.belongings()}
+    belongings = [of[video_id] for video_id in ids.tolist()]
+    studies, patients, views = zip(*belongings, strict=True)
+    seen = np.array([_is_seen(name, task) for name in views])
+    together = clusters(patients, studies, ids.tolist())
     positive = calibration.is_positive(scores)
     prevalence, cautions = None, []
     if seen.any():
@@ -492,9 +575,9 @@ def _is_for(calibration: Calibration, key: SweepKey) -> bool:
     return True
 
 
-def _is_seen(record: VideoRecord, task: AnyTask) -> bool:
+def _is_seen(view: str | None, task: AnyTask) -> bool:
     """Whether a video's view shows what a task is about, as far as it is known."""
-    return not task.views or record.view is None or record.view.upper() in {view.upper() for view in task.views}
+    return not task.views or view is None or view.upper() in {shown.upper() for shown in task.views}
 
 
 def _unseen_views(view: View, task: AnyTask) -> list[str]:

@@ -289,6 +289,13 @@ class Snapshot:
         query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
         return int(self._connection.execute(query).scalar_one())
 
+    def belongings(self) -> Iterator[tuple[int, str | None, str | None, str | None]]:
+        """Id, study, patient and view of each live video, by ascending id; lighter than whole records."""
+        columns = (videos.c.id, videos.c.study, videos.c.patient, videos.c.view)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield row.id, row.study, row.patient, row.view
+
     def count_views(self) -> dict[str | None, int]:
         """Number of live videos of each view; None: not known."""
         query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
@@ -685,15 +692,14 @@ class Transaction(Snapshot):
             rows = zip(repeat(sweep_id), repeat(number), ids.tolist(), values.tolist(), strict=False)
             self._driver.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
 
-    def drop_sweep(self, sweep_id: int) -> None:
-        """Forget a sweep and its scores."""
-        self._connection.execute(delete(scores).where(scores.c.sweep_id == sweep_id))
-        self._connection.execute(delete(sweeps).where(sweeps.c.id == sweep_id))
-
-    def forget_scores_without_video(self) -> None:
+    def forget_scores(self, ids: Sequence[int]) -> None:
         """Drop the scores of videos whose vectors are gone."""
-        gone = select(videos.c.id).where(videos.c.segment.is_(None))
-        self._connection.execute(delete(scores).where(scores.c.video_id.in_(gone)))
+        for sweep_id, names in self._connection.execute(select(sweeps.c.id, sweeps.c.columns)).all():
+            for column in range(len(json.loads(names))):
+                rows = ((sweep_id, column, video_id) for video_id in ids)
+                self._driver.executemany(
+                    'DELETE FROM scores WHERE sweep_id = ? AND "column" = ? AND video_id = ?', rows
+                )
 
     def put_fitted(self, item: Fitted) -> None:
         """Keep a calibration or probe, in place of one of the same name."""

@@ -29,7 +29,12 @@ RETRIEVAL = "retrieval"
 @label_options
 @class_option
 @click.option("--calibration", metavar="NAME", help="Whose threshold to judge. Default: the newest that fits.")
-@click.option("--threshold", type=float, metavar="S", help="Judge at this score; it shall not come from these labels.")
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="S",
+    help="Judge at this score (of classes: at this weight, 0 to 1); it shall not come from these labels.",
+)
 @click.option("--published-threshold", is_flag=True, help="Judge at the threshold that the task's authors published.")
 @click.option("--approximate", is_flag=True, help="Judge the scores of `sweep --approximate`.")
 @click.option(
@@ -65,7 +70,7 @@ RETRIEVAL = "retrieval"
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw ROC or agreement."
 )
 @click.option("--repeats", type=click.IntRange(100, 100_000), default=1000, show_default=True, help="Resamples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
 @model_option
 @index_option
 @model_runtime_options
@@ -116,6 +121,7 @@ def evaluate(
         raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
     if (task == RETRIEVAL) != (reports is not None):
         raise BadOption("evaluate retrieval and --reports FILE go together")
+    _refuse_what_does_not_belong(task, click.get_current_context())
     if reports is not None:
         from echosearch.zeroshot.retrieval import read_reports
 
@@ -137,9 +143,28 @@ def evaluate(
         plot_evaluation(result, f"{chosen.name}, {opened.manifest.model}, {labels.file.name}", plot, unit)
         click.echo(f"plot {render.printable(str(plot.absolute()))}", err=output is not None)
     if predictions is not None:
-        for warning in opened.zeroshot.write_predictions(chosen, predictions, id_column, with_suffix):
+        for warning in opened.zeroshot.write_predictions(chosen, predictions, id_column, with_suffix, approximate):
             click.echo(f"note: {render.printable(warning)}", err=True)
         click.echo(f"predictions {render.printable(str(predictions.absolute()))}", err=output is not None)
+
+
+_OF_RETRIEVAL = {"reports", "text_column", "views", "score"}
+_OF_LABELS = {
+    "label_file", "label_column", "positive", "split", "classes", "calibration", "threshold", "published_threshold",
+    "approximate", "predictions", "id_column", "with_suffix", "plot",
+}  # fmt: skip
+
+
+def _refuse_what_does_not_belong(task: str, context: click.Context) -> None:
+    """BadOption for an option that would be ignored."""
+    from click.core import ParameterSource
+
+    wrong = _OF_LABELS if task == RETRIEVAL else _OF_RETRIEVAL
+    for option in context.command.params:
+        name = option.name or ""
+        if name in wrong and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            where = "a task judged by labels" if task == RETRIEVAL else "evaluate retrieval"
+            raise BadOption(f"{option.opts[0]} goes with {where}, not with evaluate {task}")
 
 
 def _threshold(task: AnyTask, given: float | None, published: bool, calibration: str | None) -> Threshold | None:
@@ -172,6 +197,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
                 "aggregate": task.aggregate,
                 "threshold": result.threshold and asdict(result.threshold),
                 "levels": [level.to_dict() for level in result.levels],
+                "calibration": result.calibration,
                 "calibration_error": result.calibration_error,
                 "brier": result.brier_score,
                 "reliability": [asdict(each) for each in result.reliability],
@@ -192,6 +218,8 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         how = "" if level.level == "video" else f", {task.aggregate} of their videos"
         positives = "" if level.positives is None else f", {level.positives} positive"
         click.echo(f"\n{units} of {level.patients} patients{positives}{how}")
+        if level.left_out:
+            click.echo(f"note: {level.left_out} videos are of no {level.level} that is known, and left out here")
         if level.disagreeing:
             click.echo(f"note: the labels of {level.disagreeing} differ within")
         render.print_table(
@@ -208,7 +236,8 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             )
     if result.calibration_error is not None:
         click.echo(
-            f"\nprobabilities by video: calibration error {result.calibration_error:.3f} (ten bins of equal count), "
+            f"\nprobabilities of calibration {result.calibration} by video: calibration error "
+            f"{result.calibration_error:.3f} (ten bins of equal count), "
             f"Brier score {_number(result.brier_score)}"
         )
     for figure in task.published:

@@ -37,7 +37,7 @@ model_option = click.option(
     help="How the threshold is chosen: max-f1, youden, sensitivity:S or precision:P (wished, 0 to 1).",
 )
 @click.option("--name", metavar="NAME", help="What to call it. Default: the task and its classes.")
-@click.option("--approximate", is_flag=True, help="For scores of `sweep --approximate`.")
+@click.option("--replace", is_flag=True, help="Put it in place of a calibration of the same name.")
 @model_option
 @index_option
 @wait_option
@@ -53,7 +53,7 @@ def calibrate(
     classes: tuple[str, ...],
     rule: str,
     name: str | None,
-    approximate: bool,
+    replace: bool,
     model: str | None,
     index: str | None,
     wait: float,
@@ -78,7 +78,7 @@ def calibrate(
     chosen = ThresholdRule.parse(rule)
     labels = labels_of(label_file, key, label_column, positive, split)
     opened = open_index(index_path(index), model, device, precision)
-    made, warnings = opened.zeroshot.calibrate(task, labels, chosen, classes, name, approximate, wait)
+    made, warnings = opened.zeroshot.calibrate(task, labels, chosen, classes, name, replace, wait)
     if output == "json":
         render.print_json(made.to_dict() | {"warnings": list(warnings)})
         return
@@ -94,7 +94,7 @@ def _show_calibration(made: Calibration) -> None:
         f"made {made.created_at[:19]} with {made.model}",
         "labels": f"{made.labels}, column {made.label_column}{f', split {made.split}' if made.split else ''}: "
         f"{made.videos} videos of {made.patients} patients, {made.positives} positive",
-        "threshold": f"{made.threshold:.6g} ({made.rule})",
+        "threshold": f"{made.threshold:.6g} ({made.rule}) on the {_scale(made)}",
         "probability": f"1 / (1 + exp(-({made.slope:.6g} * score + {made.offset:.6g})))",
         "left out": f"{made.folds} folds over whole patients: sensitivity {made.sensitivity:.3f}, specificity "
         f"{made.specificity:.3f}, F1 {made.f1:.3f}, calibration error {made.calibration_error:.3f}",
@@ -102,6 +102,12 @@ def _show_calibration(made: Calibration) -> None:
     }
     for name, line in lines.items():
         click.echo(f"{name:12} {render.printable(line)}")
+
+
+def _scale(made: Calibration) -> str:
+    from echosearch.zeroshot.sample import LOG_ODDS, weight_of
+
+    return f"{made.scale}: weight {weight_of(made.threshold):.4g}" if made.scale == LOG_ODDS else made.scale
 
 
 @click.group()
@@ -186,9 +192,10 @@ def export_calibration(name: str, file: Path, index: str | None) -> None:
 
 @calibrations.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="IN.json")
+@click.option("--replace", is_flag=True, help="Put it in place of a calibration of the same name.")
 @index_option
 @wait_option
-def import_calibration(file: Path, index: str | None, wait: float) -> None:
+def import_calibration(file: Path, replace: bool, index: str | None, wait: float) -> None:
     """Keep a calibration of another index in this one; refused unless recipe, task and form are the same.
 
     \b
@@ -203,7 +210,7 @@ def import_calibration(file: Path, index: str | None, wait: float) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise BadOption(f"cannot read {file}: {error}") from error
     made = Calibration.from_json(text, str(file))
-    open_index(index_path(index)).zeroshot.add_calibration(made, wait)
+    open_index(index_path(index)).zeroshot.add_calibration(made, replace, wait)
     click.echo(f"calibration {made.name} kept")
 
 

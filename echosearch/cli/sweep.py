@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def sweep(
     """Score every video of an index for zero-shot tasks, in one pass; only what has no score yet is scored.
 
     TASK is the name of a task (`echosearch tasks list`) or a task file. Scores are similarities to phrases, or numbers
-    found by ranking them: they are no measurements, and their published thresholds are shown and never applied.
+    found by ranking them: they are no measurements. Published thresholds are shown, and applied only if asked for.
 
     \b
     Example:
@@ -75,11 +76,15 @@ def sweep(
     """  # fmt: skip
     from echosearch.api import open_index
     from echosearch.cli.progress import ingest_progress
-    from echosearch.zeroshot.task_files import known_tasks
+    from echosearch.zeroshot.task_files import folder_problems, known_tasks
 
     if every == bool(tasks):
         raise BadOption("name the tasks to sweep, or give --all" if not tasks else "--all goes without names of tasks")
-    wanted = [task for task, _ in known_tasks().values()] if every else list(tasks)
+    wanted = (
+        [task for task, _ in known_tasks().values() if not approximate or task.mode == "regression"] if every else tasks
+    )
+    for problem in folder_problems() if every else ():
+        click.echo(f"note: {render.printable(problem)}", err=True)
     if plot is not None and plot.suffix.lower() != ".png":
         raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
     opened = open_index(index_path(index), model, device, precision)
@@ -106,7 +111,7 @@ def sweep(
 
 def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: int) -> None:
     if output == "json":
-        render.print_json([result.summary() | {"videos": _scores(result)} for result in results])
+        _print_json(results)
         return
     first = results[0]
     told = f"index {render.printable(first.index)} (generation {first.generation}), model {first.model}"
@@ -121,25 +126,34 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
         _show_task(opened, result, k)
 
 
-def _scores(result: SweepResult) -> list[dict[str, Any]]:
+def _print_json(results: Sequence[SweepResult]) -> None:
+    """One JSON list; the videos of each task one by one, so that they are never all in memory as text."""
+    for number, result in enumerate(results):
+        head = json.dumps(result.summary(), indent=2)[:-2]
+        click.echo(f'{"," if number else "["}\n{head},\n  "videos": [', nl=False)
+        for place, row in enumerate(_scores(result)):
+            click.echo(f"{',' if place else ''}\n    {json.dumps(row, allow_nan=False)}", nl=False)
+        click.echo("\n  ]\n}", nl=False)
+    click.echo("\n]")
+
+
+def _scores(result: SweepResult) -> Iterator[dict[str, Any]]:
     told = result.rows()
-    columns = [values.tolist() for values in told.values()]
-    return [
-        {"video_id": video_id} | dict(zip(told, values, strict=True))
-        for video_id, *values in zip(result.ids.tolist(), *columns, strict=True)
-    ]
+    for row, video_id in enumerate(result.ids.tolist()):
+        yield {"video_id": video_id} | {name: values[row].item() for name, values in told.items()}
 
 
 def _rows(opened: Index, results: Sequence[SweepResult]) -> Iterator[dict[str, Any]]:
-    """A row for each video that any of the tasks has scored."""
-    scores: dict[int, dict[str, Any]] = {}
-    for result in results:
-        for row in _scores(result):
-            values = {f"{result.task.name}.{name}": value for name, value in row.items() if name != "video_id"}
-            scores.setdefault(row["video_id"], {}).update(values)
+    """A row for each video that any of the tasks has scored; videos and scores both come by ascending id."""
+    columns = [(result.task.name, result.ids, result.rows()) for result in results]
     for video in opened.videos():
-        if video.video_id in scores:
-            yield video.to_dict() | scores[video.video_id]
+        row: dict[str, Any] = {}
+        for task, ids, told in columns:
+            place = int(ids.searchsorted(video.video_id))
+            if place < len(ids) and ids[place] == video.video_id:
+                row |= {f"{task}.{name}": values[place].item() for name, values in told.items()}
+        if row:
+            yield video.to_dict() | row
 
 
 def _show_task(opened: Index, result: SweepResult, k: int) -> None:
@@ -184,16 +198,19 @@ def _show_called(result: SweepResult) -> None:
 
 
 def _show_highest(opened: Index, result: SweepResult, k: int) -> None:
-    """The videos with the highest score: of a contrastive task that of its last class, or of those calibrated."""
+    """The videos with the highest score: of classes as calibrated, else the first of two, or the last of more."""
     if result.called is not None:
         title, scores = f"calibrated for {result.called.calibration.name}", result.called.scores
     else:
-        title = result.task.columns[-1] if result.task.classes else "value"
+        names = result.task.columns
+        title = names[0] if len(names) == 2 or not result.task.classes else names[-1]
         scores = result.columns[title]
     order = sorted(range(len(scores)), key=lambda row: (-scores[row], result.ids[row]))[:k]
     click.echo(f"highest {title}")
     rows = {name: values.tolist() for name, values in result.rows().items()}
-    videos = [opened.video(int(result.ids[row])) for row in order]
+    records = {record.video_id: record for record in opened.videos_of(int(result.ids[row]) for row in order)}
+    order = [row for row in order if int(result.ids[row]) in records]  # the others were deleted just now
+    videos = [records[int(result.ids[row])] for row in order]
     render.print_table(
         ("id", *rows, "path", "study", "patient", "view"),
         [

@@ -51,8 +51,9 @@ class LeftOut:
 class Calibration:
     """A threshold and a Platt map for one score, and all that says how they came about.
 
-    A video is positive at `threshold` or above; its probability is 1 / (1 + exp(-(slope * score + offset))).
-    `classes` are those of the task that count as positive. `sensitivity`, `specificity` and `calibration_error` are of
+    A video is positive at `threshold` or above; its probability is 1 / (1 + exp(-(slope * score + offset))). The score
+    is that of the task, or `scale` says what else: of a contrastive task the log odds of the weight of `classes`, those
+    that count as positive. `sensitivity`, `specificity` and `calibration_error` are of
     videos of patients left out, judged by thresholds (`fold_thresholds`) and maps that did not see them.
     `contents` are the beginnings of the content hashes of the videos used, to tell whether an evaluation uses them
     again.
@@ -66,6 +67,7 @@ class Calibration:
     recipe: str
     precision: str
     classes: tuple[str, ...]
+    scale: str
     rule: str
     threshold: float
     slope: float

@@ -53,7 +53,8 @@ class Threshold:
 class LevelResult:
     """Figures of one level: `figures` name -> estimate with interval; of a finding also counts at the threshold.
 
-    `scores` and `labels` (n,) are what they are of, for plots; `disagreeing` units had labels that differ within.
+    `scores` and `labels` (n,) are what they are of, for plots; `disagreeing` units had labels that differ within, and
+    `left_out` videos belong to no unit, as their study or patient is not known.
     """
 
     level: Level
@@ -61,6 +62,7 @@ class LevelResult:
     positives: int | None
     patients: int
     disagreeing: int
+    left_out: int
     figures: dict[str, Estimate]
     counts: dict[str, int] | None
     scores: Doubles
@@ -71,6 +73,7 @@ class LevelResult:
         told = {"level": self.level, "units": self.units, "positives": self.positives, "patients": self.patients}
         return told | {
             "disagreeing": self.disagreeing,
+            "left_out": self.left_out,
             "figures": {name: asdict(estimate) for name, estimate in self.figures.items()},
             "counts": self.counts,
         }
@@ -78,10 +81,11 @@ class LevelResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Figures at every level, with the threshold that was used, and a calibration's reliability by video."""
+    """Figures at every level, with the threshold that was used, and the named calibration's reliability by video."""
 
     levels: tuple[LevelResult, ...]
     threshold: Threshold | None
+    calibration: str | None
     calibration_error: float | None
     brier_score: float | None
     reliability: tuple[ReliabilityBin, ...]
@@ -101,20 +105,20 @@ def evaluate(
 
     A study's or patient's score is the `how` of its videos'. BadLabels where a finding's labels are of one class only.
     """
-    if is_finding:
-        check_finding(sample)
+    (check_finding if is_finding else check_value)(sample)
     levels = [_level(level, sample, how, is_finding, threshold, repeats, seed) for level in LEVELS]
     warnings = list(sample.warnings)
     if calibration is not None and (seen := calibration.overlap(sample.contents)):
         warnings.append(
             f"{seen} of these videos were used to make calibration {calibration.name}: "
-            "figures at its threshold flatter it"
+            "its calibration error, and figures at its threshold, flatter it"
         )
     probabilities = calibration.probability(sample.scores) if calibration is not None and is_finding else None
     bins = min(10, len(sample.labels))
     return Evaluation(
         levels=tuple(level for level in levels if level is not None),
         threshold=threshold,
+        calibration=calibration.name if probabilities is not None and calibration is not None else None,
         calibration_error=(
             None if probabilities is None else expected_calibration_error(probabilities, sample.labels == 1, bins)
         ),
@@ -122,6 +126,14 @@ def evaluate(
         reliability=() if probabilities is None else reliability(probabilities, sample.labels == 1, bins),
         warnings=tuple(warnings),
     )
+
+
+def check_value(sample: Sample) -> None:
+    """BadLabels where the labels are only 0 and 1: they are no measurements."""
+    if np.isin(sample.labels, (0, 1)).all():
+        raise BadLabels(
+            "this task gives a value, and the labels are only 0 and 1; give labels that are measured values"
+        )
 
 
 def check_finding(sample: Sample) -> None:
@@ -146,7 +158,7 @@ def _level(
 ) -> LevelResult | None:
     """Figures of videos, or of studies or patients where these are known; None where none is."""
     if level == "video":
-        scores, labels, together, disagreeing = sample.scores, sample.labels, sample.clusters, 0
+        scores, labels, together, disagreeing, left_out = sample.scores, sample.labels, sample.clusters, 0, 0
     else:
         groups = sample.studies if level == "study" else sample.patients
         if all(group is None for group in groups):
@@ -155,6 +167,7 @@ def _level(
         _, labels, disagreeing = aggregate_labels(sample.labels, groups, is_finding)
         patients = names if level == "patient" else first_known(sample.patients, groups)
         together = clusters(patients, names, names).codes
+        left_out = sum(group is None for group in groups)
     figures, counts = _figures(scores, labels, together, is_finding, threshold, repeats, seed)
     return LevelResult(
         level=level,
@@ -162,6 +175,7 @@ def _level(
         positives=int(labels.sum()) if is_finding else None,
         patients=len(np.unique(together)),
         disagreeing=disagreeing,
+        left_out=left_out,
         figures=figures,
         counts=counts,
         scores=scores,

@@ -90,21 +90,6 @@ class Labelled:
         if not np.all(np.isfinite(self.labels)):
             raise ValueError("labels are finite numbers")
 
-    def binary(self) -> npt.NDArray[np.bool_]:
-        """The labels (n,) as yes and no. BadLabels unless they are 0 and 1, and both are there."""
-        if others := sorted(set(self.labels[~np.isin(self.labels, (0, 1))].tolist())):
-            raise BadLabels(
-                f"a finding that is there or not has the labels 0 and 1, not {others[0]:g}; "
-                "say which values mean that it is there"
-            )
-        if len(set(self.labels.tolist())) < 2:
-            raise BadLabels(
-                f"all {len(self.labels)} videos with a label have the label {self.labels[0]:g}; "
-                "both classes are needed, 0 and 1"
-            )
-        positive: npt.NDArray[np.bool_] = self.labels == 1
-        return positive
-
 
 def read_labels(
     path: Path,

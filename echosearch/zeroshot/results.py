@@ -33,9 +33,9 @@ class Called:
     prevalence: Estimate | None
 
     def of(self, left: npt.NDArray[np.bool_]) -> Called:
-        """The same for some of the videos; the prevalence stays that of all."""
+        """The same for some of the videos, without the prevalence, which is that of all."""
         rows = {name: getattr(self, name)[left] for name in ("scores", "probability", "positive", "seen")}
-        return replace(self, **rows)
+        return replace(self, **rows, prevalence=None)
 
     def summary(self) -> dict[str, Any]:
         """How many are called positive, by what, and the prevalence with its assumption; plain JSON values."""
@@ -45,6 +45,7 @@ class Called:
             "classes": list(calibration.classes),
             "rule": calibration.rule,
             "threshold": calibration.threshold,
+            "scale": calibration.scale,
             "labels": calibration.labels,
             "sensitivity": calibration.sensitivity,
             "specificity": calibration.specificity,
@@ -56,7 +57,8 @@ class Called:
 
 
 ASSUMPTION = (
-    "the prevalence assumes that sensitivity and specificity are here what they were on the labelled patients left out"
+    "the prevalence assumes that sensitivity and specificity are here what they were on the labelled patients left "
+    "out; probabilities are right where the finding is as common as among the labels"
 )
 
 

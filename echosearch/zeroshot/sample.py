@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
 from echosearch.zeroshot.labels import Labelled
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.statistics import clusters
+from echosearch.zeroshot.statistics import Clusters, clusters
 from echosearch.zeroshot.tasks import Task
 
 Doubles = npt.NDArray[np.float64]
@@ -40,6 +41,14 @@ class Sample:
     warnings: tuple[str, ...]
 
 
+SCORE, LOG_ODDS = "score", "log odds of the weight"
+
+
+def scale_of(task: Task | Probe) -> str:
+    """On what scale `decision` calls the videos of a task."""
+    return LOG_ODDS if task.mode == "contrastive" else SCORE
+
+
 def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequence[str] = ()) -> Doubles:
     """The one score (n,) by which videos are called positive, higher for yes.
 
@@ -57,6 +66,18 @@ def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequen
         np.maximum(rest.sum(axis=1), _LEAST_WEIGHT)
     )
     return odds
+
+
+def log_odds(weight: float) -> float:
+    """The score of a weight between 0 and 1 of a contrastive task's classes. BadOption outside."""
+    if not 0 < weight < 1:
+        raise BadOption(f"a threshold on the weight of classes lies between 0 and 1, not {weight:g}")
+    return math.log(weight / (1 - weight))
+
+
+def weight_of(score: float) -> float:
+    """The weight between 0 and 1 that log odds stand for."""
+    return 1 / (1 + math.exp(-min(max(score, -700), 700)))
 
 
 def chosen_classes(task: Task | Probe, classes: Sequence[str]) -> tuple[str, ...]:
@@ -106,24 +127,31 @@ def sample(
     kept = labelled.video_ids[seen]
     studies = tuple(labelled.studies[number] for number in seen)
     patients = tuple(labelled.patients[number] for number in seen)
-    together = clusters(patients, studies, kept.tolist())
+    contents = tuple(records[video_id].content_sha256 for video_id in kept.tolist())
+    together = clusters(patients, studies, contents)  # copies of a file are one patient's
     warnings = list(labelled.warnings)
     if elsewhere:
         warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")
     if unscored:
         warnings.append(f"{unscored} labelled videos were added since the sweep and are left out")
-    if together.by_study or together.by_video:
-        warnings.append(
-            f"of {together.by_study + together.by_video} videos the patient is not known: {together.by_study} are "
-            f"taken as one patient a study, {together.by_video} as one each, so intervals may be too narrow"
-        )
+    warnings += unknown_patients(together)
     return Sample(
         ids=kept,
         scores=scores[[place[video_id] for video_id in kept.tolist()]],
         labels=labelled.labels[seen],
         studies=studies,
         patients=patients,
-        contents=tuple(records[video_id].content_sha256 for video_id in kept.tolist()),
+        contents=contents,
         clusters=together.codes,
         warnings=tuple(warnings),
     )
+
+
+def unknown_patients(together: Clusters) -> list[str]:
+    """What is to be said where videos have no patient to hold them together."""
+    if not together.by_study and not together.by_video:
+        return []
+    return [
+        f"of {together.by_study + together.by_video} videos the patient is not known: {together.by_study} are taken as "
+        f"one patient a study, {together.by_video} as one each (copies as one), so intervals may be too narrow"
+    ]

@@ -29,8 +29,9 @@ from echosearch.zeroshot.scores import Doubles, Floats
 
 _VIDEOS: Final = 8192
 """Video embeddings that are scored at once."""
-_SIMILARITIES: Final = 1 << 21
-"""Similarities of frames that one thread computes at once."""
+_NUMBERS: Final = 1 << 21
+"""Numbers of frame embeddings, or of their similarities, that one thread holds at once."""
+_MOST_THREADS: Final = 8
 _COMMIT_VIDEOS: Final = 1 << 18
 _COMMIT_SECONDS: Final = 20.0
 
@@ -162,7 +163,8 @@ def score(
 
 
 def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, _MOST_THREADS)
 
 
 def _in_order(
@@ -171,9 +173,9 @@ def _in_order(
     """The columns of each scorer for each stretch, in order, with only a few under way, so that they do not pile up."""
 
     def begin(stretch: _Stretch) -> tuple[_Stretch, Future[list[list[Doubles]]]]:
-        return stretch, pool.submit(lambda: [scorer.columns(stretch) for scorer in scorers])
+        return stretch, pool.submit(stretch.scored, scorers)
 
-    running = deque(begin(stretch) for stretch in islice(stretches, 2 * _threads()))
+    running = deque(begin(stretch) for stretch in islice(stretches, _threads() + 1))
     while running:
         stretch, future = running.popleft()
         columns = future.result()
@@ -189,7 +191,8 @@ def _stretches(rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids]
         wanted = live[np.logical_or.reduce([np.isin(ids, some, assume_unique=True) for some in missing])]
         if prompts:
             frames = np.cumsum(np.diff(segment.offsets)[wanted])
-            runs = np.split(wanted, np.flatnonzero(np.diff(frames // max(1, _SIMILARITIES // prompts))) + 1)
+            most = max(1, _NUMBERS // max(prompts, segment.info.dim))
+            runs = np.split(wanted, np.flatnonzero(np.diff(frames // most)) + 1)
         else:
             runs = [wanted[first : first + _VIDEOS] for first in range(0, len(wanted), _VIDEOS)]
         yield from (_Stretch(segment, run) for run in runs if len(run))
@@ -204,6 +207,12 @@ class _Stretch:
         self.ids: Ids = segment.ids[rows]
         self._first, self._end = int(rows[0]), int(rows[-1]) + 1
         self._whole = self._end - self._first == len(rows)
+
+    def scored(self, scorers: Sequence[Scorer]) -> list[list[Doubles]]:
+        """The columns of each scorer; what was read for them is let go."""
+        columns = [scorer.columns(self) for scorer in scorers]
+        self.__dict__.pop("frames", None)
+        return columns
 
     @property
     def pooled(self) -> Floats:

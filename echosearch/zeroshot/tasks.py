@@ -101,7 +101,9 @@ class Task:
 
     @property
     def published_threshold(self) -> PublishedFigure | None:
-        """The threshold that the wording's authors published, if they did."""
+        """The threshold that the wording's authors published for a binary task, if they did."""
+        if self.mode != "binary":
+            return None
         return next((figure for figure in self.published if figure.name.startswith("threshold")), None)
 
     @property
