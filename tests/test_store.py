@@ -41,6 +41,7 @@ from store_helpers import (
 )
 
 from echosearch.catalog import Catalog, FailedFile, KnownFile
+from echosearch.config import FORMAT_VERSION
 from echosearch.errors import (
     BackendError,
     BadManifest,
@@ -132,7 +133,7 @@ def test_the_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert manifest.created_at == store.manifest.created_at
 
     values = json.loads((store.path / "manifest.json").read_text())
-    assert values["format_version"] == 2
+    assert values["format_version"] == FORMAT_VERSION
     assert (values["recipe_id"], values["space_id"]) == (card.recipe.id, card.recipe.space.id)
 
 
@@ -298,8 +299,10 @@ def test_no_index_and_none_near_says_how_to_make_one(tmp_path: Path, place: str)
 
 
 def test_a_newer_format_is_refused(store: Store) -> None:
-    edit_manifest(store.path, lambda values: values.update(format_version=3, recipe="in another way"))
-    sentence = f"^{store.path} has format 3, and this echosearch reads up to 2; update echosearch$"
+    edit_manifest(store.path, lambda values: values.update(format_version=FORMAT_VERSION + 1, recipe="in another way"))
+    sentence = (
+        f"^{store.path} has format {FORMAT_VERSION + 1}, and this echosearch reads up to {FORMAT_VERSION}; update"
+    )
     with pytest.raises(NewerFormat, match=sentence):
         Store(store.path)
 

@@ -1,6 +1,5 @@
-"""What a Python user opens and asks: `open_index`, `Index`, and its zero-shot side, `Index.zeroshot`."""
+"""What a Python user opens and asks: `open_index` and `Index`, whose zero-shot side is `Index.zeroshot`."""
 
 from echosearch.api.index import Index, open_index
-from echosearch.api.zeroshot import ZeroShot
 
-__all__ = ["Index", "ZeroShot", "open_index"]
+__all__ = ["Index", "open_index"]

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.api.zeroshot import ZeroShot
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
@@ -42,6 +41,7 @@ from echosearch.types import (
 )
 
 if TYPE_CHECKING:
+    from echosearch.api.zeroshot import ZeroShot
     from echosearch.encoders import Encoder
 
 
@@ -164,6 +164,8 @@ class Index:
     @cached_property
     def zeroshot(self) -> ZeroShot:
         """Zero-shot tasks over this index: sweeps, calibrations, probes, evaluations."""
+        from echosearch.api.zeroshot import ZeroShot
+
         return ZeroShot(self._store, self._request.precision, self._embed, self._notes)
 
     def videos(self, study: str | None = None, patient: str | None = None) -> Iterator[VideoRecord]:

@@ -306,12 +306,12 @@ class ZeroShot:
         used = None
         if not is_value:
             used = _fitting(self.calibrations(), self._key(found, form), chosen, calibration)
-        told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         if threshold is not None and scale_of(found) == LOG_ODDS:
             origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
             threshold = Threshold(log_odds(threshold.value), origin)
         elif threshold is None and used is not None:
             threshold = Threshold(used.threshold, f"calibration {used.name} ({used.rule}, {used.labels}; {used.scale})")
+        told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
         return dataclasses.replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
 
