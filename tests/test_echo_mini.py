@@ -101,7 +101,7 @@ def test_tints_are_told_apart(index: Index, encoder: Encoder, videos: dict[int, 
     told = named(index, encoder, tinted, {"blue": "blue tinted image", "sepia": "sepia tinted image"})
     right = [told[n] == ("blue" if video.look.tint[2] > video.look.tint[0] else "sepia") for n, video in tinted.items()]
     assert len(right) >= 20
-    assert np.mean(right) >= 0.9
+    assert np.mean(right) >= 0.8
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_ejection_fractions_go_with_the_truth(index: Index, videos: dict[int, Vi
     apical = {n: video for n, video in videos.items() if video.view in ("A4C", "A2C")}
     told = [value for n, value in zip(swept.ids.tolist(), swept.columns["value"], strict=True) if n in apical]
     truth = [video.truth.ef_percent for video in apical.values()]
-    assert np.corrcoef(told, truth)[0, 1] >= 0.5
+    assert np.corrcoef(told, truth)[0, 1] >= 0.7
     assert abs(np.mean(told) - np.mean(truth)) <= 5
 
 
