@@ -20,12 +20,15 @@ from phantom_index import phantom_index, truth_of
 
 import echosearch
 from echosearch.api import Index
+from echosearch.encoders import load_encoder
 from echosearch.phantom import Study, Video
 from echosearch.zeroshot.labels import read_labels
+from echosearch.zeroshot.scores import regression
 from echosearch.zeroshot.statistics import ThresholdRule, choose_threshold, confusion
+from echosearch.zeroshot.task_files import find_task
 
-LABELLED_SEED, LABELLED_STUDIES = 311, 420
-JUDGED_SEED, JUDGED_STUDIES = 312, 720
+LABELLED_SEED, LABELLED_STUDIES = 311, 260
+JUDGED_SEED, JUDGED_STUDIES = 312, 600
 LABELLED: Final = 400
 
 FINDINGS: Final[dict[str, tuple[str, Callable[[Any], bool], tuple[str, ...]]]] = {
@@ -53,7 +56,7 @@ def main() -> None:
         labelled, judged = echosearch.open_index(work / "labelled"), echosearch.open_index(work / "judged")
         findings(labelled, labelled_studies, judged, judged_studies, work)
         ejection_fraction(judged, judged_studies, work)
-        half(judged, judged_studies, work)
+        half(judged)
 
 
 def findings(
@@ -102,31 +105,27 @@ def ejection_fraction(judged: Index, studies: Sequence[Study], work: Path) -> No
         )
 
 
-def half(judged: Index, studies: Sequence[Study], work: Path) -> None:
+def half(judged: Index) -> None:
     """Frames kept as float16: how ejection fractions change."""
-    phantom_index(work / "half", JUDGED_STUDIES, JUDGED_SEED, frames_dtype="float16")
-    other = echosearch.open_index(work / "half")
-    [exact] = judged.zeroshot.sweep("ejection_fraction")
-    [rounded] = other.zeroshot.sweep("ejection_fraction")
-    names = {record.path: record.video_id for record in other.videos()}
-    pairs = [(record.video_id, names[record.path]) for record in judged.videos()]
-    one = dict(zip(exact.ids.tolist(), exact.columns["value"].tolist(), strict=True))
-    two = dict(zip(rounded.ids.tolist(), rounded.columns["value"].tolist(), strict=True))
-    before, after = np.array([one[a] for a, _ in pairs]), np.array([two[b] for _, b in pairs])
-    change = np.abs(after - before)
-    crossed = {limit: float(np.mean((before < limit) != (after < limit))) for limit in (35, 50)}
-    saved = bytes_of(work / "judged"), bytes_of(work / "half")
+    [swept] = judged.zeroshot.sweep("ejection_fraction")
+    task = find_task("ejection_fraction")
+    encoder = load_encoder(judged.manifest.request())
+    prompts = np.stack([text.vector for text in encoder.encode_text(task.groups[0])])
+    values, before, after, stored = np.array(task.values), swept.columns["value"], [], 0
+    for video_id in swept.ids.tolist():
+        frames = judged.frame_embeddings(video_id)
+        rounded = frames.astype(np.float16).astype(np.float32)
+        value, _ = regression(rounded @ prompts.T, values, np.array([0, len(frames)]))
+        after.append(float(value[0]))
+        stored += frames.nbytes
+    change = np.abs(np.array(after) - before)
+    crossed = {limit: float(np.mean((before < limit) != (np.array(after) < limit))) for limit in (35, 50)}
     print(
         f"frames as float16, {len(change)} videos: EF changes by {change.mean():.3f} on average, "
         f"{np.percentile(change, 99):.2f} at the 99th percentile, {change.max():.2f} at most; "
         f"{100 * crossed[35]:.2f} % cross 35 and {100 * crossed[50]:.2f} % cross 50; "
-        f"frames take {saved[1] / 2**20:.1f} MiB instead of {saved[0] / 2**20:.1f}"
+        f"frames take {stored / 2**21:.1f} MiB instead of {stored / 2**20:.1f}"
     )
-
-
-def bytes_of(index: Path) -> int:
-    """Bytes of all frame embeddings."""
-    return sum(file.stat().st_size for file in index.glob("segments/*/frames.npy"))
 
 
 def usable(studies: Sequence[Study], views: Sequence[str]) -> list[Video]:

@@ -99,7 +99,7 @@ def _missing(view: View, key: SweepKey) -> Ids:
     if sweep_id is None:
         return view.rows.ids
     scored, _ = view.catalog.scores(sweep_id, 0)
-    return np.setdiff1d(view.rows.ids, scored, assume_unique=True)
+    return view.rows.ids[~_among(view.rows.ids, scored)]
 
 
 def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:
@@ -109,7 +109,7 @@ def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:
     if sweep_id is not None:
         for number, name in enumerate(key.columns):
             scored, values = view.catalog.scores(sweep_id, number)
-            live = np.isin(scored, view.rows.ids, assume_unique=True)
+            live = _among(scored, view.rows.ids)
             ids, columns[name] = scored[live], values[live]
     return Swept(key, ids, columns, scored_now)
 
@@ -140,6 +140,18 @@ def _keep(writer: Writer, batches: Iterator[list[Part]]) -> None:
             writer.store_scores(waiting)
 
 
+def _among(ids: Ids, known: Ids, everything: Ids | None = None) -> npt.NDArray[np.bool_]:
+    """Which of `ids` (n,) are among the ascending `known`: a look-up, where numpy's own would sort them all again.
+
+    Both are some of `everything`, where that is given; so nothing is looked up where `known` is all of it.
+    """
+    if everything is not None and len(known) == len(everything):
+        return np.ones(len(ids), bool)
+    if not len(known):
+        return np.zeros(len(ids), bool)
+    return np.asarray(known[np.minimum(np.searchsorted(known, ids), len(known) - 1)] == ids)
+
+
 # The pass over the segments.
 
 
@@ -147,12 +159,14 @@ def score(
     rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids], progress: ProgressListener | None = None
 ) -> Iterator[list[Part]]:
     """Scores of the `missing` ids of each scorer, a stretch of a segment at a time: memory is bounded."""
-    total, done = len(np.unique(np.concatenate([np.empty(0, np.int64), *missing]))), 0
+    total, done = max(map(len, missing), default=0), 0
+    if total < len(rows):
+        total = len(np.unique(np.concatenate(missing)))
     report = progress or (lambda _: None)
     report(IngestProgress(done=0, total=total, failed=0, committed=0))
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(_threads()) as pool:
         for stretch, columns in _in_order(pool, _stretches(rows, scorers, missing), scorers):
-            masks = [np.isin(stretch.ids, ids, assume_unique=True) for ids in missing]
+            masks = [_among(stretch.ids, ids, rows.ids) for ids in missing]
             yield [
                 (scorer.key, stretch.ids[mask], [column[mask] for column in mine])
                 for scorer, mask, mine in zip(scorers, masks, columns, strict=True)
@@ -188,7 +202,7 @@ def _stretches(rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids]
     prompts = max((scorer.frame_prompts for scorer in scorers), default=0)
     for segment, live in rows.by_segment():
         ids = segment.ids[live]
-        wanted = live[np.logical_or.reduce([np.isin(ids, some, assume_unique=True) for some in missing])]
+        wanted = live[np.logical_or.reduce([_among(ids, some, rows.ids) for some in missing])]
         if prompts:
             frames = np.cumsum(np.diff(segment.offsets)[wanted])
             most = max(1, _NUMBERS // max(prompts, segment.info.dim))
