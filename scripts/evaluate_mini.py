@@ -308,7 +308,7 @@ def findings(asked: Archive, text: Text) -> list[dict[str, Any]]:
             {"what": f"{name}, AUROC by prompts for and against", "AUROC": auroc(contrast, there),
              "n": int(there.sum()), "prompts for it alone": auroc(positive, there), "bar": "at least 0.95"}
         )  # fmt: skip
-    rows.append(dilation_ceiling(asked.videos))
+    rows.append(dilation_by_geometry(asked.videos))
     moving = np.array([bool(region) for region in columns["wall_motion"]])
     score = vectors @ (
         text(["Hypokinesis of the anterior wall."])[0] - text(["No regional wall motion abnormality."])[0]
@@ -323,7 +323,7 @@ def findings(asked: Archive, text: Text) -> list[dict[str, Any]]:
     return [*rows, {"what": "view by prompts", "accuracy": accuracy, "n": len(named), "bar": "at least 0.95"}]
 
 
-def dilation_ceiling(videos: Sequence[Video]) -> dict[str, Any]:
+def dilation_by_geometry(videos: Sequence[Video]) -> dict[str, Any]:
     """What a quadratic logistic regression on the true geometry of many frames makes of severe LV dilation.
 
     A picture has no scale: sizes are parts of the sector's depth, which is drawn by chance.
