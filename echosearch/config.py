@@ -8,8 +8,8 @@ from typing import Final
 
 from echosearch.errors import BadOption
 
-FORMAT_VERSION: Final = 3
-"""Version of the index folder's layout: 2 knows of imported vectors (`videos.unverified`), 3 of zero-shot sweeps."""
+FORMAT_VERSION: Final = 4
+"""Version of the index folder's layout: 2 has imported vectors (`videos.unverified`), 3 zero-shot sweeps, 4 cohorts."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")
 INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"

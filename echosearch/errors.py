@@ -11,6 +11,8 @@
         BadTask            a zero-shot task that cannot be used as it is written
         UnknownTask        no such task
         BadLabels          a file of labels that cannot be used
+        BadFilter          a condition that cannot be used as it is written
+        UnknownCohort      no such cohort
         BadOption          an option or setting with a value outside its range
         UnknownVideo       no such video in the index
         UnknownEncoder     no such model, or none was named
@@ -89,6 +91,14 @@ class UnknownTask(InputError):
 
 class BadLabels(InputError):
     """A file of labels that cannot be used."""
+
+
+class BadFilter(InputError):
+    """A condition that cannot be used as it is written."""
+
+
+class UnknownCohort(InputError):
+    """No such cohort in the index."""
 
 
 class BadOption(InputError):

@@ -43,16 +43,22 @@ def combine(phrases: npt.NDArray[np.float32], negatives: npt.NDArray[np.float32]
 
 
 def search(
-    view: View, query: Query, k: int, min_score: float | None = None, left_out: Set[int] = frozenset()
+    view: View,
+    query: Query,
+    k: int,
+    min_score: float | None = None,
+    left_out: Set[int] = frozenset(),
+    among: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Hit, ...]:
     """The k best videos for a query, best first, ties by id; those `left_out` do not count as hits.
 
-    Ranks count hits; percentiles are over all live videos, those left out included.
+    Ranks count hits; percentiles are over all live videos, or over the live ones of `among` where these ids (m,)
+    ascending are given, and in both cases over those left out too. BadQuery when k is less than 1.
     """
     if k < 1:
         raise BadQuery(f"k is at least 1, not {k}")
-    [ranking] = view.index.nearest(query.vector[None], k + len(left_out), query.weighting)
-    percentiles = _percentiles(ranking, len(view.rows))
+    [ranking] = view.index.nearest(query.vector[None], k + len(left_out), query.weighting, among)
+    percentiles = _percentiles(ranking, len(view.rows.allowed(among)))
     wanted = [
         position
         for position, (video_id, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True))
@@ -73,9 +79,9 @@ def search(
 
 
 def _percentiles(ranking: Ranking, num_videos: int) -> npt.NDArray[np.float64]:
-    """For each score the share of all videos, in percent, that score no higher.
+    """For each score the share of the videos searched, in percent, that score no higher.
 
-    The ranking begins with the best of all videos, so those that score higher are the ones before it.
+    The ranking begins with the best of them, so those that score higher are the ones before it.
     """
     higher = np.searchsorted(-ranking.scores, -ranking.scores, side="left")
     return 100.0 * (num_videos - higher) / max(num_videos, 1)

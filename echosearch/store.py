@@ -501,6 +501,24 @@ class Writer(_Views):
         with _named_disk_errors(self.path), self._catalog.writing() as transaction:
             return transaction.drop_fitted(kind, name) > 0
 
+    def add_cohort(self, name: str, content: str) -> bool:
+        """Keep a cohort; False, with nothing done, when there is one of that name."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            if transaction.cohort(name) is not None:
+                return False
+            transaction.add_cohort(name, content)
+        return True
+
+    def drop_cohort(self, name: str) -> bool:
+        """Forget a cohort with its audits; False when there is none of that name."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            return transaction.drop_cohort(name) > 0
+
+    def put_audit(self, cohort: str, number: int, content: str) -> None:
+        """Keep an audit of a cohort, in place of the one of the same number."""
+        with _named_disk_errors(self.path), self._catalog.writing() as transaction:
+            transaction.put_audit(cohort, number, content)
+
     def drop_faiss(self) -> None:
         """Remove the FAISS index; `finish` builds another."""
         for folder in (self.path / "ann").iterdir():

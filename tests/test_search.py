@@ -209,6 +209,40 @@ def test_min_score_keeps_scores_that_equal_it(tmp_path: Path) -> None:
         assert asked(view, unit(1), min_score=0.95) == ()
 
 
+# Among some.
+
+
+def test_only_videos_among_the_given_ids_are_hits(tmp_path: Path) -> None:
+    with index_of(tmp_path, *scored(9, 8, 7, 6, 5, 4)) as view:
+        hits = asked(view, unit(1), 2, among=np.array([2, 4, 5, 99]))
+        assert [(hit.rank, hit.video_id) for hit in hits] == [(1, 2), (2, 4)]
+        assert [hit.score for hit in hits] == [hit.score for hit in asked(view, unit(1)) if hit.video_id in (2, 4)]
+        assert [hit.video_id for hit in asked(view, unit(1), among=np.array([2, 4, 5, 99]))] == [2, 4, 5]
+        assert [hit.video_id for hit in asked(view, unit(1), min_score=0.6, among=np.array([3, 5]))] == [3]
+        assert [hit.video_id for hit in asked(view, unit(1), kind="mean", among=np.array([3, 5]))] == [3, 5]
+        assert asked(view, unit(1), among=np.array([99])) == ()
+        assert asked(view, unit(1), among=np.array([], np.int64)) == ()
+
+
+def test_the_percentile_among_some_is_the_share_of_these_that_are_live(tmp_path: Path) -> None:
+    with closing(make_store(tmp_path / "index")) as store:
+        add(store, *scored(9, 7, 5, 5, 3, 1), finish=True)
+        add(store, new_video("1.avi", unit(0, 1), content="new bytes", replaces=2))  # 2 is now 7, with 0
+        with store.view() as view:
+            among = np.array([2, 3, 4, 5, 7, 99])  # 4 of them live: 0.5, 0.5, 0.3 and 0
+            assert percentiles(asked(view, unit(1), among=among)) == {3: 100.0, 4: 100.0, 5: 50.0, 7: 25.0}
+            assert percentiles(asked(view, unit(1), 3, among=among)) == {3: 100.0, 4: 100.0, 5: 50.0}
+            assert percentiles(asked(view, unit(1), among=view.rows.ids)) == percentiles(asked(view, unit(1)))
+
+
+def test_those_left_out_among_some_make_room_and_count_in_the_percentile(tmp_path: Path) -> None:
+    with index_of(tmp_path, *scored(9, 8, 7, 6, 5, 4)) as view:
+        among = np.array([2, 3, 5, 6])
+        hits = asked(view, unit(1), 2, left_out={1, 2, 5}, among=among)  # 1 would be none anyway
+        assert [(hit.rank, hit.video_id, hit.percentile) for hit in hits] == [(1, 3, 75.0), (2, 6, 25.0)]
+        assert asked(view, unit(1), left_out={2, 3, 5, 6}, among=among) == ()
+
+
 # Best frames.
 
 

@@ -137,7 +137,7 @@ def test_what_changes_scores_changes_the_id() -> None:
     [
         (lambda: replace(LEAD, name="Lead"), r"^a task's name is lower-case letters, digits and _, .* not 'Lead'$"),
         (lambda: replace(LEAD, mode="yes"), r"mode is binary, regression, categorical, contrastive, not 'yes'"),
-        (lambda: replace(LEAD, aggregate="min"), r"aggregate is mean, median, max, not 'min'"),
+        (lambda: replace(LEAD, aggregate="min"), r"aggregate is mean, median, max, top2, top3, not 'min'"),
         (lambda: replace(LEAD, prompts=()), r"^task lead: mode binary needs prompts$"),
         (lambda: replace(LEAD, classes=SIZE.classes), r"^task lead: mode binary needs prompts$"),
         (lambda: replace(SIZE, classes=()), r"^task size: mode categorical needs classes, each with prompts$"),

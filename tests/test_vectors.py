@@ -8,11 +8,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,11 +110,22 @@ def numbered(vectors: Iterable[Vector], norms: Iterable[float] | None = None, fi
     return {id_: (vector, float(np.float32(norm))) for id_, (vector, norm) in enumerate(pairs, first)}
 
 
-def answer(index: VectorIndex, query: Vector, k: int, weighting: Weighting = "cosine") -> list[tuple[int, float]]:
-    [ranking] = index.nearest(query[None], k, weighting)
+def answer(
+    index: VectorIndex, query: Vector, k: int, weighting: Weighting = "cosine", among: Iterable[int] | None = None
+) -> list[tuple[int, float]]:
+    [ranking] = index.nearest(query[None], k, weighting, None if among is None else ascending(among))
     assert ranking.ids.dtype == np.int64
     assert ranking.scores.dtype == np.float32
     return list(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True))
+
+
+def ascending(ids: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.array(sorted(ids), np.int64)
+
+
+def only(rows: Rows, among: Iterable[int]) -> Rows:
+    """The rows whose ids are among some, for the oracle."""
+    return {id_: rows[id_] for id_ in among if id_ in rows}
 
 
 def expected(rows: Rows, query: Vector, k: int, weighting: Weighting = "cosine") -> list[tuple[int, float]]:
@@ -250,6 +263,127 @@ def test_scores_closer_than_float32_products_err_come_in_their_exact_order(
     assert answer(index, query, 10, weighting) == expected(rows, query, 10, weighting)
 
 
+# The contract where only some rows may be hits.
+
+
+def test_only_rows_among_the_given_ids_are_found_as_worked_out_by_hand(index_over: IndexOver) -> None:
+    rows = {7: (unit(1), 0.5), 3: (unit(3, 4), 1.0), 12: (unit(0, 1), 1.0), 5: (unit(-1), 0.25)}
+    index = index_over(rows, deleted={12})
+    three_fifths = float(np.float32(0.6))
+    assert answer(index, unit(1), 4, among=[3, 5]) == [(3, three_fifths), (5, -1.0)]
+    assert answer(index, unit(1), 4, "mean", among=[3, 5, 7]) == [(3, three_fifths), (7, 0.5), (5, -0.25)]
+    assert answer(index, unit(1), 1, among=[0, 4, 5, 7, 12, 99]) == [(7, 1.0)]  # 12 is deleted; 0, 4 and 99 never were
+    assert answer(index, unit(1), 4, among=[12, 99]) == []
+    assert answer(index, unit(1), 4, among=[]) == []
+    assert answer(index, unit(1), 0, among=[7]) == []
+    assert answer(index, unit(1), 4) == [(7, 1.0), (3, three_fifths), (5, -1.0)]  # nothing of it lasts
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("one_in", [1, 2, 10, 100, 1000])
+def test_random_rows_among_a_share_of_all_give_the_oracles_ids_and_values(
+    index_over: IndexOver, one_in: int, weighting: Weighting
+) -> None:
+    rng = np.random.default_rng(30)
+    rows = numbered(random_units(1000, 8, 31), rng.uniform(0.05, 1, 1000), first=100)
+    deleted = set(rng.choice(list(rows), 50, replace=False).tolist())
+    index = index_over(rows, deleted, dim=8)
+    among = [*rng.choice(list(rows), 1000 // one_in, replace=False).tolist(), 5, 2000, 10**6]
+    right = only({id_: row for id_, row in rows.items() if id_ not in deleted}, among)
+    for k in (1, 10, 2000):
+        for query in random_units(2, 8, 32):
+            assert answer(index, query, k, weighting, among) == expected(right, query, k, weighting)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_better_rows_that_may_not_be_hits_hide_nothing(index_over: IndexOver, weighting: Weighting) -> None:
+    # The 400 best may not be hits, which is more than the candidates of any first try; 7 others may.
+    rows = numbered([unit(1, 0.001 * i) for i in range(460)])
+    index = index_over(rows, deleted={441})
+    among = [401, 402, 430, 439, 441, 450, 459, 460]
+    assert [id_ for id_, _ in answer(index, unit(1), 7, weighting, among)] == [401, 402, 430, 439, 450, 459, 460]
+    for k in (1, 3, 7, 300):
+        right = expected(only(rows, set(among) - {441}), unit(1), k, weighting)
+        assert answer(index, unit(1), k, weighting, among) == right
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("k", [1, 5, 70, 200])
+def test_copies_that_may_be_hits_come_by_ascending_id_however_many_they_are(
+    index_over: IndexOver, k: int, weighting: Weighting
+) -> None:
+    better, same, worse = unit(5, 1), unit(1, 1), unit(1, 5)
+    index = index_over(numbered([worse] * 20 + [same] * 150 + [better] * 3 + [same] * 20))
+    best = [172, *range(22, 171, 2), *range(174, 194, 2), *range(2, 21, 2)]
+    even = range(0, 200, 2)
+    assert [id_ for id_, _ in answer(index, unit(1), k, weighting, even)] == best[:k]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_scores_closer_than_float32_products_err_come_in_their_exact_order_among_some(
+    index_over: IndexOver, weighting: Weighting
+) -> None:
+    rows, query = nearly_tied()
+    index = index_over(rows, dim=64)
+    best = [id_ for id_, _ in expected(rows, query, 10)]
+    among = set(rows) - set(best[::2])
+    right = expected(only(rows, among), query, 5, weighting)
+    assert [id_ for id_, _ in right] == best[1::2]
+    assert answer(index, query, 5, weighting, among) == right
+
+
+def test_a_batch_of_queries_among_some_gives_what_each_gives_alone(index_over: IndexOver) -> None:
+    index = index_over(numbered(random_units(200, 32, 33), np.random.default_rng(33).uniform(0.1, 1, 200)))
+    queries = random_units(9, 32, 34)
+    among = range(3, 190, 7)
+    for weighting in WEIGHTINGS:
+        for query, ranking in zip(queries, index.nearest(queries, 12, weighting, ascending(among)), strict=True):
+            pairs = list(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True))
+            assert pairs == answer(index, query, 12, weighting, among)
+
+
+def test_searches_among_different_rows_at_once_do_not_meet(index_over: IndexOver) -> None:
+    rows = numbered(random_units(600, 32, 35))
+    index = index_over(rows)
+    [query] = random_units(1, 32, 36)
+    shares = [None, range(1, 600, 2), range(2, 600, 3), range(300, 600), [7], range(1, 50)] * 20
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda among: answer(index, query, 10, among=among), shares))
+    assert found == [expected(rows if among is None else only(rows, among), query, 10) for among in shares]
+
+
+@pytest.mark.parametrize(
+    "among",
+    [
+        np.array([1, 3, 3], np.int64),
+        np.array([3, 1], np.int64),
+        np.array([True, False]),
+        np.array([1.0, 2.0]),
+        np.array([[1, 2]], np.int64),
+        np.array([], np.float64),
+    ],
+)
+def test_ids_that_do_not_ascend_or_are_no_ids_are_refused(index_over: IndexOver, among: npt.NDArray[Any]) -> None:
+    index = index_over(numbered([unit(1), unit(0, 1), unit(1, 1)]))
+    sentence = r"^the ids to search among are an int64 array \(m,\) of ascending ids, each once$"
+    with pytest.raises(ValueError, match=sentence):
+        index.nearest(unit(1)[None], 2, "cosine", among)
+
+
+def test_faiss_offers_few_of_many_rows_that_may_be_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = FaissIndex.build(live([segment_of(tmp_path, numbered(random_units(3000, 8, 37)))], (), 8))
+    gathered: list[int] = []
+    gather = LiveRows.gather
+
+    def counting(rows: LiveRows, positions: npt.NDArray[np.int64]) -> Any:
+        gathered.append(len(positions))
+        return gather(rows, positions)
+
+    monkeypatch.setattr(LiveRows, "gather", counting)
+    assert len(answer(index, unit(1, dim=8), 10, among=range(1, 3000, 2))) == 10
+    assert sum(gathered) < 100  # of 1500
+
+
 # What is behind it: live rows.
 
 
@@ -260,6 +394,8 @@ def test_live_rows_are_found_by_id_across_segments(tmp_path: Path) -> None:
     assert len(rows) == 4
     assert rows.ids.tolist() == [2, 4, 9, 20]
     assert rows.positions(np.array([20, 5, 2, 7, 99, -1, 9])).tolist() == [3, 0, 2]
+    assert rows.allowed(None).tolist() == [0, 1, 2, 3]
+    assert rows.allowed(np.array([-1, 2, 5, 7, 9, 20, 10**15])).tolist() == [0, 2, 3]
     assert rows.place(9) == (first, 1)
     assert rows.place(20) == (second, 2)
     assert rows.place(4) == (second, 0)
@@ -276,13 +412,19 @@ _SOME = [unit(*numbers, dim=3) for numbers in [(1,), (0, 1), (1, 1), (3, 4), (2,
 _CLOSE = [np.nextafter(vector, np.float32(0)) for vector in _SOME[2:5]]
 VECTORS = st.sampled_from([*_SOME, *_CLOSE])
 NORMS = st.sampled_from([1.0, 0.5, 0.75, 1 / 3])
+AMONG = st.one_of(
+    st.none(),
+    st.frozensets(st.integers(1, 20)),
+    st.integers(1, 7).map(lambda step: frozenset(range(0, 3000, step))),
+    st.integers(1, 150).map(lambda first: frozenset(range(first, 3000))),
+)
 COPIES = st.tuples(VECTORS, NORMS, st.sampled_from([1, 1, 2, 40]))
 
 STEPS = st.one_of(
     st.tuples(st.just("add"), st.lists(COPIES, min_size=1, max_size=4)),
     st.tuples(st.just("delete"), st.floats(0, 1)),
     st.tuples(st.just("write FAISS"), st.none()),
-    st.tuples(st.just("search"), st.tuples(VECTORS, st.integers(1, 60), st.sampled_from(WEIGHTINGS))),
+    st.tuples(st.just("search"), st.tuples(VECTORS, st.integers(1, 60), st.sampled_from(WEIGHTINGS), AMONG)),
 )
 
 
@@ -317,19 +459,19 @@ class Shelf:
         shutil.rmtree(self.folder / "ann", ignore_errors=True)
         FaissIndex.build(self.reopened()).save(self.folder / "ann" / "1")
 
-    def check(self, query: Vector, k: int, weighting: Weighting) -> None:
+    def check(self, query: Vector, k: int, weighting: Weighting, among: frozenset[int] | None) -> None:
         rows = self.reopened()
-        right = expected(self.rows, query, k, weighting)
-        assert answer(ExactIndex(rows), query, k, weighting) == right
-        assert answer(FaissIndex.none(rows), query, k, weighting) == right
+        right = expected(self.rows if among is None else only(self.rows, among), query, k, weighting)
+        assert answer(ExactIndex(rows), query, k, weighting, among) == right
+        assert answer(FaissIndex.none(rows), query, k, weighting, among) == right
         if (self.folder / "ann").exists():
-            assert answer(FaissIndex.load(self.folder / "ann" / "1", rows), query, k, weighting) == right
+            assert answer(FaissIndex.load(self.folder / "ann" / "1", rows), query, k, weighting, among) == right
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(STEPS, max_size=12), VECTORS)
+@given(st.lists(STEPS, max_size=12), VECTORS, AMONG)
 def test_any_history_of_adding_deleting_and_reopening_is_answered_as_the_oracle_does(
-    steps: list[tuple[str, Any]], last_query: Vector
+    steps: list[tuple[str, Any]], last_query: Vector, among: frozenset[int] | None
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         shelf = Shelf(Path(folder))
@@ -343,7 +485,8 @@ def test_any_history_of_adding_deleting_and_reopening_is_answered_as_the_oracle_
             else:
                 shelf.check(*detail)
         for weighting in WEIGHTINGS:
-            shelf.check(last_query, 5, weighting)
+            shelf.check(last_query, 5, weighting, None)
+            shelf.check(last_query, 5, weighting, among)
 
 
 # FAISS on disk.

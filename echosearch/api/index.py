@@ -41,6 +41,7 @@ from echosearch.types import (
 )
 
 if TYPE_CHECKING:
+    from echosearch.api.cohorts import Cohorts, Filtered
     from echosearch.api.zeroshot import ZeroShot
     from echosearch.encoders import Encoder
 
@@ -93,11 +94,14 @@ class Index:
         k: int = 10,
         min_score: float | None = None,
         score: Literal["cosine", "mean"] = "cosine",
+        where: Sequence[str] = (),
     ) -> SearchResult:
         """Videos nearest to report phrases, and far from those in `without`; best first, ties by id.
 
-        Several phrases are averaged. `score` mean is the inner product with the mean frame embedding as it is
-        (EchoCLIP-R's published form) instead of the cosine; it goes with wanted phrases only.
+        `where` are conditions that hits have to meet (BadFilter says what is wrong with one); percentiles are
+        then among the videos that meet them. Several phrases are averaged. `score` mean is the inner product with the
+        mean frame embedding as it is (EchoCLIP-R's published form) instead of the cosine; it goes with wanted phrases
+        only.
         """
         if score not in ("cosine", "mean"):
             raise BadOption(f"score is 'cosine' or 'mean', not {score!r}")
@@ -106,6 +110,7 @@ class Index:
         _refuse_one_string("without", without)
         if without and score == "mean":
             raise BadQuery("score 'mean' is a published form for wanted phrases only; leave --not or the score out")
+        _refuse_one_string("where", where)
         texts = self._embed([*phrases, *without])
         rows = np.stack([text.vector for text in texts])
         vector = combine(rows[: len(phrases)], rows[len(phrases) :])
@@ -117,7 +122,7 @@ class Index:
         ]
         query = {"phrases": list(phrases), "not": list(without), "k": int(k), "min_score": min_score}
         with self._store.view() as view:
-            return self._result(view, query, Query(vector, kind), k, min_score, set(), warnings)
+            return self._result(view, query, Query(vector, kind), k, min_score, set(), warnings, where)
 
     def similar(
         self,
@@ -125,13 +130,15 @@ class Index:
         k: int = 10,
         exclude: Sequence[Exclude] = (),
         min_score: float | None = None,
+        where: Sequence[str] = (),
     ) -> SearchResult:
         """Videos nearest to an example: a video id (which is left out of the hits) or a file.
 
-        A file need not be in the index; unless it is, it is embedded now. `exclude` leaves out videos of the
-        example's study or patient, or with its bytes.
+        A file need not be in the index; unless it is, it is embedded now. `where` are conditions that hits
+        have to meet. `exclude` leaves out videos of the example's study or patient, or with its bytes.
         """
         _refuse_one_string("exclude", exclude)
+        _refuse_one_string("where", where)
         for what in exclude:
             if what not in ("study", "patient", "content"):
                 raise BadOption(f"exclude is 'study', 'patient' or 'content', not {what!r}")
@@ -159,7 +166,8 @@ class Index:
                 "k": int(k),
                 "min_score": min_score,
             }
-            return self._result(view, query, Query(vector, "cosine"), k, min_score, left_out | more, warnings)
+            hidden = left_out | more
+            return self._result(view, query, Query(vector, "cosine"), k, min_score, hidden, warnings, where)
 
     @cached_property
     def zeroshot(self) -> ZeroShot:
@@ -168,13 +176,31 @@ class Index:
 
         return ZeroShot(self._store, self._request.precision, self._embed, self._notes)
 
-    def videos(self, study: str | None = None, patient: str | None = None) -> Iterator[VideoRecord]:
-        """All videos, or those of a study or patient, by ascending id."""
+    @cached_property
+    def cohorts(self) -> Cohorts:
+        """Filters and cohorts of this index: selections that are kept, compared, exported and audited."""
+        from echosearch.api.cohorts import Cohorts
+
+        return Cohorts(self._store, self.zeroshot, self._query_of, self._notes)
+
+    def videos(
+        self, study: str | None = None, patient: str | None = None, where: Sequence[str] = ()
+    ) -> Iterator[VideoRecord]:
+        """All videos, or those of a study or patient, or of which all conditions are true, by ascending id."""
         with self._store.view() as view:
-            wanted = None
+            wanted: set[int] | None = None
             if study is not None or patient is not None:
                 wanted = view.catalog.ids_where(study=study, patient=patient)
+            if where:
+                matching = set(self.cohorts.matching(view, where).ids.tolist())
+                wanted = matching if wanted is None else wanted & matching
             yield from view.catalog.videos(wanted)
+
+    def matching(self, where: Sequence[str]) -> Filtered:
+        """The videos of which all conditions are true, with the numbers of the others. BadFilter says what is wrong."""
+        _refuse_one_string("where", where)
+        with self._store.view() as view:
+            return self.cohorts.matching(view, where)
 
     def videos_of(self, video_ids: Iterable[int]) -> Iterator[VideoRecord]:
         """Those of some ids that are live videos, by ascending id."""
@@ -255,11 +281,16 @@ class Index:
         min_score: float | None,
         left_out: set[int],
         warnings: list[str],
+        where: Sequence[str],
     ) -> SearchResult:
-        hits = search(view, vector, k, min_score, left_out)
+        found = self.cohorts.matching(view, where) if where else None
+        hits = search(view, vector, k, min_score, left_out, None if found is None else found.ids)
+        if found is not None:
+            query |= {"filter": found.summary(where)}
+            warnings += [*found.notes, _filtered(found)]
         if not len(view.rows):
             warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
-        elif k > len(view.rows):
+        elif found is None and k > len(view.rows):
             warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
         return SearchResult(
             query=query,
@@ -280,6 +311,11 @@ class Index:
         if {self._request.precision, self.manifest.precision} != {"fp32"}:
             notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
         return notes
+
+    def _query_of(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One unit query (D,) for phrases."""
+        rows = np.stack([text.vector for text in self._embed(phrases)])
+        return combine(rows, rows[:0])
 
     def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
         """Text embeddings: from the cache where it has all of them, else by the model."""
@@ -332,6 +368,14 @@ class Index:
 
             self._encoder = load_encoder(self._request, decoder_name())
         return self._encoder
+
+
+def _filtered(found: Filtered) -> str:
+    """What a filter left, and why the others are out."""
+    return (
+        f"filter: {len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}; "
+        "percentiles are among those"
+    )
 
 
 def _bytes_below(folder: Path) -> int:

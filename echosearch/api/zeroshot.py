@@ -84,8 +84,11 @@ class ZeroShot:
         published_threshold: bool = False,
         wait_seconds: float = 0.0,
         progress: ProgressListener | None = None,
+        among: npt.NDArray[np.int64] | None = None,
     ) -> list[SweepResult]:
         """Score every live video for some tasks, in one pass; what was scored before is not scored again.
+
+        Only the videos `among` (n,) ascending ids are scored and told of, where these are given.
 
         A task is a `Task`, the name of a built-in or own one, the path of a task file, or `probe:NAME`. `approximate`
         asks the mean frame instead of every frame (regressions only) and is kept apart from exact scores. `keep`
@@ -101,12 +104,12 @@ class ZeroShot:
         if calibration is not None:
             self._check_named(calibration, [scorer.key for scorer in scorers])
         if keep:
-            swept = sweep(self.store, scorers, wait_seconds, progress)
+            swept = sweep(self.store, scorers, wait_seconds, progress, among)
         else:
-            swept = sweep_without_keeping(self.store, scorers, progress)
+            swept = sweep_without_keeping(self.store, scorers, progress, among)
         manifest = self.store.manifest
         with self.store.view() as view:
-            swept = [_of_live(view, found) for found in swept]
+            swept = [_of_live(view, found, among) for found in swept]
             known = self._calibrations(view)
             called = [
                 _called(view, task, found.key, found.ids, found.columns, known, calibration)
@@ -141,7 +144,7 @@ class ZeroShot:
         """For each task by name the live videos (n,) that have a score already; needs no model."""
         form: Form = "approximate" if approximate else "exact"
         with self.store.view() as view:
-            kept = {task.name: stored(view, self._key(task, form)) for task in self._chosen(tasks)}
+            kept = {task.name: stored(view, self.key(task, form)) for task in self._chosen(tasks)}
         return {name: np.empty(0, np.int64) if found is None else found.ids for name, found in kept.items()}
 
     def find(self, task: AnyTask | str) -> AnyTask:
@@ -305,7 +308,7 @@ class ZeroShot:
         chosen = chosen_classes(found, classes)
         used = None
         if not is_value:
-            used = _fitting(self.calibrations(), self._key(found, form), chosen, calibration)
+            used = _fitting(self.calibrations(), self.key(found, form), chosen, calibration)
         if threshold is not None and scale_of(found) == LOG_ODDS:
             origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
             threshold = Threshold(log_odds(threshold.value), origin)
@@ -370,7 +373,8 @@ class ZeroShot:
         manifest = self.store.manifest
         return Model(manifest.recipe.id, self.precision, manifest.logit_scale)
 
-    def _key(self, task: AnyTask, form: Form) -> SweepKey:
+    def key(self, task: AnyTask, form: Form = "exact") -> SweepKey:
+        """Under what the scores of a task are kept."""
         return probe_key(task) if isinstance(task, Probe) else task_key(task, form, self._model())
 
     def _scorer(self, task: AnyTask, form: Form, cut: list[str]) -> Scorer:
@@ -454,9 +458,11 @@ class ZeroShot:
             writer.keep_fitted(Fitted(kind, name, recipe, content, _now()))
 
 
-def _of_live(view: View, swept: Swept) -> Swept:
-    """Without what was deleted since it was scored."""
+def _of_live(view: View, swept: Swept, among: npt.NDArray[np.int64] | None) -> Swept:
+    """Without what was deleted since it was scored, or was not asked for."""
     left = np.isin(swept.ids, view.rows.ids)
+    if among is not None:
+        left &= np.isin(swept.ids, among)
     return dataclasses.replace(
         swept, ids=swept.ids[left], columns={name: values[left] for name, values in swept.columns.items()}
     )

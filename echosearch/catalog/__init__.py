@@ -1,6 +1,7 @@
 """What is known of each video, in SQLite; the catalog decides what exists. Knows no vector and no file format."""
 
-from echosearch.catalog.catalog import Catalog, Snapshot, Transaction
+from echosearch.catalog.catalog import AttributeColumn, Catalog, Snapshot, Transaction
+from echosearch.catalog.conditions import FIELDS, Matches, Measures
 from echosearch.catalog.migrations import refuse_newer
 from echosearch.catalog.records import (
     AttributeType,
@@ -18,6 +19,8 @@ from echosearch.catalog.records import (
 )
 
 __all__ = [
+    "FIELDS",
+    "AttributeColumn",
     "AttributeType",
     "AttributeValue",
     "Catalog",
@@ -25,6 +28,8 @@ __all__ = [
     "Fitted",
     "FittedKind",
     "KnownFile",
+    "Matches",
+    "Measures",
     "MetadataChange",
     "NewVideo",
     "SegmentRow",

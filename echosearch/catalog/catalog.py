@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from echosearch.catalog.conditions import Matches, Measures, decisions, matching
 from echosearch.catalog.migrations import catalog_format, migrate, refuse_newer
 from echosearch.catalog.records import (
     AttributeType,
@@ -55,6 +56,8 @@ from echosearch.catalog.tables import (
     ATTRIBUTE_TYPES,
     attribute_columns,
     attributes_table,
+    audits,
+    cohorts,
     failures,
     fitted,
     metadata,
@@ -69,6 +72,7 @@ from echosearch.catalog.tables import (
 )
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, BadManifest, DamagedIndex
+from echosearch.filters import Condition, KnownName, Name
 from echosearch.types import Failure, VideoRecord
 
 _AT_ONCE: Final = 400
@@ -463,6 +467,41 @@ class Snapshot:
         rows = self._connection.execute(select(fitted).where(fitted.c.kind == kind).order_by(fitted.c.name))
         return [Fitted(kind, row.name, row.recipe, row.content, row.created_at) for row in rows]
 
+    def cohorts(self) -> dict[str, str]:
+        """The content of each cohort by its name, oldest first."""
+        rows = self._connection.execute(select(cohorts).order_by(cohorts.c.created_at, cohorts.c.name))
+        return {row.name: row.content for row in rows}
+
+    def cohort(self, name: str) -> str | None:
+        """The content of one cohort, or None."""
+        return self._connection.execute(select(cohorts.c.content).where(cohorts.c.name == name)).scalar_one_or_none()
+
+    def audits(self, cohort: str) -> list[str]:
+        """The content of each audit of a cohort, in the order of their numbers."""
+        query = select(audits.c.content).where(audits.c.cohort == cohort).order_by(audits.c.number)
+        return list(self._connection.execute(query).scalars())
+
+    def added_since(self, generation: int) -> set[int]:
+        """Ids of the live videos that were not there yet at a generation."""
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None), videos.c.added_generation > generation)
+        return set(self._connection.execute(query).scalars())
+
+    def matching(
+        self, condition: Condition, names: Mapping[Name, KnownName], attributes: Mapping[str, int], measures: Measures
+    ) -> Matches:
+        """The live videos of which a condition is true; see `conditions`."""
+        return matching(self._connection, condition, names, attributes, measures)
+
+    def decisions(
+        self,
+        asked: Sequence[Condition],
+        names: Mapping[Name, KnownName],
+        attributes: Mapping[str, int],
+        measures: Measures,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+        """Of every live video whether each condition is true (1), unknown (0) or false (-1): ids (n,), (n, C)."""
+        return decisions(self._connection, asked, names, attributes, measures)
+
     def roots(self) -> list[Path]:
         """The folders below which all videos lie."""
         return [Path(path) for path in self._connection.execute(select(roots.c.path)).scalars()]
@@ -717,6 +756,20 @@ class Transaction(Snapshot):
     def drop_fitted(self, kind: FittedKind, name: str) -> int:
         """Forget a calibration or probe; gives how many there were."""
         return self._connection.execute(delete(fitted).where(fitted.c.kind == kind, fitted.c.name == name)).rowcount
+
+    def add_cohort(self, name: str, content: str) -> None:
+        """Keep a cohort under a name that is free."""
+        self._connection.execute(insert(cohorts).values(name=name, content=content, created_at=self._now))
+
+    def drop_cohort(self, name: str) -> int:
+        """Forget a cohort with its audits; gives how many there were."""
+        self._connection.execute(delete(audits).where(audits.c.cohort == name))
+        return self._connection.execute(delete(cohorts).where(cohorts.c.name == name)).rowcount
+
+    def put_audit(self, cohort: str, number: int, content: str) -> None:
+        """Keep an audit, in place of the one of the same number."""
+        self._connection.execute(delete(audits).where(audits.c.cohort == cohort, audits.c.number == number))
+        self._connection.execute(insert(audits).values(cohort=cohort, number=number, content=content))
 
     def touch(self, file: KnownFile) -> None:
         """Note that a file has another time, but the bytes that it had."""

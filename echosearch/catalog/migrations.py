@@ -25,6 +25,12 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
         "CREATE TABLE fitted (kind TEXT NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL, content TEXT NOT NULL, "
         "created_at TEXT NOT NULL, PRIMARY KEY (kind, name))",
     ),
+    4: (
+        "CREATE TABLE cohorts (name TEXT NOT NULL, content TEXT NOT NULL, created_at TEXT NOT NULL, "
+        "PRIMARY KEY (name))",
+        "CREATE TABLE audits (cohort TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, "
+        "PRIMARY KEY (cohort, number), FOREIGN KEY(cohort) REFERENCES cohorts (name))",
+    ),
 }
 """For each format, how it comes from the one before. A step that was published is never edited."""
 

@@ -187,6 +187,22 @@ fitted = Table(
     Column("created_at", Text, nullable=False),
 )
 
+cohorts = Table(
+    "cohorts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("content", Text, nullable=False),  # JSON: the whole selection, members included
+    Column("created_at", Text, nullable=False),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("cohort", Text, ForeignKey("cohorts.name"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("content", Text, nullable=False),  # JSON: what was sampled, and how it was judged
+)
+
 ATTRIBUTE_TYPES = {"integer": BigInteger, "real": Float, "text": Text}
 
 

@@ -14,6 +14,7 @@ import click
 
 from echosearch import __version__
 from echosearch.cli import render
+from echosearch.cli.cohort import cohort, sweep_named
 from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
 from echosearch.cli.interrupt import INTERRUPTED, TwoInterrupts
@@ -26,7 +27,9 @@ from echosearch.cli.options import (
     model_runtime_options,
     output_option,
     query_options,
+    sweep_missing_option,
     wait_option,
+    where_option,
 )
 from echosearch.cli.phantom import phantom
 from echosearch.cli.sweep import sweep
@@ -231,6 +234,8 @@ def _ingest_summary(report: IngestReport) -> str:
     show_default=True,
     help="mean: the inner product with the mean frame embedding as it is (EchoCLIP-R's published form).",
 )
+@where_option
+@sweep_missing_option
 @index_option
 @query_options
 @model_runtime_options
@@ -239,6 +244,8 @@ def search(
     phrases: tuple[str, ...],
     without: tuple[str, ...],
     score: Any,
+    where: tuple[str, ...],
+    sweep_missing: bool,
     index: str | None,
     k: int,
     min_score: float | None,
@@ -261,7 +268,8 @@ def search(
     from echosearch.api import open_index
 
     opened = open_index(index_path(index), model, device, precision)
-    result = opened.search(*phrases, without=without, k=k, min_score=min_score, score=score)
+    sweep_named(opened, where, sweep_missing)
+    result = opened.search(*phrases, without=without, k=k, min_score=min_score, score=score, where=where)
     _answer(result, output, contact_sheet, " + ".join(phrases) + "".join(f" - {phrase}" for phrase in without))
 
 
@@ -273,6 +281,8 @@ def search(
     type=click.Choice(["study", "patient", "content"]),
     help="Leave out videos of the example's study, patient, or with its bytes. May be repeated.",
 )
+@where_option
+@sweep_missing_option
 @index_option
 @query_options
 @model_runtime_options
@@ -280,6 +290,8 @@ def search(
 def similar(
     example: str,
     exclude: tuple[Any, ...],
+    where: tuple[str, ...],
+    sweep_missing: bool,
     index: str | None,
     k: int,
     min_score: float | None,
@@ -302,7 +314,8 @@ def similar(
 
     opened = open_index(index_path(index), model, device, precision)
     wanted: int | Path = int(example) if example.isdecimal() else Path(example)
-    result = opened.similar(wanted, k=k, exclude=exclude, min_score=min_score)
+    sweep_named(opened, where, sweep_missing)
+    result = opened.similar(wanted, k=k, exclude=exclude, min_score=min_score, where=where)
     _answer(result, output, contact_sheet, f"similar to {example}")
 
 
@@ -365,13 +378,23 @@ def info(index: str | None, output: str | None) -> None:
 @index_option
 @click.option("--study", help="Only videos of this study.")
 @click.option("--patient", help="Only videos of this patient.")
+@where_option
+@sweep_missing_option
 @output_option("json", "csv", "paths")
-def list_videos(index: str | None, study: str | None, patient: str | None, output: str | None) -> None:
-    """List the videos of an index, by id.
+def list_videos(
+    index: str | None,
+    study: str | None,
+    patient: str | None,
+    where: tuple[str, ...],
+    sweep_missing: bool,
+    output: str | None,
+) -> None:
+    """List the videos of an index, by id; with --where also how many are left out, and why.
 
     \b
     Example:
       echosearch list --patient P0017
+      echosearch list --where "view = 'A4C' AND fps >= 30"
       echosearch list --csv > videos.csv
     """
     import dataclasses
@@ -382,7 +405,14 @@ def list_videos(index: str | None, study: str | None, patient: str | None, outpu
     opened = open_index(index_path(index))
     if output is not None:
         click.echo(f"index {render.printable(str(opened.path))}", err=True)
-    videos = opened.videos(study=study, patient=patient)
+    sweep_named(opened, where, sweep_missing)
+    if where:
+        found = opened.matching(where)
+        for note in found.notes:
+            click.echo(f"note: {render.printable(note)}", err=output is not None)
+        counts = f"{len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}"
+        click.echo(f"filter: {counts}", err=output is not None)
+    videos = opened.videos(study=study, patient=patient, where=where)
     if output == "json":
         render.print_json([video.to_dict() for video in videos])
     elif output == "csv":
@@ -663,6 +693,7 @@ app.add_command(export_embeddings)
 app.add_command(import_embeddings)
 app.add_command(calibrate)
 app.add_command(calibrations)
+app.add_command(cohort)
 app.add_command(evaluate)
 app.add_command(probe)
 app.add_command(sweep)

@@ -76,6 +76,18 @@ def query_options(command: Command) -> Command:
     return command
 
 
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only videos of which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be true. "
+    "A missing value makes a condition unknown, and unknown is out (see README, Filters).",
+)
+sweep_missing_option = click.option(
+    "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
+)
+
+
 def wait_option(command: Command) -> Command:
     """`--wait`: how long to wait for another writer."""
     return click.option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option
+from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option, where_option
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
@@ -34,6 +34,7 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 @click.option("--no-keep", is_flag=True, help="Write nothing into the index: for one that may only be read.")
 @click.option("--calibration", metavar="NAME", help="Which calibration calls the scores. Default: each task's newest.")
 @click.option("--published-threshold", is_flag=True, help="Also apply the threshold that a task's authors published.")
+@where_option
 @click.option("-k", type=click.IntRange(0), default=5, show_default=True, help="Number of highest videos to show.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw how the scores lie."
@@ -55,6 +56,7 @@ def sweep(
     no_keep: bool,
     calibration: str | None,
     published_threshold: bool,
+    where: tuple[str, ...],
     k: int,
     plot: Path | None,
     model: str | None,
@@ -68,6 +70,7 @@ def sweep(
 
     TASK is the name of a task (`echosearch tasks list`) or a task file. Scores are similarities to phrases, or numbers
     found by ranking them: they are no measurements. Published thresholds are shown, and applied only if asked for.
+    With --where only the videos that meet the conditions are scored and shown.
 
     \b
     Example:
@@ -89,6 +92,13 @@ def sweep(
         raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
     opened = open_index(index_path(index), model, device, precision)
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
+    among = None
+    if where:
+        found = opened.matching(where)
+        among = found.ids
+        counts = f"{len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}"
+        for note in (*found.notes, f"filter: {counts}"):
+            click.echo(f"note: {render.printable(note)}", err=True)
     with ingest_progress() as listener:
         results = opened.zeroshot.sweep(
             *wanted,
@@ -98,6 +108,7 @@ def sweep(
             published_threshold=published_threshold,
             wait_seconds=wait,
             progress=listener,
+            among=among,
         )
     if only_missing:
         results = [result.without(before[result.task.name]) for result in results]

@@ -13,7 +13,10 @@ from echosearch.types import FrameSampling
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A known model. `preprocess` overrides parts of the model's own transform, so it may be empty."""
+    """A known model. `preprocess` overrides parts of the model's own transform, so it may be empty.
+
+    `views` are those that it is made for (none given: not said), `knows_modes` whether it tells B-mode from Doppler.
+    """
 
     name: str
     weights: str
@@ -22,6 +25,8 @@ class Preset:
     sampling: FrameSampling
     preprocess: dict[str, Any] = field(default_factory=dict)
     notice: str | None = None
+    views: tuple[str, ...] = ()
+    knows_modes: bool = True
 
 
 @cache
@@ -31,5 +36,11 @@ def list_presets() -> dict[str, Preset]:
     for file in resources.files(__package__).joinpath("known_models").iterdir():
         if file.name.endswith(".json"):
             values = json.loads(file.read_text("utf-8"))
-            presets[values["name"]] = Preset(**values | {"sampling": FrameSampling.parse(values["sampling"])})
+            presets[values["name"]] = Preset(
+                **values
+                | {
+                    "sampling": FrameSampling.parse(values["sampling"]),
+                    "views": tuple(values.get("views", ())),
+                }
+            )
     return dict(sorted(presets.items()))

@@ -14,7 +14,14 @@ class ExactIndex:
     def __init__(self, rows: LiveRows) -> None:
         self._rows = rows
 
-    def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:
-        """For each unit query of (Q, D) the k best live rows, or all when there are fewer."""
-        everything = np.arange(len(self._rows))
-        return [Ranking.of(self._rows.ids, self._rows.scores(everything, query, weighting), k) for query in queries]
+    def nearest(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        weighting: Weighting = "cosine",
+        among: npt.NDArray[np.int64] | None = None,
+    ) -> list[Ranking]:
+        """For each unit query of (Q, D) the k best live rows, or all when there are fewer; see VectorIndex."""
+        allowed = self._rows.allowed(among)
+        ids = self._rows.ids[allowed]
+        return [Ranking.of(ids, self._rows.scores(allowed, query, weighting), k) for query in queries]

@@ -42,18 +42,31 @@ class FaissFile:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Allowed:
+    """Positions (n,) of the rows that may be hits, and of those among them that FAISS lacks.
+
+    `selection` makes FAISS offer no others; without it, it offers all that it holds, `num_dead` dead rows among them.
+    """
+
+    positions: npt.NDArray[np.int64]
+    uncovered: npt.NDArray[np.int64]
+    num_dead: int
+    selection: Any | None
+
+
 class FaissIndex:
     """See the module. `index` is None where there is no FAISS index: then every row is scanned."""
 
     def __init__(self, rows: LiveRows, index: Any | None, covered: npt.NDArray[np.int64]) -> None:
         self._rows = rows
         self._index = index
-        self._everything = np.arange(len(rows))
-        self._uncovered = self._everything[~np.isin(rows.ids, covered)]
-        self.num_uncovered = len(self._uncovered)
+        self._is_covered = np.isin(rows.ids, covered)
+        self.num_uncovered = int(np.sum(~self._is_covered))
         """Live rows that FAISS does not hold."""
         self.num_dead = len(covered) - (len(rows) - self.num_uncovered)
         """Rows that FAISS holds and that are not live."""
+        self._everything = _Allowed(np.arange(len(rows)), np.flatnonzero(~self._is_covered), self.num_dead, None)
 
     @classmethod
     def none(cls, rows: LiveRows) -> FaissIndex:
@@ -136,39 +149,54 @@ class FaissIndex:
             shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
         fsync_path(folder.parent)
 
-    def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:
-        """For each unit query of (Q, D) the k best live rows, or all when there are fewer."""
-        if k < 1 or not len(self._rows):
+    def nearest(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        weighting: Weighting = "cosine",
+        among: npt.NDArray[np.int64] | None = None,
+    ) -> list[Ranking]:
+        """For each unit query of (Q, D) the k best live rows, or all when there are fewer; see VectorIndex."""
+        allowed = self._everything if among is None else self._allowed(among)
+        if k < 1 or not len(allowed.positions):
             return [Ranking(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        return [self._nearest(query, min(k, len(self._rows)), weighting) for query in queries]
+        return [self._nearest(query, min(k, len(allowed.positions)), weighting, allowed) for query in queries]
 
-    def _nearest(self, query: npt.NDArray[np.float32], k: int, weighting: Weighting) -> Ranking:
+    def _allowed(self, among: npt.NDArray[np.int64]) -> _Allowed:
+        """The rows that may be hits, for all queries of one call."""
+        positions = self._rows.allowed(among)
+        uncovered = positions[~self._is_covered[positions]]
+        selection = None if self._index is None else _selection(self._rows.ids[positions])
+        return _Allowed(positions, uncovered, 0, selection)
+
+    def _nearest(self, query: npt.NDArray[np.float32], k: int, weighting: Weighting, allowed: _Allowed) -> Ranking:
         wanted = k + _MARGIN
         while True:
-            positions, lowest = self._candidates(query, wanted, weighting)
+            positions, lowest = self._candidates(query, wanted, weighting, allowed)
             scores = self._rows.scores(positions, query, weighting)
             best = Ranking.of(self._rows.ids[positions], scores, k)
             complete = len(best.ids) == k and lowest < best.scores[-1] - _TOLERANCE
-            if complete or len(positions) == len(self._rows):
+            if complete or len(positions) == len(allowed.positions):
                 return best
-            if wanted >= len(self._rows):  # FAISS gives less than it says it holds
-                scores = self._rows.scores(self._everything, query, weighting)
-                return Ranking.of(self._rows.ids, scores, k)
+            if wanted >= len(allowed.positions):  # FAISS gives less than it says it holds
+                scores = self._rows.scores(allowed.positions, query, weighting)
+                return Ranking.of(self._rows.ids[allowed.positions], scores, k)
             wanted *= 4
 
     def _candidates(
-        self, query: npt.NDArray[np.float32], wanted: int, weighting: Weighting
+        self, query: npt.NDArray[np.float32], wanted: int, weighting: Weighting, allowed: _Allowed
     ) -> tuple[npt.NDArray[np.int64], float]:
         """Positions of candidates, and a score that no row left out exceeds (within the tolerance)."""
         if weighting == "mean":  # FAISS holds renormalised vectors, so its order is another one
-            return self._scan(self._everything, query, wanted, weighting)
-        scanned, lowest = self._scan(self._uncovered, query, wanted, weighting)
-        if self._index is None or not self._index.ntotal:
+            return self._scan(allowed.positions, query, wanted, weighting)
+        scanned, lowest = self._scan(allowed.uncovered, query, wanted, weighting)
+        offered = len(allowed.positions) - len(allowed.uncovered) + allowed.num_dead
+        if self._index is None or not offered:
             return scanned, lowest
-        found = min(wanted + self.num_dead, self._index.ntotal)
-        near, ids = self._index.search(query[None], found)
+        found = min(wanted + allowed.num_dead, offered)
+        near, ids = self._index.search(query[None], found, params=allowed.selection)
         covered = self._rows.positions(ids[0])
-        if found < self._index.ntotal:
+        if found < offered:
             lowest = max(lowest, float(near[0][-1]))
         return np.concatenate([covered, scanned]), lowest
 
@@ -191,6 +219,19 @@ class FaissIndex:
             first += len(chunk)
         order = np.argpartition(-near, wanted)
         return positions[order[:wanted]], float(near[order[wanted]])
+
+
+def _selection(ids: npt.NDArray[np.int64]) -> Any:
+    """FAISS's search parameters under which only these ids (n,) are found, in about the time that their share takes.
+
+    A bit for each id up to the highest: ids are given one after another, so these are not many more than the rows.
+    """
+    import faiss
+
+    module: Any = faiss  # the types that SWIG generates do not know the arguments that faiss adds
+    chosen = np.zeros(int(ids.max(initial=0)) + 1, bool)
+    chosen[ids] = True
+    return module.SearchParameters(sel=module.IDSelectorBitmap(np.packbits(chosen, bitorder="little")))
 
 
 def _sha256(path: Path) -> str:

@@ -34,8 +34,18 @@ class Ranking:
 class VectorIndex(Protocol):
     """What a search needs; every implementation gives the same ids and the same float32 scores."""
 
-    def nearest(self, queries: npt.NDArray[np.float32], k: int, weighting: Weighting = "cosine") -> list[Ranking]:
-        """For each unit query of (Q, D) the k best live rows, or all when there are fewer."""
+    def nearest(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        weighting: Weighting = "cosine",
+        among: npt.NDArray[np.int64] | None = None,
+    ) -> list[Ranking]:
+        """For each unit query of (Q, D) the k best live rows, or all when there are fewer.
+
+        Only rows whose ids are `among` these (m,) ascending count, where it is given; ids in it that are not live are
+        ignored. ValueError when it is no such array.
+        """
         ...
 
 
@@ -70,6 +80,17 @@ class LiveRows:
         found = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         live: npt.NDArray[np.int64] = found[self.ids[found] == ids]
         return live
+
+    def allowed(self, among: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+        """Positions (n,) ascending of the rows that may be hits: all, or those whose ids are `among` these (m,).
+
+        ValueError when `among` is no int64 array of ascending ids: one named twice would be found twice.
+        """
+        if among is None:
+            return np.arange(len(self.ids))
+        if among.ndim != 1 or among.dtype != np.int64 or not np.all(among[1:] > among[:-1]):
+            raise ValueError("the ids to search among are an int64 array (m,) of ascending ids, each once")
+        return np.flatnonzero(np.isin(self.ids, among, assume_unique=True))  # for many ids quicker than looking up each
 
     def place(self, video_id: int) -> tuple[Segment, int] | None:
         """The segment and row of a live id, or None."""

@@ -31,7 +31,13 @@ LIMITS: Final = 1.96
 _MOST_LEFT_OUT: Final = 500
 """Above so many clusters they are left out in groups, for time."""
 
-_HOW: Final[dict[str, Callable[[Floats], Any]]] = {"mean": np.mean, "median": np.median, "max": np.max}
+_HOW: Final[dict[str, Callable[[Floats], Any]]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "max": np.max,
+    "top2": lambda values: np.sort(values)[-2:].mean(),
+    "top3": lambda values: np.sort(values)[-3:].mean(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,12 @@ def _cluster_name(patient: str | None, study: str | None, id_: object) -> tuple[
 
 
 def aggregate(
-    values: npt.ArrayLike, groups: Sequence[str | None], how: Literal["mean", "median", "max"]
+    values: npt.ArrayLike, groups: Sequence[str | None], how: Literal["mean", "median", "max", "top2", "top3"]
 ) -> tuple[tuple[str, ...], Floats]:
-    """One value for each group: names, sorted, and the mean, median or maximum of their rows (n,). None is no group."""
+    """One value for each group: names, sorted, and what `how` makes of their rows (n,). None is no group.
+
+    `top2` and `top3` are the mean of the two or three highest (of all, where there are fewer).
+    """
     numbers = _numbers("values", values, len(groups))
     rows_of = _rows_of(groups)
     summary = _HOW[how]

@@ -50,27 +50,34 @@ class Swept:
 
 
 def sweep(
-    store: Store, scorers: Sequence[Scorer], wait_seconds: float = 0.0, progress: ProgressListener | None = None
+    store: Store,
+    scorers: Sequence[Scorer],
+    wait_seconds: float = 0.0,
+    progress: ProgressListener | None = None,
+    among: Ids | None = None,
 ) -> list[Swept]:
-    """Score what is missing, keep it, and give all; where nothing is missing, nothing is written."""
+    """Score what is missing (`among` some ids), keep it, and give all; where nothing is missing, nothing is written."""
     with store.view() as view:
         _check(view, scorers)
-        missing = [_missing(view, scorer.key) for scorer in scorers]
+        missing = [_missing(view, scorer.key, among) for scorer in scorers]
     if any(len(ids) for ids in missing):
         with store.writer(wait_seconds) as writer, writer.view() as view:
-            missing = [_missing(view, scorer.key) for scorer in scorers]
+            missing = [_missing(view, scorer.key, among) for scorer in scorers]
             _keep(writer, score(view.rows, scorers, missing, progress))
     with store.view() as view:
         return [_swept(view, scorer.key, len(ids)) for scorer, ids in zip(scorers, missing, strict=True)]
 
 
 def sweep_without_keeping(
-    store: Store, scorers: Sequence[Scorer], progress: ProgressListener | None = None
+    store: Store,
+    scorers: Sequence[Scorer],
+    progress: ProgressListener | None = None,
+    among: Ids | None = None,
 ) -> list[Swept]:
-    """Score every live video and keep nothing: for an index that may not be written to."""
+    """Score every live video (`among` some ids) and keep nothing: for an index that may not be written to."""
     with store.view() as view:
         _check(view, scorers)
-        every = view.rows.ids
+        every = _only(view.rows.ids, among)
         found: dict[int, list[tuple[Ids, list[Doubles]]]] = {number: [] for number in range(len(scorers))}
         numbers = {id(scorer.key): number for number, scorer in enumerate(scorers)}
         for parts in score(view.rows, scorers, [every] * len(scorers), progress):
@@ -93,13 +100,18 @@ def _check(view: View, scorers: Sequence[Scorer]) -> None:
         )
 
 
-def _missing(view: View, key: SweepKey) -> Ids:
+def _missing(view: View, key: SweepKey, among: Ids | None) -> Ids:
     """Live ids that have no score yet, ascending."""
+    wanted = _only(view.rows.ids, among)
     sweep_id = view.catalog.sweep_id(key)
     if sweep_id is None:
-        return view.rows.ids
+        return wanted
     scored, _ = view.catalog.scores(sweep_id, 0)
-    return view.rows.ids[~_among(view.rows.ids, scored)]
+    return wanted[~_among(wanted, scored)]
+
+
+def _only(ids: Ids, among: Ids | None) -> Ids:
+    return ids if among is None else ids[_among(ids, among)]
 
 
 def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from echosearch.errors import BadTask
 
 Mode = Literal["binary", "regression", "categorical", "contrastive"]
-Aggregate = Literal["mean", "median", "max"]
+Aggregate = Literal["mean", "median", "max", "top2", "top3"]
+"""How a study's videos become one score; top2 and top3 are the mean of the two or three highest."""
 Form = Literal["exact", "approximate"]
 
 MODES: Final = ("binary", "regression", "categorical", "contrastive")
-AGGREGATES: Final = ("mean", "median", "max")
+AGGREGATES: Final = ("mean", "median", "max", "top2", "top3")
 NUMBER: Final = "<#>"
 """Where the number stands in a prompt of a regression."""
 
@@ -145,6 +147,20 @@ class Task:
     def id(self) -> str:
         """Hash of the content, hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+def task_from_dict(told: Mapping[str, Any]) -> Task:
+    """The task that `dataclasses.asdict` made plain, lists for tuples."""
+    return Task(
+        **dict(told)
+        | {
+            "prompts": tuple(told["prompts"]),
+            "classes": tuple(TaskClass(each["name"], tuple(each["prompts"])) for each in told["classes"]),
+            "range": None if told["range"] is None else ValueRange(**told["range"]),
+            "views": tuple(told["views"]),
+            "published": tuple(PublishedFigure(**each) for each in told["published"]),
+        }
+    )
 
 
 def _check_phrases(task: Task) -> None:

@@ -1,0 +1,468 @@
+"""The cohort side of an index: filters, selections that are kept, audits. Calls down; knows no printing.
+
+cohorts = echosearch.open_index("indexes/default").cohorts
+made = cohorts.create("low-ef", Definition(where=("task.ejection_fraction.value < 35",), level="patient"))
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch import __version__
+from echosearch.api.zeroshot import ZeroShot
+from echosearch.catalog import Matches, SweepKey
+from echosearch.cohort.audit import (
+    Audit,
+    AuditLabels,
+    PrecisionEstimate,
+    Strategy,
+    ThresholdSuggestion,
+    draw,
+    labels,
+    precision,
+    read_judgements,
+    wished_threshold,
+    write_sheet,
+)
+from echosearch.cohort.cohort import Cohort, Definition
+from echosearch.cohort.compare import Difference, Rerun, diff, rerun
+from echosearch.cohort.export import Format, export
+from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
+from echosearch.cohort.measures import domain_tasks, domains, measure
+from echosearch.cohort.names import DOMAIN, AnyTask, Parts, Source, Vocabulary, task_of
+from echosearch.cohort.selection import Question, Selection, criteria_of, select
+from echosearch.encoders import list_presets
+from echosearch.errors import BadFilter, BadOption, UnknownCohort
+from echosearch.filters import All, Condition, Name, names, parse_filter, resolve
+from echosearch.store import Store, View
+from echosearch.types import Hit, ProgressListener, VideoRecord
+from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.sweep import stored
+from echosearch.zeroshot.task_files import known_tasks
+from echosearch.zeroshot.tasks import AGGREGATES, Aggregate, task_from_dict
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+"""Phrases to the one unit query (D,) that stands for them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """The live videos of which a filter is true, and how many are left out for which reason."""
+
+    ids: npt.NDArray[np.int64]
+    no: int
+    unknown: int
+    notes: tuple[str, ...]
+
+    def summary(self, where: Sequence[str]) -> dict[str, Any]:
+        """As it stands in an answer; plain JSON values."""
+        return {"where": list(where), "videos": len(self.ids), "no": self.no, "unknown": self.unknown}
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """Filters and cohorts of one index; made by `Index.cohorts`."""
+
+    store: Store
+    zeroshot: ZeroShot
+    embed: Embed
+    notes: Callable[[View], list[str]]
+
+    # Filters.
+
+    def matching(
+        self,
+        view: View,
+        where: Sequence[str],
+    ) -> Filtered:
+        """The videos of one moment of the index of which all conditions are true. BadFilter says what is wrong."""
+        conditions = [parse_filter(text) for text in where]
+        vocabulary = self._vocabulary(view)
+        question, notes = self._question(view, vocabulary, conditions, {})
+        both = conditions[0] if len(conditions) == 1 else All(tuple(conditions))
+        found: Matches = view.catalog.matching(both, question.names, question.attributes, question.columns())
+        return Filtered(found.ids, found.no, found.unknown, tuple(notes))
+
+    def sweep_missing(
+        self, where: Sequence[str], wait_seconds: float = 0.0, progress: ProgressListener | None = None
+    ) -> list[str]:
+        """Sweep the tasks that conditions name, where some videos have no score yet; gives their names."""
+        with self.store.view() as view:
+            vocabulary = self._vocabulary(view)
+            tasks = self._tasks_named(vocabulary, [parse_filter(text) for text in where])
+            missing = [task for task in tasks if self._unscored(view, task)]
+        if missing:
+            self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
+        return [task.name for task in missing]
+
+    # Cohorts.
+
+    def create(self, name: str, definition: Definition, about: str = "", wait_seconds: float = 0.0) -> Cohort:
+        """Select, and keep the selection under a name that is free. BadFilter, BadOption say what is wrong."""
+        self._check_free(name)
+        return self.keep(replace(self.preview(definition), about=about), name, wait_seconds)
+
+    def keep(self, cohort: Cohort, name: str, wait_seconds: float = 0.0) -> Cohort:
+        """Keep a selection under a name that is free. BadOption where it is taken."""
+        self._check_free(name)
+        named = replace(cohort, name=name)
+        with self.store.writer(wait_seconds) as writer:
+            if not writer.add_cohort(name, named.to_json()):
+                raise BadOption(f"a cohort {name} was made by another process meanwhile; give another name")
+        return named
+
+    def preview(self, definition: Definition) -> Cohort:
+        """The cohort that a definition gives now, without a name and not kept."""
+        with self.store.view() as view:
+            made, _ = self._made(view, self._vocabulary(view), definition)
+        return made
+
+    def names(self) -> list[str]:
+        """The cohorts that are kept, oldest first."""
+        with self.store.view() as view:
+            return list(view.catalog.cohorts())
+
+    def all(self) -> list[Cohort]:
+        """All that are kept, oldest first."""
+        with self.store.view() as view:
+            return [Cohort.from_json(content) for content in view.catalog.cohorts().values()]
+
+    def get(self, name: str) -> Cohort:
+        """One cohort. UnknownCohort offers the nearest names."""
+        with self.store.view() as view:
+            content = view.catalog.cohort(name)
+            if content is not None:
+                return Cohort.from_json(content)
+            known = list(view.catalog.cohorts())
+        near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:5]
+        raise UnknownCohort(
+            f"there is no cohort {name!r} in this index"
+            + (f"; there are {', '.join(near)}" if near else ". Make one: echosearch cohort create NAME --where ...")
+        )
+
+    def delete(self, name: str, wait_seconds: float = 0.0) -> None:
+        """Forget a cohort with its audits. UnknownCohort where there is none."""
+        self.get(name)
+        with self.store.writer(wait_seconds) as writer:
+            writer.drop_cohort(name)
+
+    def diff(self, first: str, second: str) -> Difference:
+        """What two cohorts have in common, and how they differ."""
+        return diff(self.get(first), self.get(second))
+
+    def rerun(self, name: str) -> Rerun:
+        """The definition of a cohort on today's index, with the prompts and thresholds that it was made with."""
+        before = self.get(name)
+        with self.store.view() as view:
+            vocabulary = _pinned(self._vocabulary(view), before)
+            now, selection = self._made(view, vocabulary, before.definition)
+            return rerun(
+                before,
+                replace(now, name=name, about=before.about),
+                selection.reasons,
+                set(view.rows.ids.tolist()),
+                view.catalog.added_since(before.generation),
+                {patient for _, _, patient, _ in view.catalog.belongings() if patient is not None},
+            )
+
+    def export(
+        self, name: str, folder: Path, form: Format = "csv", views: Sequence[str] = (), label: str | None = None
+    ) -> dict[str, Any]:
+        """Write a cohort and its manifest into a new folder; the same bytes each time while its videos stay."""
+        cohort = self.get(name)
+        with self.store.view() as view:
+            if label is not None and label not in {each.name for each in view.catalog.attribute_columns()}:
+                raise BadOption(f"there is no attribute {label!r} in this index; `echosearch info` shows what there is")
+        return export(cohort, self.records(cohort), folder, form, views, label)
+
+    def records(self, cohort: Cohort) -> dict[int, VideoRecord]:
+        """The videos of a cohort by id, as far as they are still in the index."""
+        ids = [video_id for member in cohort.members for video_id in member.video_ids]
+        with self.store.view() as view:
+            return {record.video_id: record for record in view.catalog.videos(ids)}
+
+    # Audits.
+
+    def sample(
+        self, name: str, count: int, strategy: Strategy, sheet: Path, seed: int | None = None, wait_seconds: float = 0.0
+    ) -> Audit:
+        """Draw members to be judged, write the sheet, and keep the audit. `seed` is by default the cohort's."""
+        cohort = self.get(name)
+        number = len(self.audits(name)) + 1
+        chosen = cohort.definition.seed + number - 1 if seed is None else seed
+        audit = Audit(
+            number=number,
+            cohort=name,
+            strategy=strategy,
+            seed=chosen,
+            units=draw(cohort, count, strategy, chosen),
+            population=len(cohort.members),
+            created_at=_now(),
+        )
+        write_sheet(sheet, cohort, audit)
+        with self.store.writer(wait_seconds) as writer:
+            writer.put_audit(name, number, json.dumps(audit.to_dict()))
+        return audit
+
+    def judge(self, name: str, sheet: Path, number: int | None = None, wait_seconds: float = 0.0) -> Audit:
+        """Read a judged sheet back and keep what it says, in place of what was judged in that audit before."""
+        audits = self.audits(name)
+        if not audits:
+            raise BadOption(f"cohort {name} has no audit; draw one: echosearch cohort sample {name} --sheet FILE")
+        audit = _audit_of(audits, sheet, number)
+        judged = replace(audit, judgements=read_judgements(sheet, audit), judged_at=_now())
+        with self.store.writer(wait_seconds) as writer:
+            writer.put_audit(name, judged.number, json.dumps(judged.to_dict()))
+        return judged
+
+    def audits(self, name: str) -> list[Audit]:
+        """All audits of a cohort, oldest first."""
+        self.get(name)
+        with self.store.view() as view:
+            return [Audit.from_dict(json.loads(content)) for content in view.catalog.audits(name)]
+
+    def precision(self, audit: Audit) -> PrecisionEstimate:
+        """How many of a cohort's members are rightly in, from a judged random sample."""
+        return precision(audit, audit.population)
+
+    def wished(self, name: str, audit: Audit, precision: float, measure: str | None = None) -> list[dict[str, Any]]:
+        """For a measure (each that has a number, if none is named) the threshold that would reach a precision."""
+        cohort = self.get(name)
+        found = []
+        for each in [measure] if measure is not None else [told.name for told in cohort.measures]:
+            try:
+                found.append(_suggested(wished_threshold(cohort, audit, each, precision)))
+            except BadOption as error:
+                if measure is not None:
+                    raise
+                found.append({"measure": each, "threshold": None, "sentence": str(error)})
+        return found
+
+    def labels(self, name: str, finding: str | None = None) -> AuditLabels:
+        """What all audits of a cohort judged, as labels of its units."""
+        return labels(self.audits(name), self.get(name), finding)
+
+    def tiles(self, cohort: Cohort, audit: Audit) -> list[Hit]:
+        """The first video of each unit of an audit with its middle frame, for a contact sheet."""
+        records, members = self.records(cohort), {member.unit: member for member in cohort.members}
+        tiles = []
+        for row, unit in enumerate(audit.units, start=1):
+            member = members[unit]
+            record = next((records[video_id] for video_id in member.video_ids if video_id in records), None)
+            if record is None:
+                continue
+            tiles.append(
+                Hit(
+                    rank=row,
+                    score=member.score if member.score is not None else member.margin or 0.0,
+                    percentile=0.0,
+                    video_id=record.video_id,
+                    path=record.path,
+                    study=record.study,
+                    patient=record.patient,
+                    view=record.view,
+                    best_frame=record.num_frames // 2,
+                    best_time_seconds=None,
+                )
+            )
+        return tiles
+
+    # How it is done.
+
+    def _check_free(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise BadOption(f"a cohort's name is letters, digits and _ . -, such as low-ef-2020, not {name!r}")
+        if name in self.names():
+            raise BadOption(f"there is a cohort {name} already; give another name, or delete it: cohort delete {name}")
+
+    def _vocabulary(self, view: View) -> Vocabulary:
+        probes = [Probe.from_json(item.content) for item in view.catalog.fitted("probe")]
+        tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
+        tasks |= {probe.name: probe for probe in probes}
+        calibrations = tuple(self.zeroshot.calibrations())
+        return Vocabulary(tuple(view.catalog.attribute_columns()), tasks, calibrations, self._key)
+
+    def _key(self, task: AnyTask) -> SweepKey:
+        return self.zeroshot.key(task)
+
+    def _made(self, view: View, vocabulary: Vocabulary, definition: Definition) -> tuple[Cohort, Selection]:
+        """The cohort of one moment, without a name, and the selection behind it."""
+        conditions = [parse_filter(text) for text in definition.where]
+        aggregates = _aggregates(definition, vocabulary)
+        question, notes = self._question(view, vocabulary, conditions, aggregates)
+        similarity = self._similarity(view, definition)
+        selection = select(view, definition, question, similarity)
+        if definition.level != "video" and not definition.same_video:
+            question = studied(question, view.catalog.videos())
+        bounds = bounds_of(question)
+        attributes = [each.name for each in vocabulary.attributes]
+        manifest = self.store.manifest
+        preset = list_presets().get(manifest.model)
+        cohort = Cohort(
+            name="",
+            definition=definition,
+            criteria=tuple(map(str, question.criteria)),
+            measures=measures_of(question, bounds),
+            steps=selection.steps,
+            members=members_of(selection, question, bounds, definition.level),
+            table_one=table_one(selection, attributes),
+            distributions=distributions_of(selection, question, bounds),
+            index=str(self.store.path),
+            model=manifest.model,
+            domain=preset.domain if preset is not None else "not said; ask the model's authors",
+            recipe=manifest.recipe.id,
+            frames_dtype=manifest.frames_dtype,
+            generation=view.generation,
+            version=__version__,
+            created_at=_now(),
+            notes=(*self.notes(view), *notes, *selection.notes),
+        )
+        return cohort, selection
+
+    def _similarity(
+        self, view: View, definition: Definition
+    ) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]] | None:
+        if not definition.is_ranked:
+            return None
+        query = view.stored(definition.like).vector if definition.like is not None else self.embed(definition.near)
+        return lambda ids: view.rows.scores(view.rows.positions(ids), query, "cosine")
+
+    def _question(
+        self,
+        view: View,
+        vocabulary: Vocabulary,
+        conditions: Sequence[Condition],
+        aggregates: Mapping[str, Aggregate],
+    ) -> tuple[Question, list[str]]:
+        """Conditions with all that their names stand for, and what is to be said of it."""
+        known = vocabulary.known()
+        criteria = criteria_of(conditions)
+        resolved = {name: found for each in criteria for name, found in resolve(each, known).items()}
+        sources: dict[Parts, tuple[Name, Source]] = {}
+        for name, found in resolved.items():
+            if found.parts[0] in ("task", "probe", "calibration"):
+                sources.setdefault(found.parts, (name, vocabulary.source(name, found.parts, aggregates)))
+        notes, measures = [], {}
+        for parts, (name, source) in sources.items():
+            measured = measure(view, source, self._key(source.task))
+            if measured is None:
+                raise BadFilter(
+                    f"the filter, character {name.position}: {source.task.name} was never swept over this index; "
+                    f"sweep it (echosearch sweep {source.task.name}), or add --sweep-missing"
+                )
+            if measured.unscored:
+                notes.append(
+                    f"{measured.unscored} videos have no score of {source.task.name} yet, so it is unknown for them "
+                    "(--sweep-missing)"
+                )
+            measures[parts] = measured
+        told = None
+        if any(found.parts == DOMAIN for found in resolved.values()):
+            told = self._domains(view)
+        return Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told), list(dict.fromkeys(notes))
+
+    def _domains(self, view: View) -> tuple[npt.NDArray[np.int64], list[str]]:
+        preset = list_presets().get(self.store.manifest.model)
+        views, knows_modes = (preset.views, preset.knows_modes) if preset is not None else ((), True)
+        tasks = domain_tasks(views, knows_modes)
+        told = domains(view, {task.name: self._key(task) for task in tasks}, views, knows_modes)
+        if told is None:
+            names = " ".join(task.name for task in tasks)
+            raise BadFilter(
+                f"the domain of a video is told by {names}; sweep first (echosearch sweep {names}), or add "
+                "--sweep-missing"
+            )
+        return told
+
+    def _tasks_named(self, vocabulary: Vocabulary, conditions: Sequence[Condition]) -> list[AnyTask]:
+        known = vocabulary.known()
+        found: dict[str, AnyTask] = {}
+        for condition in conditions:
+            for name in resolve(condition, known).values():
+                if name.parts == DOMAIN:
+                    preset = list_presets().get(self.store.manifest.model)
+                    views, modes = (preset.views, preset.knows_modes) if preset is not None else ((), True)
+                    found |= {task.name: task for task in domain_tasks(views, modes)}
+                elif name.parts[0] == "calibration":
+                    calibration = next(each for each in vocabulary.calibrations if each.name == name.parts[1])
+                    if calibration.task in vocabulary.tasks:
+                        found[calibration.task] = vocabulary.tasks[calibration.task]
+                elif (task := task_of(name.parts, vocabulary.tasks.values())) is not None:
+                    found[task] = vocabulary.tasks[task]
+        return list(found.values())
+
+    def _unscored(self, view: View, task: AnyTask) -> bool:
+        kept = stored(view, self._key(task))
+        return kept is None or len(kept.ids) < len(view.rows)
+
+
+def names_in(where: Sequence[str]) -> list[str]:
+    """The names that conditions use, as written."""
+    return list(dict.fromkeys(str(name) for text in where for name in names(parse_filter(text))))
+
+
+def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Aggregate]:
+    for task, rule in definition.aggregates:
+        if task not in vocabulary.tasks:
+            near = get_close_matches(task, vocabulary.tasks, n=3, cutoff=0.5)
+            raise BadOption(f"there is no task {task!r} to aggregate" + (f"; near: {', '.join(near)}" if near else ""))
+        if rule not in AGGREGATES:
+            raise BadOption(f"the videos of a study become one score by {', '.join(AGGREGATES)}, not {rule!r}")
+    return {task: cast(Aggregate, rule) for task, rule in definition.aggregates}
+
+
+def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
+    """Names as they were when the cohort was made: with its own wording of tasks, its probes and calibrations."""
+    tasks, pinned = dict(vocabulary.tasks), dict(vocabulary.pinned)
+    calibrations = {each.name: each for each in vocabulary.calibrations}
+    for each in cohort.measures:
+        is_probe = each.task.get("mode") == "probe"
+        task = Probe.from_json(json.dumps(each.task)) if is_probe else task_from_dict(each.task)
+        tasks[task.name] = task
+        made = None
+        if each.calibration is not None:
+            made = Calibration.from_json(json.dumps(each.calibration), "the cohort's calibration")
+            calibrations.setdefault(made.name, made)
+        parts = names(parse_filter(f"{each.name} IS NULL"))[0].parts
+        pinned[parts] = Source(parts, task, each.kind, each.column, made, cast(Aggregate, each.aggregate))
+    return replace(vocabulary, tasks=tasks, calibrations=tuple(calibrations.values()), pinned=pinned)
+
+
+def _audit_of(audits: Sequence[Audit], sheet: Path, number: int | None) -> Audit:
+    wanted = number if number is not None else audits[-1].number
+    for audit in audits:
+        if audit.number == wanted:
+            return audit
+    raise BadOption(f"there is no audit {wanted}; there are {', '.join(str(audit.number) for audit in audits)}")
+
+
+def _suggested(found: ThresholdSuggestion) -> dict[str, Any]:
+    beyond = "or below" if found.below else "or above"
+    reached = found.precision
+    return {
+        "measure": found.measure,
+        "threshold": found.threshold,
+        "sentence": (
+            f"{found.measure} at {found.threshold:.6g} {beyond} would reach a precision of {found.wished:g}: "
+            f"{reached.value:.3f} ({reached.low:.3f} to {reached.high:.3f}) of {reached.yes + reached.no} judged, and "
+            f"{found.members_left} of {found.members} members would be left; it was chosen on these judgements, "
+            "which flatters it" + "".join(f"; {note}" for note in reached.notes)
+        ),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

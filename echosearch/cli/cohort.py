@@ -1,0 +1,610 @@
+"""`echosearch cohort`: selections that are kept, compared, exported, reported and audited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.options import index_option, output_option, sweep_missing_option, wait_option, where_option
+from echosearch.config import index_path
+from echosearch.errors import BadOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from echosearch.api import Index
+    from echosearch.cohort.audit import Audit
+    from echosearch.cohort.cohort import Cohort, Member
+
+_SHOWN = 20
+
+
+def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float = 0.0) -> None:
+    """With --sweep-missing: score first what the conditions need."""
+    if not wanted:
+        return
+    from echosearch.cli.progress import ingest_progress
+
+    if not where:
+        raise BadOption("--sweep-missing goes with --where")
+    with ingest_progress() as listener:
+        swept = opened.cohorts.sweep_missing(where, wait, listener)
+    click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)
+
+
+@click.group()
+def cohort() -> None:
+    """Cohorts for studies: a selection with its definition, counts at each step, and all that repeats it.
+
+    A cohort is found by similarities to phrases: how clean it is, an audit tells.
+
+    \b
+    Example:
+      echosearch cohort create low-ef --where "task.ejection_fraction.value < 35" --level patient
+      echosearch cohort report low-ef --out low-ef.html
+      echosearch cohort sample low-ef -n 50 --sheet sheet.csv
+    """
+
+
+@cohort.command("create")
+@click.argument("name")
+@where_option
+@click.option("--near", multiple=True, metavar="PHRASE", help="Rank by similarity to report phrases (with --top).")
+@click.option("--like", type=int, metavar="ID", help="Rank by similarity to a video of the index (with --top).")
+@click.option("--top", type=int, metavar="N", help="Keep the N highest ranked units.")
+@click.option(
+    "--level",
+    type=click.Choice(["video", "study", "patient"]),
+    default="study",
+    show_default=True,
+    help="What is selected. study: criteria are decided of each study; patient: and one index study is picked of each.",
+)
+@click.option("--one-per", type=click.Choice(["study", "patient"]), help="Keep one unit of each study or patient.")
+@click.option(
+    "--pick",
+    type=click.Choice(["first", "latest", "best"]),
+    default="first",
+    show_default=True,
+    help="Which one: by date, or the most similar (with --near or --like).",
+)
+@click.option("--same-video", is_flag=True, help="Strict: one video has to meet all criteria by itself.")
+@click.option(
+    "--aggregate",
+    "aggregates",
+    multiple=True,
+    metavar="TASK=RULE",
+    help="How a task's videos become one score of a study: mean, median, max, top2, top3. Default: the task's own.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For splits and samples.")
+@click.option("--about", default="", metavar="TEXT", help="A sentence on what the cohort is for.")
+@click.option("--dry-run", is_flag=True, help="Show what would be selected, and keep nothing.")
+@sweep_missing_option
+@click.option(
+    "--model",
+    metavar="WHERE",
+    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
+)
+@index_option
+@wait_option
+@output_option("json")
+def create(
+    name: str,
+    where: tuple[str, ...],
+    near: tuple[str, ...],
+    like: int | None,
+    top: int | None,
+    level: Any,
+    one_per: Any,
+    pick: Any,
+    same_video: bool,
+    aggregates: tuple[str, ...],
+    seed: int,
+    about: str,
+    dry_run: bool,
+    sweep_missing: bool,
+    model: str | None,
+    index: str | None,
+    wait: float,
+    output: str | None,
+) -> None:
+    """Select by criteria and keep the selection: definition, prompts, thresholds, counts after each step, members.
+
+    At level study a comparison is true of a study where it is true of any of its videos; a task has one score a study,
+    over the views that show the finding. NOT (view = 'PLAX') means: no video of the study is PLAX.
+
+    \b
+    Example:
+      echosearch cohort create low-ef-lead --level patient --pick first
+        --where "view = 'A4C' AND task.ejection_fraction.value < 35 AND task.pacemaker.yes"
+        --where "acquired_at BETWEEN '2015-01-01' AND '2020-12-31' AND NOT task.stent_valve.yes"
+      echosearch cohort create clips --level video --near "MITRAL CLIP" --top 50
+    """
+    from dataclasses import replace
+
+    from echosearch.api import open_index
+    from echosearch.cohort.cohort import Definition
+
+    definition = Definition(
+        where=where,
+        level=level,
+        near=near,
+        like=like,
+        top=top,
+        one_per=one_per,
+        pick=pick,
+        same_video=same_video,
+        aggregates=tuple(_pair(text) for text in aggregates),
+        seed=seed,
+    )
+    opened = open_index(index_path(index), model)
+    sweep_named(opened, where, sweep_missing, wait)
+    if dry_run:
+        made = replace(opened.cohorts.preview(definition), name=name, about=about)
+    else:
+        made = opened.cohorts.create(name, definition, about, wait)
+    if output == "json":
+        render.print_json(made.to_dict())
+        return
+    _show(made)
+    click.echo("nothing was kept (--dry-run)" if dry_run else f"kept as {made.name}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    task, equals, rule = text.partition("=")
+    if not equals or not task or not rule:
+        raise BadOption(f"--aggregate is TASK=RULE, such as pacemaker=max, not {text!r}")
+    return task, rule
+
+
+def _show(made: Cohort) -> None:
+    """Definition, attrition, measures; no member."""
+    click.echo(
+        f"cohort {made.name}: {len(made.members)} {_units(made)} with {made.videos} videos; made {made.created_at}"
+    )
+    if made.about:
+        click.echo(render.printable(made.about))
+    click.echo(f"index {render.printable(made.index)} (generation {made.generation}), model {made.model}")
+    for note in made.notes:
+        click.echo(f"note: {render.printable(note)}")
+    render.print_table(
+        ("step", "left", "no", "unknown", "videos", "studies", "patients"),
+        [
+            (step.name, step.kept, step.no, step.unknown, step.videos, step.studies, step.patients)
+            for step in made.steps
+        ],
+        right=("left", "no", "unknown", "videos", "studies", "patients"),
+    )
+    for each in made.measures:
+        told = f"{each.name}: {each.aggregate} over a study's videos" if made.definition.level != "video" else each.name
+        threshold = "" if each.threshold is None else f"; threshold {each.threshold:.6g} ({each.origin})"
+        click.echo(render.printable(f"{told}{threshold}; wording: {each.validated}"))
+
+
+def _units(made: Cohort) -> str:
+    return {"video": "videos", "study": "studies", "patient": "patients"}[made.definition.level]
+
+
+@cohort.command("show")
+@click.argument("name")
+@click.option("-k", type=click.IntRange(0), default=_SHOWN, show_default=True, help="Number of members to show.")
+@index_option
+@output_option("json")
+def show(name: str, k: int, index: str | None, output: str | None) -> None:
+    """Show a cohort: how it was made, counts at each step, its first members and what audits have found.
+
+    \b
+    Example:
+      echosearch cohort show low-ef-lead
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index))
+    made = opened.cohorts.get(name)
+    audits = opened.cohorts.audits(name)
+    if output == "json":
+        render.print_json(made.to_dict() | {"audits": [audit.to_dict() for audit in audits]})
+        return
+    _show(made)
+    for line in audit_lines(opened, audits):
+        click.echo(render.printable(line))
+    _show_members(made.members[:k])
+    if len(made.members) > k:
+        click.echo(f"... and {len(made.members) - k} more (-k, or: echosearch cohort export {name} FOLDER)")
+
+
+def _show_members(members: Sequence[Member]) -> None:
+    if not members:
+        return
+    names = list(members[0].values)
+    render.print_table(
+        ("unit", "study", "patient", "acquired", "videos", *names, "similarity"),
+        [
+            (
+                member.unit,
+                member.study,
+                member.patient,
+                member.acquired_at,
+                len(member.video_ids),
+                *(_cell(member.values[name]) for name in names),
+                None if member.score is None else f"{member.score:.4f}",
+            )
+            for member in members
+        ],
+        right=("videos",),
+    )
+
+
+def _cell(value: float | str | None) -> str | None:
+    return f"{value:.4g}" if isinstance(value, float) else None if value is None else str(value)
+
+
+def audit_lines(opened: Index, audits: Sequence[Audit]) -> list[str]:
+    """A sentence for each audit: how it was drawn, and what follows from it."""
+    return [
+        f"audit {audit.number} ({audit.strategy}, {len(audit.units)} drawn): {_found(opened, audit)}"
+        for audit in audits
+    ]
+
+
+def _found(opened: Index, audit: Audit) -> str:
+    if not audit.judgements:
+        return "not judged yet"
+    if audit.strategy != "random":
+        return f"{len(audit.judgements)} judged; no precision follows from members chosen for their doubt"
+    try:
+        told = opened.cohorts.precision(audit)
+    except BadOption as error:
+        return str(error)
+    share = f"precision {told.value:.3f} (95 % interval {told.low:.3f} to {told.high:.3f})"
+    return "; ".join([f"{share}, {told.yes} yes and {told.no} no of {told.members} members", *told.notes])
+
+
+@cohort.command("list")
+@index_option
+@output_option("json")
+def list_cohorts(index: str | None, output: str | None) -> None:
+    """List the cohorts of an index, oldest first.
+
+    \b
+    Example:
+      echosearch cohort list
+    """
+    from echosearch.api import open_index
+
+    kept = open_index(index_path(index)).cohorts.all()
+    if output == "json":
+        render.print_json([made.manifest() for made in kept])
+        return
+    if not kept:
+        click.echo("no cohorts; make one: echosearch cohort create NAME --where CONDITION")
+        return
+    render.print_table(
+        ("name", "level", "members", "videos", "criteria", "made", "about"),
+        [
+            (made.name, made.definition.level, len(made.members), made.videos, " AND ".join(made.criteria),
+             made.created_at[:19], made.about)
+            for made in kept
+        ],
+        right=("members", "videos"),
+    )  # fmt: skip
+
+
+@cohort.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@index_option
+@wait_option
+def delete(name: str, yes: bool, index: str | None, wait: float) -> None:
+    """Forget a cohort with its audits and judgements; videos and scores stay.
+
+    \b
+    Example:
+      echosearch cohort delete low-ef-lead --yes
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index))
+    audits = opened.cohorts.audits(name)
+    if not yes:
+        judged = sum(len(audit.judgements) for audit in audits)
+        click.confirm(f"forget cohort {name} with {len(audits)} audits and {judged} judgements?", abort=True)
+    opened.cohorts.delete(name, wait)
+    click.echo(f"cohort {name} is deleted")
+
+
+@cohort.command("diff")
+@click.argument("first")
+@click.argument("second")
+@index_option
+@output_option("json")
+def diff(first: str, second: str, index: str | None, output: str | None) -> None:
+    """What two cohorts have in common: members of both, of one only, and what differs in how they were made.
+
+    \b
+    Example:
+      echosearch cohort diff low-ef low-ef-lead
+    """
+    from echosearch.api import open_index
+
+    found = open_index(index_path(index)).cohorts.diff(first, second)
+    if output == "json":
+        render.print_json(found.to_dict())
+        return
+    for name, units in (
+        (f"only in {first}", found.only_first),
+        ("in both", found.both),
+        (f"only in {second}", found.only_second),
+    ):
+        more = " ... (all: --json)" if len(units) > _SHOWN else ""
+        click.echo(render.printable(f"{name}: {len(units)}  {' '.join(units[:_SHOWN])}{more}"))
+    for name, (one, other) in found.differs.items():
+        click.echo(render.printable(f"{name}: {one} | {other}"))
+
+
+@cohort.command("rerun")
+@click.argument("name")
+@click.option("--model", metavar="WHERE", help="Where the weights of the index's model lie now.")
+@click.option("--save-as", metavar="NEW", help="Keep today's selection under another name.")
+@index_option
+@wait_option
+@output_option("json")
+def rerun(
+    name: str, model: str | None, save_as: str | None, index: str | None, wait: float, output: str | None
+) -> None:
+    """Select again by the same definition, prompts and thresholds on today's index: what came, what went, and why.
+
+    \b
+    Example:
+      echosearch cohort rerun low-ef-lead
+      echosearch cohort rerun low-ef-lead --save-as low-ef-lead-2027
+    """
+    from echosearch.api import open_index
+
+    opened = open_index(index_path(index), model)
+    found = opened.cohorts.rerun(name)
+    if save_as is not None:
+        opened.cohorts.keep(found.now, save_as, wait)
+    if output == "json":
+        render.print_json(found.to_dict())
+        return
+    then, now = found.before, found.now
+    click.echo(
+        f"cohort {name}: {len(then.members)} members at generation {then.generation}, {len(now.members)} at generation "
+        f"{now.generation}; {len(found.stayed)} stayed, {len(found.came)} came, {len(found.went)} went"
+    )
+    for note in now.notes:
+        click.echo(f"note: {render.printable(note)}")
+    for sign, told in (("+", found.came), ("-", found.went), ("=", found.moved)):
+        for unit, why in told.items():
+            click.echo(render.printable(f"{sign} {unit}: {why}"))
+    if save_as is not None:
+        click.echo(f"kept as {save_as}")
+
+
+@cohort.command("export")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "echonet"]),
+    default="csv",
+    show_default=True,
+    help="echonet: a FileList.csv with TRAIN, VAL and TEST splits that share no patient.",
+)
+@click.option("--view", "views", multiple=True, metavar="VIEW", help="Only videos of this view. May be repeated.")
+@click.option("--label", metavar="ATTRIBUTE", help="echonet: the attribute to write as EF. Default: EF is left empty.")
+@index_option
+@output_option("json")
+def export(
+    name: str,
+    folder: Path,
+    form: Any,
+    views: tuple[str, ...],
+    label: str | None,
+    index: str | None,
+    output: str | None,
+) -> None:
+    """Write a cohort into a new folder: its videos with their values, and manifest.json, which says how it was made.
+
+    The files name patients, studies and paths. Exported twice, the bytes are equal. Text cells that a spreadsheet
+    program would run as formulas begin with an apostrophe.
+
+    \b
+    Example:
+      echosearch cohort export low-ef-lead low-ef-lead-export
+      echosearch cohort export low-ef-lead for-training --format echonet --view A4C --label EF
+    """
+    from echosearch.api import open_index
+
+    if label is not None and form != "echonet":
+        raise BadOption("--label goes with --format echonet")
+    told = open_index(index_path(index)).cohorts.export(name, folder.absolute(), form, views, label)
+    if output == "json":
+        render.print_json(told)
+        return
+    click.echo(
+        render.printable(f"{told['members']} members with {told['videos']} videos in {told['folder']}/{told['file']}")
+    )
+    if told["gone"]:
+        click.echo(f"note: {told['gone']} videos of the cohort are no longer in the index and are left out")
+    if "splits" in told:
+        click.echo(", ".join(f"{split} {count}" for split, count in told["splits"].items()) + " videos")
+
+
+@cohort.command("report")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="OUT.html")
+@click.option("--pictures", "count", type=click.IntRange(0, 200), default=12, show_default=True,
+              help="How many random and how many borderline members to show.")  # fmt: skip
+@click.option("--with-ids", is_flag=True, help="Show ids of patients, studies and videos.")
+@click.option("--with-paths", is_flag=True, help="Show where videos and index lie.")
+@index_option
+def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, index: str | None) -> None:
+    """Write one self-contained HTML page: attrition diagram, table one, score distributions, pictures, limits.
+
+    It names no patient, study, video or path unless asked to. Pictures are frames of the videos themselves: what is
+    burnt into them is shown (--pictures 0 leaves them out).
+
+    \b
+    Example:
+      echosearch cohort report low-ef-lead --out low-ef-lead.html
+    """
+    from echosearch.api import open_index
+    from echosearch.cohort.report import pictures, render_report, write_report
+
+    opened = open_index(index_path(index))
+    made = opened.cohorts.get(name)
+    records = opened.cohorts.records(made)
+    shown = pictures(
+        made,
+        {video_id: record.path for video_id, record in records.items()},
+        count,
+        made.definition.seed,
+        {video_id: record.view for video_id, record in records.items()},
+    )
+    lines = audit_lines(opened, opened.cohorts.audits(name))
+    write_report(out.absolute(), render_report(made, shown, with_ids, with_paths, lines))
+    missing = sum(each.image is None for each in (*shown.random, *shown.borderline))
+    if missing:
+        click.echo(f"note: {missing} pictures could not be made; the report says why")
+    click.echo(f"report {render.printable(str(out.absolute()))}")
+
+
+@cohort.command("sample")
+@click.argument("name")
+@click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True, help="Number of members to judge.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["random", "borderline"]),
+    default="random",
+    show_default=True,
+    help="random: for a precision. borderline: those nearest to a threshold, to learn from.",
+)
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="OUT.csv")
+@click.option("--seed", type=int, help="Default: the cohort's, another one for each audit.")
+@click.option("--no-pictures", is_flag=True, help="No contact sheet beside the CSV.")
+@index_option
+@wait_option
+def sample(
+    name: str,
+    count: int,
+    strategy: Any,
+    sheet: Path,
+    seed: int | None,
+    no_pictures: bool,
+    index: str | None,
+    wait: float,
+) -> None:
+    """Draw members to be judged: a CSV to fill in (yes, no, unclear) and a contact sheet beside it.
+
+    \b
+    Example:
+      echosearch cohort sample low-ef-lead -n 50 --sheet sheet.csv
+      echosearch cohort judge low-ef-lead sheet.csv
+    """
+    from echosearch.api import open_index
+    from echosearch.contact_sheet import write_contact_sheet
+
+    opened = open_index(index_path(index))
+    made = opened.cohorts.get(name)
+    sheet = sheet.absolute()
+    drawn = opened.cohorts.sample(name, count, strategy, sheet, seed, wait)
+    click.echo(f"audit {drawn.number}: {len(drawn.units)} of {drawn.population} members, {strategy}, seed {drawn.seed}")
+    click.echo(f"sheet {render.printable(str(sheet))}; fill in the column verdict with yes, no or unclear")
+    if not no_pictures:
+        hits = opened.cohorts.tiles(made, drawn)
+        picture = sheet.with_suffix(".png")
+        for warning in write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes):
+            click.echo(f"note: {render.printable(warning)}", err=True)
+        click.echo(f"contact sheet {render.printable(str(picture))} (its numbers are the rows of the sheet)")
+
+
+@cohort.command("judge")
+@click.argument("name")
+@click.argument("sheet", type=click.Path(path_type=Path, dir_okay=False), metavar="JUDGED.csv")
+@click.option("--audit", "number", type=int, help="Which audit. Default: the one that the sheet names.")
+@click.option("--wish", type=float, metavar="P", help="Also say which threshold would reach this precision.")
+@click.option("--measure", metavar="NAME", help="Of which measure, such as task.pacemaker.p. Default: each that can.")
+@index_option
+@wait_option
+@output_option("json")
+def judge(
+    name: str,
+    sheet: Path,
+    number: int | None,
+    wish: float | None,
+    measure: str | None,
+    index: str | None,
+    wait: float,
+    output: str | None,
+) -> None:
+    """Read a judged sheet back: precision with its interval (of a random sample), and judgements kept as labels.
+
+    \b
+    Example:
+      echosearch cohort judge low-ef-lead sheet.csv --wish 0.95
+    """
+    from echosearch.api import open_index
+
+    if measure is not None and wish is None:
+        raise BadOption("--measure goes with --wish P")
+    opened = open_index(index_path(index))
+    judged = opened.cohorts.judge(name, sheet.absolute(), number, wait)
+    suggestions = [] if wish is None else opened.cohorts.wished(name, judged, wish, measure)
+    if output == "json":
+        from dataclasses import asdict
+
+        told = asdict(opened.cohorts.precision(judged)) if judged.strategy == "random" else None
+        render.print_json(judged.to_dict() | {"precision": told, "thresholds": suggestions})
+        return
+    click.echo(f"{len(judged.judgements)} of {len(judged.units)} judged")
+    for line in audit_lines(opened, [judged]):
+        click.echo(render.printable(line))
+    for told in suggestions:
+        click.echo(render.printable(told["sentence"]))
+    click.echo(f"the judgements are kept; as labels: echosearch cohort labels {name} OUT.csv")
+
+
+@cohort.command("labels")
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.csv")
+@click.option("--finding", metavar="TASK", help="The column finding.TASK of the sheets. Default: the verdicts.")
+@index_option
+def labels(name: str, out: Path, finding: str | None, index: str | None) -> None:
+    """Write the judgements of all audits as labels, for `calibrate`, `probe train` and `evaluate`.
+
+    \b
+    Example:
+      echosearch cohort labels low-ef-lead judged.csv --finding pacemaker
+      echosearch calibrate pacemaker --labels judged.csv
+    """
+    from echosearch.api import open_index
+    from echosearch.cohort.spreadsheet import write_csv
+
+    found = open_index(index_path(index)).cohorts.labels(name, finding)
+    if out.exists():
+        raise BadOption(f"{out} is there already; give another name")
+    write_csv(out, (found.key_column, "label"), found.table())
+    for note in found.notes:
+        click.echo(f"note: {render.printable(note)}")
+    click.echo(f"{len(found.rows)} labels written to {render.printable(str(out))}")
+
+
+@cohort.command("manifest")
+@click.argument("name")
+@index_option
+def manifest(name: str, index: str | None) -> None:
+    """Print all that says how a cohort was made, without its members, as JSON.
+
+    \b
+    Example:
+      echosearch cohort manifest low-ef-lead > low-ef-lead.json
+    """
+    from echosearch.api import open_index
+
+    click.echo(json.dumps(open_index(index_path(index)).cohorts.get(name).manifest(), indent=1, sort_keys=True))

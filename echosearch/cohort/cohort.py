@@ -1,0 +1,252 @@
+"""What a cohort is: a saved selection with all that is needed to repeat and to judge it. Knows no index and no file.
+
+Every type is frozen and goes to plain JSON and back; a cohort that is kept is never changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from echosearch.errors import BadOption, DamagedIndex
+
+Level = Literal["video", "study", "patient"]
+Pick = Literal["first", "latest", "best"]
+OnePer = Literal["study", "patient"]
+
+LEVELS: Final = ("video", "study", "patient")
+PICKS: Final = ("first", "latest", "best")
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What was asked for. Several `where` are joined by AND; `near` phrases or the video `like` rank, `top` cuts.
+
+    `aggregates` overrides how a task's videos become one score of a study, as (task, rule) pairs. `seed` decides
+    splits and samples, never who is a member. BadOption where the parts do not go together.
+    """
+
+    where: tuple[str, ...] = ()
+    level: Level = "study"
+    near: tuple[str, ...] = ()
+    like: int | None = None
+    top: int | None = None
+    one_per: OnePer | None = None
+    pick: Pick = "first"
+    same_video: bool = False
+    aggregates: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise BadOption(f"a level is {', '.join(LEVELS)}, not {self.level!r}")
+        if self.pick not in PICKS:
+            raise BadOption(f"pick is {', '.join(PICKS)}, not {self.pick!r}")
+        if self.one_per not in (None, "study", "patient") or (self.one_per, self.level) == ("study", "study"):
+            raise BadOption(f"one per {self.one_per} does not go with level {self.level}")
+        if self.level == "patient" and self.one_per == "study":
+            raise BadOption("level patient takes one index study of each patient; leave one per study out")
+        if not (self.where or self.near or self.like is not None):
+            raise BadOption("nothing is asked; give --where CONDITION, or --near PHRASE or --like ID with --top N")
+        if self.near and self.like is not None:
+            raise BadOption("--near and --like rank in different ways; give one of them")
+        if self.top is not None and self.top < 1:
+            raise BadOption(f"top is 1 or more, not {self.top}")
+        if (self.top is not None) != self.is_ranked:
+            raise BadOption("--near and --like rank, and --top N says how many to keep: they go together")
+        if self.pick == "best" and not self.is_ranked:
+            raise BadOption("pick best needs a ranking: --near PHRASE or --like ID, with --top N")
+        if not 0 <= self.seed < 2**63:
+            raise BadOption(f"a seed is 0 to {2**63 - 1}, not {self.seed}")
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether members have a similarity by which they are ranked."""
+        return bool(self.near) or self.like is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the attrition diagram: of the units before it, those `kept`, and those it leaves out, and why.
+
+    `no`: the criterion is false; `unknown`: a value is missing. Units are of the cohort's level (studies at level
+    patient, until one is picked); `videos`, `studies` and `patients` count what the kept ones hold. The first step is
+    everything: its `unknown` counts videos of no known study, which are of no unit.
+    """
+
+    name: str
+    kept: int
+    no: int
+    unknown: int
+    videos: int
+    studies: int
+    patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A swept task as a criterion uses it, whole, so that it can be repeated and read.
+
+    `name` as in the filter (`task.pacemaker.yes`); `kind` value, p or yes; `column` that of the task's scores, "" for
+    the score that a calibration judges. `task` is the task's content (of a probe its weights), `prompts` all phrases.
+    `aggregate` says how a study's videos become one score; `threshold` is that of the criterion (the score on which a
+    yes is decided, or the number it is compared with), with its `origin`; `below` says that low scores are in.
+    """
+
+    name: str
+    kind: Literal["value", "p", "yes"]
+    column: str
+    task_name: str
+    content_id: str
+    form: str
+    aggregate: str
+    views: tuple[str, ...]
+    prompts: tuple[str, ...]
+    task: dict[str, Any]
+    calibration: dict[str, Any] | None
+    threshold: float | None
+    below: bool
+    origin: str
+    unit: str
+    validated: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One unit of the cohort: a video, a study, or a patient with the index study that was picked.
+
+    `values` holds each measure (and each attribute or field that a criterion names) of the unit, None where unknown.
+    `score` is the similarity by which members are ranked. `margin` says how far the member is from being left out: the
+    least distance of a measure to its threshold, in standard deviations over all units; None without measures.
+    """
+
+    unit: str
+    patient: str | None
+    study: str | None
+    acquired_at: str | None
+    video_ids: tuple[int, ...]
+    values: dict[str, float | str | None]
+    score: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One attribute among some units: how many have it, and mean and standard deviation, or counts of each value."""
+
+    known: int
+    missing: int
+    mean: float | None
+    sd: float | None
+    counts: dict[str, int]
+    """Of text (and of numbers with few different values), most frequent first, at most 12; "" for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A line of table one: an attribute among the units included and among those excluded."""
+
+    attribute: str
+    included: Summary
+    excluded: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How a measure's score lies over the units: bin edges (n + 1) and counts (n) of included and excluded ones."""
+
+    measure: str
+    title: str
+    edges: tuple[float, ...]
+    included: tuple[int, ...]
+    excluded: tuple[int, ...]
+    threshold: float | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A selection as it was made: definition, every prompt and threshold, counts after each criterion, members.
+
+    `domain` says what the model is made for; `notes` are what was to be said when it was made.
+    """
+
+    name: str
+    definition: Definition
+    criteria: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    steps: tuple[Step, ...]
+    members: tuple[Member, ...]
+    table_one: tuple[TableRow, ...]
+    distributions: tuple[Distribution, ...]
+    index: str
+    model: str
+    domain: str
+    recipe: str
+    frames_dtype: str
+    generation: int
+    version: str
+    created_at: str
+    notes: tuple[str, ...] = ()
+    about: str = field(default="")
+
+    @property
+    def videos(self) -> int:
+        """Number of videos of all members."""
+        return sum(len(member.video_ids) for member in self.members)
+
+    def manifest(self) -> dict[str, Any]:
+        """All but the members, as plain JSON values: what goes beside exported data."""
+        told = self.to_dict()
+        del told["members"]
+        return told | {"num_members": len(self.members), "num_videos": self.videos}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"cohort_format": _FORMAT} | asdict(self)
+
+    def to_json(self) -> str:
+        """As it is kept; `from_json` reads it."""
+        return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Cohort:
+        """The cohort that `to_json` wrote. DamagedIndex on anything else."""
+        try:
+            told = json.loads(text)
+            if told.pop("cohort_format") != _FORMAT:
+                raise ValueError("it has a newer format")
+            return cls(
+                **told
+                | {
+                    "definition": _definition(told["definition"]),
+                    "criteria": tuple(told["criteria"]),
+                    "measures": tuple(_of(Measure, each, "views", "prompts") for each in told["measures"]),
+                    "steps": tuple(_of(Step, each) for each in told["steps"]),
+                    "members": tuple(_of(Member, each, "video_ids") for each in told["members"]),
+                    "table_one": tuple(
+                        TableRow(each["attribute"], _of(Summary, each["included"]), _of(Summary, each["excluded"]))
+                        for each in told["table_one"]
+                    ),
+                    "distributions": tuple(
+                        _of(Distribution, each, "edges", "included", "excluded") for each in told["distributions"]
+                    ),
+                    "notes": tuple(told["notes"]),
+                }
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedIndex(f"a cohort of this index cannot be read: {error!r}; restore it from a copy") from error
+
+
+def _definition(told: Mapping[str, Any]) -> Definition:
+    pairs = tuple((task, rule) for task, rule in told["aggregates"])
+    return Definition(**dict(told) | {"where": tuple(told["where"]), "near": tuple(told["near"]), "aggregates": pairs})
+
+
+def _of(kind: type[Any], told: Mapping[str, Any], *lists: str) -> Any:
+    if unknown := told.keys() - {each.name for each in fields(kind)}:
+        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
+    return kind(**dict(told) | {name: tuple(told[name]) for name in lists})

@@ -1,0 +1,125 @@
+"""What two cohorts have in common, and why a selection made again differs from the one that was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from echosearch.cohort.cohort import Cohort, Member
+from echosearch.errors import BadOption
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Members of one cohort only, of both, of the other only; and what differs in how they were made."""
+
+    first: str
+    second: str
+    only_first: tuple[str, ...]
+    both: tuple[str, ...]
+    only_second: tuple[str, ...]
+    differs: dict[str, tuple[Any, Any]]
+    """What of the definitions and of their provenance is not the same: name -> (first, second)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """The same definition on today's index: who came and who went, each with why."""
+
+    before: Cohort
+    now: Cohort
+    stayed: tuple[str, ...]
+    came: dict[str, str]
+    went: dict[str, str]
+    moved: dict[str, str]
+    """Patients that stayed with another index study."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "cohort": self.before.name,
+            "generations": [self.before.generation, self.now.generation],
+            "stayed": len(self.stayed),
+            "came": self.came,
+            "went": self.went,
+            "moved": self.moved,
+            "steps": [asdict(step) for step in self.now.steps],
+            "notes": list(self.now.notes),
+        }
+
+
+_MADE: tuple[str, ...] = ("model", "recipe", "frames_dtype", "generation", "version")
+
+
+def diff(first: Cohort, second: Cohort) -> Difference:
+    """Compare members and definitions. BadOption where the units are not of one kind."""
+    if first.definition.level != second.definition.level:
+        raise BadOption(
+            f"{first.name} holds {first.definition.level} units and {second.name} {second.definition.level} units, so "
+            "their members cannot be compared"
+        )
+    one = {member.unit for member in first.members}
+    other = {member.unit for member in second.members}
+    told = {
+        name: (value, asdict(second.definition)[name])
+        for name, value in asdict(first.definition).items()
+        if value != asdict(second.definition)[name]
+    }
+    told |= {name: (getattr(first, name), getattr(second, name)) for name in _MADE}
+    thresholds = [
+        {each.name: (each.content_id, each.threshold, each.origin) for each in c.measures} for c in (first, second)
+    ]
+    for name in sorted(thresholds[0].keys() & thresholds[1].keys()):
+        told[name] = (thresholds[0][name], thresholds[1][name])
+    return Difference(
+        first.name,
+        second.name,
+        tuple(sorted(one - other)),
+        tuple(sorted(one & other)),
+        tuple(sorted(other - one)),
+        {name: pair for name, pair in told.items() if pair[0] != pair[1]},
+    )
+
+
+def rerun(
+    before: Cohort, now: Cohort, reasons: Mapping[str, str], live: Set[int], added: Set[int], patients: Set[str]
+) -> Rerun:
+    """Why members came and went: `reasons` by unit as today's selection left them out, `live` and newly `added` ids.
+
+    `patients` are all that have a live video.
+    """
+    then = {member.unit: member for member in before.members}
+    today = {member.unit: member for member in now.members}
+    went = {unit: _why_gone(before, then[unit], reasons, live, patients) for unit in sorted(then.keys() - today.keys())}
+    came = {unit: _why_new(today[unit], added) for unit in sorted(today.keys() - then.keys())}
+    moved = {
+        unit: f"{then[unit].study} before, {today[unit].study} now"
+        for unit in sorted(then.keys() & today.keys())
+        if then[unit].study != today[unit].study
+    }
+    return Rerun(before, now, tuple(sorted(then.keys() & today.keys())), came, went, moved)
+
+
+def _why_gone(before: Cohort, member: Member, reasons: Mapping[str, str], live: Set[int], patients: Set[str]) -> str:
+    gone = [video_id for video_id in member.video_ids if video_id not in live]
+    lost = f"; {len(gone)} of its {len(member.video_ids)} videos are no longer in the index" if gone else ""
+    if len(gone) == len(member.video_ids):
+        return "none of its videos is in the index any more"
+    unit = member.study if before.definition.level == "patient" else member.unit
+    if before.definition.level == "patient" and member.patient not in patients:
+        return f"no video has this patient any more{lost}"
+    return f"{reasons.get(unit or '', 'its videos belong to another unit now')}{lost}"
+
+
+def _why_new(member: Member, added: Set[int]) -> str:
+    new = sum(video_id in added for video_id in member.video_ids)
+    if new == len(member.video_ids):
+        return "new in the index"
+    if new:
+        return f"{new} of its {len(member.video_ids)} videos are new in the index"
+    return "in the index before: its metadata, its scores or other units have changed since"

@@ -1,0 +1,167 @@
+"""A cohort as files for others: members with their videos, and beside them the manifest that says how it was made.
+
+What is written depends on the cohort, the paths and the seed alone, so that the bytes are the same each time.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from echosearch.cohort.cohort import Cohort, Member
+from echosearch.cohort.spreadsheet import write_csv
+from echosearch.errors import BackendError, BadOption
+from echosearch.types import VideoRecord
+
+Format = Literal["csv", "json", "echonet"]
+
+FORMATS: Final = ("csv", "json", "echonet")
+SPLITS: Final = ("TRAIN", "VAL", "TEST")
+_SHARES: Final = (0.75, 0.125, 0.125)
+"""Of patients; about EchoNet-Dynamic's own shares."""
+
+
+def export(
+    cohort: Cohort,
+    records: Mapping[int, VideoRecord],
+    folder: Path,
+    form: Format = "csv",
+    views: Sequence[str] = (),
+    label: str | None = None,
+) -> dict[str, Any]:
+    """Write a new folder: members.csv, members.json or FileList.csv, and manifest.json; gives what was written.
+
+    A row (in JSON an entry of a member) for each video that is still in the index, of `views` if some are given. An
+    EchoNet list has EF from `label`, an attribute, where one is given. BadOption for what cannot be, BackendError when
+    it cannot be written; then nothing is left.
+    """
+    if form not in FORMATS:
+        raise BadOption(f"a cohort is exported as {', '.join(FORMATS)}, not {form!r}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadOption(f"{folder} is there already; give the name of a new folder")
+    rows = [(member, record) for member in cohort.members for record in _videos(member, records, views)]
+    if not rows:
+        raise BadOption(
+            f"cohort {cohort.name} has no video to export" + (f" of view {', '.join(views)}" if views else "")
+        )
+    gone = sum(video_id not in records for member in cohort.members for video_id in member.video_ids)
+    manifest = cohort.manifest() | {
+        "export": {"format": form, "views": list(views), "videos": len(rows), "no_longer_in_the_index": gone}
+    }
+    partial = folder.with_name(f".partial-{folder.name}-{secrets.token_hex(4)}")
+    try:
+        partial.mkdir(parents=True)
+        told = _write(cohort, rows, partial, form, label, manifest)
+        _write_json(partial / "manifest.json", manifest)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise BackendError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return {"folder": str(folder), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
+
+
+def _write(
+    cohort: Cohort,
+    rows: Sequence[tuple[Member, VideoRecord]],
+    folder: Path,
+    form: Format,
+    label: str | None,
+    manifest: dict[str, Any],
+) -> dict[str, Any]:
+    if form == "json":
+        members = [_member(member, [r for m, r in rows if m is member]) for member in cohort.members]
+        _write_json(folder / "members.json", {"manifest": manifest, "members": members})
+        return {"file": "members.json"}
+    if form == "csv":
+        names = list(cohort.members[0].values)
+        columns = ["unit", "patient", "study", "acquired_at", "video_id", "path", "view", "similarity", *names]
+        write_csv(folder / "members.csv", columns, (_row(member, record) for member, record in rows))
+        return {"file": "members.csv"}
+    splits = split_patients([_patient(member, record) for member, record in rows], cohort.definition.seed)
+    manifest["export"] |= {
+        "splits": {name: sum(splits[_patient(m, r)] == name for m, r in rows) for name in SPLITS},
+        "split_shares_of_patients": dict(zip(SPLITS, _SHARES, strict=True)),
+        "EF": label,
+    }
+    columns = ["FileName", "EF", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split"]
+    listed = [_echonet(record, label, splits[_patient(member, record)]) for member, record in rows]
+    counts = Counter(row["FileName"] for row in listed)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
+        raise BadOption(
+            f"two videos are called {twice!r}, and an EchoNet list knows files by their name; export as csv"
+        )
+    write_csv(folder / "FileList.csv", columns, listed)
+    return {"file": "FileList.csv", "splits": manifest["export"]["splits"]}
+
+
+def split_patients(patients: Sequence[str], seed: int) -> dict[str, str]:
+    """Patient -> TRAIN, VAL or TEST, drawn by the seed; all videos of a patient go the same way."""
+    names = sorted(set(patients))
+    order = np.random.default_rng([seed, 17]).permutation(len(names))
+    ends = np.floor(np.cumsum(_SHARES) * len(names) + 0.5)
+    return {names[place]: SPLITS[int(np.searchsorted(ends, rank, side="right"))] for rank, place in enumerate(order)}
+
+
+def _videos(member: Member, records: Mapping[int, VideoRecord], views: Sequence[str]) -> list[VideoRecord]:
+    wanted = {view.upper() for view in views}
+    found = [records[video_id] for video_id in member.video_ids if video_id in records]
+    return [record for record in found if not wanted or (record.view or "").upper() in wanted]
+
+
+def _patient(member: Member, record: VideoRecord) -> str:
+    """Whom a video belongs to; where nobody is known, its study or itself."""
+    return f"p {member.patient}" if member.patient else f"s {member.study}" if member.study else f"v {record.video_id}"
+
+
+def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
+    return {
+        "unit": member.unit,
+        "patient": member.patient,
+        "study": member.study,
+        "acquired_at": record.acquired_at,
+        "video_id": record.video_id,
+        "path": record.path,
+        "view": record.view,
+        "similarity": member.score,
+    } | member.values
+
+
+def _member(member: Member, records: Sequence[VideoRecord]) -> dict[str, Any]:
+    return {
+        "unit": member.unit,
+        "patient": member.patient,
+        "study": member.study,
+        "acquired_at": member.acquired_at,
+        "similarity": member.score,
+        "values": member.values,
+        "videos": [
+            {"video_id": record.video_id, "path": record.path, "view": record.view, "acquired_at": record.acquired_at}
+            for record in records
+        ],
+    }
+
+
+def _echonet(record: VideoRecord, label: str | None, split: str) -> dict[str, Any]:
+    return {
+        "FileName": Path(record.path).stem,
+        "EF": None if label is None else record.attributes.get(label),
+        "FrameHeight": record.height,
+        "FrameWidth": record.width,
+        "FPS": record.fps,
+        "NumberOfFrames": record.num_frames,
+        "Split": split,
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")

@@ -1,0 +1,301 @@
+"""From a selection to a cohort that says all of itself: where scores come from, margins, table one, distributions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean, stdev
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
+from echosearch.cohort.measures import Measured, by_study
+from echosearch.cohort.names import Parts, Source
+from echosearch.cohort.selection import Question, Selection, Unit
+from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
+from echosearch.types import VideoRecord
+from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.results import NOT_VALIDATED
+
+_BINS: Final = 40
+_MOST_VALUES: Final = 12
+"""An attribute with more different texts may name people: only how many there are is told."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A number to which a criterion compares the score of a source; `below` says that lower scores are in."""
+
+    score: float
+    below: bool
+    origin: str
+
+
+def bounds_of(question: Question) -> dict[Parts, list[Bound]]:
+    """For each measure the numbers that decide about it, in the order of the criteria."""
+    found: dict[Parts, list[Bound]] = {parts: [] for parts in question.measures}
+    for criterion in question.criteria:
+        for leaf, denied in _with_sign(criterion, False):
+            known = question.names.get(leaf.name)
+            if known is None or known.parts not in found:
+                continue
+            source = question.measures[known.parts].source
+            found[known.parts] += _bounds(leaf, denied, source)
+    return found
+
+
+def _with_sign(condition: Condition, denied: bool) -> Iterable[tuple[Any, bool]]:
+    """The leaves, each with whether an odd number of NOTs stands before it."""
+    if isinstance(condition, Not):
+        yield from _with_sign(condition.condition, not denied)
+    elif isinstance(condition, All | Either):
+        for part in condition.conditions:
+            yield from _with_sign(part, denied)
+    else:
+        yield condition, denied
+
+
+def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
+    if source.kind == "yes":
+        assert source.calibration is not None
+        made = source.calibration
+        origin = f"calibration {made.name} ({made.rule} on {made.labels}, made {made.created_at[:10]})"
+        return [Bound(made.threshold, denied, origin)] if isinstance(leaf, Flag) else []
+    if isinstance(leaf, Compare) and leaf.operator not in ("=", "!="):
+        numbers = [(float(leaf.value), (leaf.operator in ("<", "<=")) != denied)]
+    elif isinstance(leaf, Between):
+        numbers = [(float(leaf.low), denied), (float(leaf.high), not denied)]
+    else:
+        return []
+    return [Bound(number, below, "the filter") for number, below in numbers]
+
+
+def measures_of(question: Question, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
+    """What every score was, whole: prompts, task, calibration, threshold and its origin."""
+    return tuple(_measure(measured.source, question, bounds[parts]) for parts, measured in question.measures.items())
+
+
+def _measure(source: Source, question: Question, bounds: Sequence[Bound]) -> Measure:
+    task = source.task
+    first = bounds[0] if bounds else None
+    content = json.loads(task.to_json()) if isinstance(task, Probe) else asdict(task)
+    return Measure(
+        name=source.name,
+        kind=source.kind,
+        column=source.column,
+        task_name=task.name,
+        content_id=task.id,
+        form="exact",
+        aggregate=source.aggregate,
+        views=task.views,
+        prompts=() if isinstance(task, Probe) else tuple(prompt for group in task.groups for prompt in group),
+        task=json.loads(json.dumps(content)),
+        calibration=json.loads(source.calibration.to_json()) if source.calibration is not None else None,
+        threshold=first.score if first else None,
+        below=first.below if first else False,
+        origin=first.origin if first else "none: it is not compared with a number",
+        unit=task.range.unit if task.range is not None else "",
+        validated=task.validated or NOT_VALIDATED,
+    )
+
+
+# Members.
+
+
+def members_of(
+    selection: Selection, question: Question, bounds: Mapping[Parts, Sequence[Bound]], level: str
+) -> tuple[Member, ...]:
+    """The members with the values by which they were chosen, and how near they are to being left out."""
+    scores = {
+        parts: _by_unit(measured, (*selection.members, *selection.others))
+        for parts, measured in question.measures.items()
+    }
+    spreads = {parts: _spread(of.values()) for parts, of in scores.items()}
+    used = _fields_of(question)
+    told = []
+    for unit, score in zip(selection.members, selection.scores, strict=True):
+        values: dict[str, float | str | None] = {name: _field(unit, parts) for name, parts in used.items()}
+        margins = []
+        for parts, measured in question.measures.items():
+            found = scores[parts].get(unit.name)
+            values[measured.source.name] = _told(measured.source, found)
+            if measured.source.kind == "yes":
+                values[f"{measured.source.name} (score)"] = found
+            if found is None or not spreads[parts]:
+                continue
+            shown = found if measured.source.kind != "p" else _probability(measured.source, found)
+            spread = spreads[parts] if measured.source.kind != "p" else 1.0
+            margins += [abs(shown - bound.score) / spread for bound in bounds[parts]]
+        told.append(
+            Member(
+                unit=(unit.patient or "") if level == "patient" else unit.name,
+                patient=unit.patient,
+                study=unit.study,
+                acquired_at=unit.acquired_at,
+                video_ids=unit.video_ids,
+                values=values,
+                score=score,
+                margin=min(margins, default=None),
+            )
+        )
+    return tuple(told)
+
+
+def _fields_of(question: Question) -> dict[str, Parts]:
+    """The fields and attributes that the criteria name, as they are to be called."""
+    parts = [question.names[leaf.name].parts for criterion in question.criteria for leaf in atoms(criterion)]
+    return {
+        str(Name(each, 1)): each for each in parts if each not in question.measures and each[0] in ("video", "attr")
+    }
+
+
+def _field(unit: Unit, parts: Parts) -> float | str | None:
+    """The one value of a unit's videos, or several joined by `; `."""
+    space, name = parts
+    found = [record.attributes.get(name) if space == "attr" else getattr(record, name, None) for record in unit.records]
+    known = list(dict.fromkeys(value for value in found if value is not None))
+    if not known:
+        return None
+    return known[0] if len(known) == 1 else "; ".join(map(str, known))
+
+
+def _by_unit(measured: Measured, units: Sequence[Unit]) -> dict[str, float]:
+    """Of each unit that has one, the score of its videos: they all have the same where units are studies."""
+    score_of = dict(zip(measured.ids.tolist(), measured.scores.tolist(), strict=True))
+    found = {}
+    for unit in units:
+        scores = [score_of[video_id] for video_id in unit.video_ids if video_id in score_of]
+        if scores:
+            found[unit.name] = scores[0]
+    return found
+
+
+def _spread(values: Iterable[float]) -> float:
+    told = list(values)
+    return stdev(told) if len(told) > 1 else 0.0
+
+
+def _told(source: Source, score: float | None) -> float | str | None:
+    if score is None:
+        return None
+    if source.kind == "yes":
+        assert source.calibration is not None
+        return "yes" if score >= source.calibration.threshold else "no"
+    return _probability(source, score) if source.kind == "p" else score
+
+
+def _probability(source: Source, score: float) -> float:
+    assert source.calibration is not None
+    return float(source.calibration.probability(np.array([score]))[0])
+
+
+# What was included beside what was excluded.
+
+
+def table_one(selection: Selection, attributes: Sequence[str]) -> tuple[TableRow, ...]:
+    """Number of videos, view, year and each attribute, of members and of all other units."""
+    rows: list[tuple[str, Any]] = [
+        ("videos of the unit", lambda unit: len(unit.records)),
+        ("view", lambda unit: [record.view for record in unit.records]),
+        ("year", lambda unit: None if unit.acquired_at is None else int(unit.acquired_at[:4])),
+    ]
+    rows += [(f"attr.{name}", _attribute(name)) for name in attributes]
+    found = []
+    for name, read in rows:
+        included, excluded = _read(selection.members, read), _read(selection.others, read)
+        values = {value for _, value in [*included, *excluded] if value is not None}
+        named = len(values) > _MOST_VALUES
+        is_flag = values <= {0, 1}
+        found.append(TableRow(name, _summary(included, named, is_flag), _summary(excluded, named, is_flag)))
+    return tuple(row for row in found if row.included.known or row.excluded.known)
+
+
+def _attribute(name: str) -> Any:
+    def read(unit: Unit) -> Any:
+        known = [record.attributes[name] for record in unit.records if record.attributes.get(name) is not None]
+        if not known:
+            return None
+        numbers = [value for value in known if isinstance(value, int | float)]
+        return fmean(numbers) if len(numbers) == len(known) else known[0]
+
+    return read
+
+
+def _read(units: Sequence[Unit], read: Any) -> list[tuple[str, Any]]:
+    """(unit, value) for each value of each unit; a unit without any has None once."""
+    found: list[tuple[str, Any]] = []
+    for unit in units:
+        value = read(unit)
+        values = sorted({each for each in value if each is not None}) if isinstance(value, list) else [value]
+        found += [(unit.name, each) for each in values or [None]]
+    return found
+
+
+def _summary(values: Sequence[tuple[str, Any]], named: bool, is_flag: bool) -> Summary:
+    known = [value for _, value in values if value is not None]
+    units = {name for name, value in values if value is not None}
+    missing = len({name for name, _ in values} - units)
+    numbers = [float(value) for value in known if isinstance(value, int | float)]
+    counts: dict[str, int] = {}
+    if known and len(numbers) < len(known):
+        told = Counter(map(str, known))
+        counts = {} if named else dict(sorted(told.items(), key=lambda item: (-item[1], item[0])))
+        return Summary(len(units), missing, None, None, counts)
+    if numbers and is_flag:
+        counts = {"1": int(sum(numbers)), "0": len(numbers) - int(sum(numbers))}
+    mean = fmean(numbers) if numbers else None
+    return Summary(len(units), missing, mean, stdev(numbers) if len(numbers) > 1 else None, counts)
+
+
+def distributions_of(
+    selection: Selection, question: Question, bounds: Mapping[Parts, Sequence[Bound]]
+) -> tuple[Distribution, ...]:
+    """How the scores behind each measure lie among members and among all others."""
+    told = []
+    for parts, measured in question.measures.items():
+        source = measured.source
+        included = _scores(measured, selection.members)
+        excluded = _scores(measured, selection.others)
+        if source.kind == "p":
+            assert source.calibration is not None
+            included, excluded = (source.calibration.probability(each) for each in (included, excluded))
+        both = np.concatenate([included, excluded])
+        if not len(both):
+            continue
+        edges = np.histogram_bin_edges(both, _BINS)
+        first = bounds[parts][0] if bounds[parts] else None
+        told.append(
+            Distribution(
+                measure=source.name,
+                title=_title(source),
+                edges=tuple(edges.tolist()),
+                included=tuple(np.histogram(included, edges)[0].tolist()),
+                excluded=tuple(np.histogram(excluded, edges)[0].tolist()),
+                threshold=first.score if first else None,
+                origin=first.origin if first else "",
+            )
+        )
+    return tuple(told)
+
+
+def _title(source: Source) -> str:
+    unit = f" ({source.task.range.unit})" if source.task.range is not None and source.task.range.unit else ""
+    if source.kind == "p":
+        return f"{source.task.name}: probability"
+    if source.calibration is not None:
+        return f"{source.task.name}: {source.calibration.scale}"
+    return f"{source.task.name}: {source.column}{unit}"
+
+
+def _scores(measured: Measured, units: Sequence[Unit]) -> npt.NDArray[np.float64]:
+    return np.array(sorted(_by_unit(measured, units).values()), np.float64)
+
+
+def studied(question: Question, records: Iterable[VideoRecord]) -> Question:
+    """The same question with each task's score that of the study."""
+    of = {record.video_id: record.study for record in records}
+    return replace(question, measures={parts: by_study(each, of) for parts, each in question.measures.items()})

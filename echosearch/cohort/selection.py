@@ -1,0 +1,300 @@
+"""From a definition to members: criteria decided by SQL, units counted at each step. Knows no model and no printing.
+
+At level video a criterion is decided of each video. At level study and patient every comparison in it is decided of a
+study: true where it is true of any of the study's videos, and a task has one score a study. With `same_video` one
+video has to meet all criteria by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.cohort.cohort import Definition, Step
+from echosearch.cohort.measures import Measured, by_study
+from echosearch.cohort.names import DOMAIN, Parts
+from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
+from echosearch.store import View
+from echosearch.types import VideoRecord
+
+Ids = npt.NDArray[np.int64]
+Truth = npt.NDArray[np.int8]
+"""-1 no, 0 unknown, 1 yes."""
+
+NO, UNKNOWN, YES = -1, 0, 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """Criteria whose names are known: the conditions, what each name is, and the columns of attributes."""
+
+    criteria: tuple[Condition, ...]
+    names: Mapping[Name, KnownName]
+    attributes: Mapping[str, int]
+    measures: Mapping[Parts, Measured]
+    domains: tuple[Ids, list[str]] | None = None
+
+    def columns(self, studies: Mapping[int, str | None] | None = None) -> dict[Parts, tuple[Ids, Sequence[Any]]]:
+        """Measures as the catalog takes them; with `studies`, each task's score is that of the study."""
+        told: dict[Parts, tuple[Ids, Sequence[Any]]] = {}
+        for parts, measured in self.measures.items():
+            chosen = measured if studies is None else by_study(measured, studies)
+            told[parts] = (chosen.ids, chosen.values.tolist())
+        return told if self.domains is None else told | {DOMAIN: self.domains}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A video or a study that may be a member: its videos by ascending id, and what they have in common."""
+
+    name: str
+    study: str | None
+    patient: str | None
+    acquired_at: str | None
+    records: tuple[VideoRecord, ...]
+
+    @property
+    def video_ids(self) -> tuple[int, ...]:
+        """Ids of its videos, ascending."""
+        return tuple(record.video_id for record in self.records)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Who is in: the units, each with its similarity where they are ranked; everyone else; counts at each step."""
+
+    members: tuple[Unit, ...]
+    scores: tuple[float | None, ...]
+    others: tuple[Unit, ...]
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+    reasons: Mapping[str, str]
+    """Of each unit that is left out, by name: at which step, and whether no or unknown."""
+
+
+def select(
+    view: View, definition: Definition, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
+) -> Selection:
+    """Apply a definition; `similarity` gives the scores (n,) of videos (n,), where units are ranked."""
+    records = list(view.catalog.videos())
+    return _Counting(definition, records).run(view, question, similarity)
+
+
+class _Counting:
+    """The units that are left, and what each step took away."""
+
+    def __init__(self, definition: Definition, records: Sequence[VideoRecord]) -> None:
+        self.definition = definition
+        self.records = records
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.reasons: dict[str, str] = {}
+        self.by_study = definition.level != "video"
+        self.units, homeless = _units(records, self.by_study)
+        self.every = list(self.units)
+        self._count(f"all {'studies' if self.by_study else 'videos'} of the index", 0, len(homeless))
+        if homeless:
+            self.notes.append(f"{len(homeless)} videos have no study in the catalog, so they are of no unit")
+
+    def run(
+        self, view: View, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
+    ) -> Selection:
+        if self.by_study:
+            self._note_conflicts()
+        if self.definition.level == "patient" or self.definition.one_per == "patient":
+            self._keep("the patient is known", [YES if unit.patient else UNKNOWN for unit in self.units])
+        if self.definition.one_per == "study":
+            self._keep("the study is known", [YES if unit.study else UNKNOWN for unit in self.units])
+        for criterion, truths in self._decided(view, question):
+            self._keep(criterion, [truths[unit.name] for unit in self.units])
+        scores: dict[str, float] = {}
+        if similarity is not None:
+            if self.definition.like is not None:
+                own = [NO if self.definition.like in unit.video_ids else YES for unit in self.units]
+                self._keep("not the example itself", own)
+            scores = self._scored(similarity)
+        self._pick_one(scores)
+        if self.definition.top is not None:
+            self._keep_top(self.definition.top, scores)
+        kept = {unit.name for unit in self.units}
+        members = sorted(self.units, key=lambda unit: (-scores.get(unit.name, 0.0), _natural(unit.name)))
+        return Selection(
+            members=tuple(members),
+            scores=tuple(scores.get(unit.name) for unit in members),
+            others=tuple(unit for unit in self.every if unit.name not in kept),
+            steps=tuple(self.steps),
+            notes=tuple(self.notes),
+            reasons=self.reasons,
+        )
+
+    # Criteria.
+
+    def _decided(self, view: View, question: Question) -> list[tuple[str, dict[str, int]]]:
+        """For each criterion in words what is true of each unit."""
+        if not question.criteria:
+            return []
+        of = {record.video_id: record.study for record in self.records}
+        if not self.by_study:
+            ids, truths = view.catalog.decisions(
+                question.criteria, question.names, question.attributes, question.columns()
+            )
+            names = [str(video_id) for video_id in ids.tolist()]
+            return [
+                (str(each), dict(zip(names, truths[:, place].tolist(), strict=True)))
+                for place, each in enumerate(question.criteria)
+            ]
+        if self.definition.same_video:
+            ids, truths = view.catalog.decisions(
+                question.criteria, question.names, question.attributes, question.columns()
+            )
+            together = np.minimum.accumulate(truths, axis=1)
+            self._keep_videos(ids, together[:, -1])
+            return [
+                (f"{each} (of one video with the above)" if place else str(each), _any(ids, together[:, place], of))
+                for place, each in enumerate(question.criteria)
+            ]
+        leaves = list(dict.fromkeys(leaf for each in question.criteria for leaf in atoms(each)))
+        ids, truths = view.catalog.decisions(leaves, question.names, question.attributes, question.columns(of))
+        names = [unit.name for unit in self.every]
+        decided: dict[Condition, Truth] = {}
+        for place, leaf in enumerate(leaves):
+            any_of = _any(ids, truths[:, place], of)
+            decided[leaf] = np.array([any_of[name] for name in names], np.int8)
+        return [
+            (str(each), dict(zip(names, combine(each, decided.__getitem__).tolist(), strict=True)))
+            for each in question.criteria
+        ]
+
+    def _keep_videos(self, ids: Ids, truths: Truth) -> None:
+        """Of each study hold on to the videos that meet all criteria; those of studies that fall do not matter."""
+        meeting = set(ids[truths == YES].tolist())
+        self.units = [
+            _of_records(unit.name, [record for record in unit.records if record.video_id in meeting] or unit.records)
+            for unit in self.units
+        ]
+
+    def _keep(self, name: str, truths: Sequence[int]) -> None:
+        """Go on with the units of which it is true."""
+        for unit, truth in zip(self.units, truths, strict=True):
+            if truth != YES:
+                self.reasons[unit.name] = f"{name}: {'no' if truth == NO else 'unknown'}"
+        self.units = [unit for unit, truth in zip(self.units, truths, strict=True) if truth == YES]
+        self._count(name, sum(truth == NO for truth in truths), sum(truth == UNKNOWN for truth in truths))
+
+    def _count(self, name: str, no: int, unknown: int) -> None:
+        self.steps.append(
+            Step(
+                name=name,
+                kept=len(self.units),
+                no=no,
+                unknown=unknown,
+                videos=sum(len(unit.records) for unit in self.units),
+                studies=len({unit.study for unit in self.units} - {None}),
+                patients=len({unit.patient for unit in self.units} - {None}),
+            )
+        )
+
+    def _note_conflicts(self) -> None:
+        conflicts = sum(
+            len({record.patient for record in unit.records if record.patient is not None}) > 1 for unit in self.units
+        )
+        if conflicts:
+            self.notes.append(
+                f"{conflicts} studies have videos of more than one patient in the catalog; the first known one counts"
+            )
+
+    # Ranking, one of each, the best.
+
+    def _scored(self, similarity: Callable[[Ids], npt.NDArray[np.float32]]) -> dict[str, float]:
+        """Of each unit the similarity of its most similar video."""
+        ids = np.array(sorted(video_id for unit in self.units for video_id in unit.video_ids), np.int64)
+        score_of = dict(zip(ids.tolist(), similarity(ids).tolist(), strict=True))
+        return {unit.name: max(score_of[video_id] for video_id in unit.video_ids) for unit in self.units}
+
+    def _pick_one(self, scores: Mapping[str, float]) -> None:
+        level, one_per = self.definition.level, self.definition.one_per
+        if level != "patient" and one_per is None:
+            return
+        whose = "study" if one_per == "study" else "patient"
+        unit_word = "study" if self.by_study else "video"
+        pick = self.definition.pick
+        chosen: dict[str | None, Unit] = {}
+        for unit in sorted(self.units, key=_order(pick, scores)):
+            chosen.setdefault(unit.study if whose == "study" else unit.patient, unit)
+        undated = sum(unit.acquired_at is None for unit in self.units)
+        if undated and pick != "best":
+            self.notes.append(f"{undated} of {len(self.units)} have no date, and count as the last to be picked")
+        kept = {unit.name for unit in chosen.values()}
+        index = "index " if level == "patient" else ""
+        self._keep(
+            f"one {index}{unit_word} per {whose} ({pick})", [YES if unit.name in kept else NO for unit in self.units]
+        )
+
+    def _keep_top(self, top: int, scores: Mapping[str, float]) -> None:
+        ranked = sorted(self.units, key=lambda unit: (-scores[unit.name], _natural(unit.name)))
+        kept = {unit.name for unit in ranked[:top]}
+        asked = " + ".join(self.definition.near) or f"video {self.definition.like}"
+        self._keep(f"the {top} most similar to {asked!r}", [YES if unit.name in kept else NO for unit in self.units])
+
+
+def criteria_of(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The parts that are joined by AND, each a step of its own, in the order in which they were written."""
+    return tuple(part for condition in conditions for part in conjuncts(condition))
+
+
+def _any(ids: Ids, truths: Truth, studies: Mapping[int, str | None]) -> dict[str, int]:
+    """Of each study: yes where any of its videos is a yes, else unknown where any is unknown, else no."""
+    found: dict[str, int] = {}
+    for video_id, truth in zip(ids.tolist(), truths.tolist(), strict=True):
+        study = studies.get(video_id)
+        if study is not None:
+            found[study] = max(found.get(study, NO), truth)
+    return found
+
+
+def _units(records: Sequence[VideoRecord], by_study: bool) -> tuple[list[Unit], list[VideoRecord]]:
+    """Videos one by one, or by study, in natural order; and the videos that are of no study."""
+    if not by_study:
+        return [_of_records(str(record.video_id), [record]) for record in records], []
+    members: dict[str, list[VideoRecord]] = {}
+    homeless = []
+    for record in records:
+        if record.study is None:
+            homeless.append(record)
+        else:
+            members.setdefault(record.study, []).append(record)
+    return [_of_records(name, members[name]) for name in sorted(members, key=_natural)], homeless
+
+
+def _of_records(name: str, records: Sequence[VideoRecord]) -> Unit:
+    """What videos have in common: the first known patient, the earliest date."""
+    return Unit(
+        name=name,
+        study=next((record.study for record in records if record.study is not None), None),
+        patient=next((record.patient for record in records if record.patient is not None), None),
+        acquired_at=min((record.acquired_at for record in records if record.acquired_at is not None), default=None),
+        records=tuple(records),
+    )
+
+
+def _order(pick: str, scores: Mapping[str, float]) -> Callable[[Unit], tuple[Any, ...]]:
+    """The first in this order is picked; what has no date comes last, ties go by name."""
+    if pick == "best":
+        return lambda unit: (-scores[unit.name], _natural(unit.name))
+    if pick == "first":
+        return lambda unit: (unit.acquired_at is None, unit.acquired_at or "", _natural(unit.name))
+
+    def latest(unit: Unit) -> tuple[Any, ...]:
+        backwards = [-ord(letter) for letter in unit.acquired_at or ""]
+        return (unit.acquired_at is None, backwards, _natural(unit.name))
+
+    return latest
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Whole numbers by size, before other names."""
+    return (0, int(name), name) if name.isascii() and name.isdecimal() and len(name) <= 18 else (1, 0, name)

@@ -1,0 +1,475 @@
+"""Cohorts of a small archive whose members can be worked out by hand; and of random ones, against a plain oracle."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_helpers import add, make_store, new_video, unit
+
+from echosearch.api.cohorts import Cohorts
+from echosearch.api.zeroshot import ZeroShot
+from echosearch.catalog import MetadataChange, VideoMetadata
+from echosearch.cohort.cohort import Cohort, Definition
+from echosearch.cohort.export import split_patients
+from echosearch.errors import BadFilter, BadOption, UnknownCohort
+from echosearch.store import Store
+from echosearch.types import EncodedText
+from echosearch.zeroshot.calibration import Calibration, LeftOut
+from echosearch.zeroshot.sample import SCORE
+
+EF = "task.ejection_fraction.value"
+PHRASES = {"like the first": unit(1), "like the last": unit(0, 0, 0, 0, 0, 0, 0, 1)}
+
+#        name  study  patient view    date          EF    pacer age
+VIDEOS = (
+    ("v1", "S1", "P1", "A4C", "2016-05-01T00:00:00", 30.0, 0.1, 60),
+    ("v2", "S1", "P1", "PLAX", "2016-05-01T00:00:00", 10.0, 0.9, 60),
+    ("v3", "S2", "P1", "A4C", "2018-02-03T00:00:00", 20.0, 0.5, 62),
+    ("v4", "S2", "P1", "A4C", "2018-02-03T00:00:00", 44.0, 0.2, 62),
+    ("v5", "S3", "P2", "A4C", "2017-01-01T00:00:00", None, 0.5, None),
+    ("v6", "S4", "P3", "PLAX", "2019-07-07T00:00:00", 12.0, 0.9, 40),
+    ("v7", "S5", "P4", "A4C", "2021-01-01T00:00:00", 60.0, 0.5, 17),
+    ("v8", None, "P5", "A4C", None, 10.0, 0.5, 80),
+)
+
+
+def embed(phrases: Sequence[str]) -> list[EncodedText]:
+    return [EncodedText(PHRASES.get(phrase, unit(0, 1))) for phrase in phrases]
+
+
+def query(phrases: Sequence[str]) -> Any:
+    return PHRASES[phrases[0]]
+
+
+@dataclass(frozen=True)
+class Archive:
+    cohorts: Cohorts
+    id_of: dict[str, int]
+
+    @property
+    def store(self) -> Store:
+        return self.cohorts.store
+
+    def names(self, where: str) -> tuple[list[str], int, int]:
+        """The videos that match, and how many are no and unknown."""
+        with self.store.view() as view:
+            found = self.cohorts.matching(view, [where])
+        name_of = {video_id: name for name, video_id in self.id_of.items()}
+        return [name_of[video_id] for video_id in found.ids.tolist()], found.no, found.unknown
+
+    def made(self, *where: str, **other: Any) -> Cohort:
+        return self.cohorts.preview(Definition(where=where, **other))
+
+
+def archive_of(path: Path, videos: Sequence[tuple[Any, ...]] = VIDEOS) -> Archive:
+    store = make_store(path)
+    new = []
+    for number, (name, study, patient, view, date, _, _, age) in enumerate(videos):
+        video, stored = new_video(f"{name}.avi", unit(*np.eye(8)[number % 8]))
+        metadata = VideoMetadata(study, patient, view, date, {"age": age, "site": f"={name}"})
+        new.append((replace(video, metadata=metadata), stored))
+    with store.writer() as writer:
+        writer.declare_attributes({"age": "integer", "site": "text"})
+    add(store, *new)
+    zeroshot = ZeroShot(store, "fp32", embed, lambda _: [])
+    with store.view() as view:
+        id_of = {Path(record.path).stem: record.video_id for record in view.catalog.videos()}
+    for task, column in (("ejection_fraction", 5), ("pacemaker", 6)):
+        scores = {id_of[video[0]]: video[column] for video in videos if video[column] is not None}
+        ids = np.array(sorted(scores), np.int64)
+        values = np.array([scores[video_id] for video_id in ids.tolist()])
+        key = zeroshot.key(zeroshot.find(task))
+        with store.writer() as writer:
+            writer.store_scores([(key, ids, [values] + [np.zeros(len(ids))] * (len(key.columns) - 1))])
+    return Archive(Cohorts(store, zeroshot, query, lambda _: []), id_of)
+
+
+def calibration(archive: Archive, threshold: float = 0.4, name: str = "pacemaker") -> Calibration:
+    task = archive.cohorts.zeroshot.find("pacemaker")
+    key = archive.cohorts.zeroshot.key(task)
+    return Calibration(
+        name=name, task="pacemaker", content_id=key.content_id, form=key.form, formula_version=key.formula_version,
+        recipe=key.recipe, precision=key.precision, classes=(), scale=SCORE, rule="max-f1", threshold=threshold,
+        slope=10.0, offset=-4.0, labels="labels.csv", labels_sha256="", label_column="label", split=None, videos=4,
+        positives=2, patients=4, folds=2, fold_thresholds=(0.4, 0.4), sensitivity=0.9, specificity=0.9, f1=0.9,
+        calibration_error=0.01, left_out=LeftOut((0, 1, 2, 3), (0, 1, 0, 1), (0, 1, 0, 1)), contents=(), model="toy",
+        created_at="2026-01-01T00:00:00",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    found = archive_of(tmp_path / "index")
+    found.cohorts.zeroshot.add_calibration(calibration(found))
+    return found
+
+
+def units(made: Cohort) -> list[str]:
+    return [member.unit for member in made.members]
+
+
+def steps(made: Cohort) -> list[tuple[str, int, int, int]]:
+    return [(step.name, step.kept, step.no, step.unknown) for step in made.steps]
+
+
+# Videos.
+
+
+def test_a_score_counts_only_where_the_view_shows_the_finding(archive: Archive) -> None:
+    # v2 and v6 are PLAX, v5 has no score: unknown, not low.
+    assert archive.names(f"{EF} < 35") == (["v1", "v3", "v8"], 2, 3)
+    assert archive.names(f"NOT {EF} < 35") == (["v4", "v7"], 3, 3)
+
+
+def test_yes_and_p_are_the_calibrations(archive: Archive) -> None:
+    assert archive.names("task.pacemaker.yes") == (["v3", "v5", "v7", "v8"], 2, 2)
+    # p = 1 / (1 + exp(-(10 s - 4))): 0.7311 at 0.5, 0.1192 at 0.2, 0.0474 at 0.1
+    assert archive.names("task.pacemaker.p > 0.1 AND task.pacemaker.p < 0.2") == (["v4"], 5, 2)
+    assert archive.names('calibration."pacemaker".yes') == archive.names("task.pacemaker.yes")
+
+
+def test_videos_without_a_score_are_told(archive: Archive) -> None:
+    with archive.store.view() as view:
+        found = archive.cohorts.matching(view, [f"{EF} < 35"])
+    assert found.notes == (
+        "1 videos have no score of ejection_fraction yet, so it is unknown for them (--sweep-missing)",
+    )
+
+
+def test_conditions_that_are_repeated_all_have_to_hold(archive: Archive) -> None:
+    with archive.store.view() as view:
+        both = archive.cohorts.matching(view, ["view = 'A4C'", "attr.age >= 60"])
+    assert [
+        video_id for name, video_id in archive.id_of.items() if name in ("v1", "v3", "v4", "v8")
+    ] == both.ids.tolist()
+    assert (both.no, both.unknown) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("task.ra_pressure.value > 1", r"1: ra_pressure was never swept over this index; sweep it \(echosearch sweep"),
+        ("view = 'A4C' AND task.stent_valve.yes", r"character 18: stent_valve has no calibration that fits"),
+        ("task.pacemakr.value > 1", r"1: there is no name 'task.pacemakr.value'; near: .*task.pacemaker.value"),
+        ("atr.age > 1", r"character 1: there is no name 'atr.age'; near: attr.age"),
+        ("domain = 'ok'", None),
+    ],
+)  # fmt: skip
+def test_names_that_cannot_be_used_are_told_with_their_place(
+    archive: Archive, where: str, sentence: str | None
+) -> None:
+    if sentence is None:
+        assert archive.names(where) == (["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"], 0, 0)  # toy is for no view
+        return
+    with pytest.raises(BadFilter, match=sentence):
+        archive.names(where)
+
+
+def test_a_task_calibrated_for_different_classes_has_to_be_named(archive: Archive) -> None:
+    zeroshot = archive.cohorts.zeroshot
+    key = zeroshot.key(zeroshot.find("lv_dilation"))
+    ids = np.array([archive.id_of["v1"]], np.int64)
+    with archive.store.writer() as writer:
+        writer.store_scores([(key, ids, [np.array([0.25])] * 4)])
+    for classes in (("severe",), ("moderate", "severe")):
+        made = replace(
+            calibration(archive, name="-".join(classes)), task="lv_dilation", content_id=key.content_id,
+            classes=classes, scale="log odds of the weight", threshold=-0.5,
+        )  # fmt: skip
+        zeroshot.add_calibration(made)
+    with pytest.raises(BadFilter, match=r'name the one: calibration."moderate-severe".yes, calibration."severe".yes$'):
+        archive.names("task.lv_dilation.yes")
+    # The log odds of 0.25 against 0.75 are -1.1, of 0.5 against 0.5 they are 0.
+    assert archive.names("calibration.severe.yes")[0] == []
+    assert archive.names('calibration."moderate-severe".yes')[0] == ["v1"]
+
+
+# Studies and patients.
+
+
+def test_at_level_study_a_task_has_one_score_and_a_comparison_holds_if_any_video_has_it(archive: Archive) -> None:
+    made = archive.made("view = 'A4C'", f"{EF} < 35", "attr.age >= 18")
+    # S1: 30 (the PLAX is not asked); S2: the mean of 20 and 44; S3 unknown; S4 has no A4C; S5: 60. v8 has no study.
+    assert steps(made) == [
+        ("all studies of the index", 5, 0, 1),
+        ("view = 'A4C'", 4, 1, 0),
+        (f"{EF} < 35", 2, 1, 1),
+        ("attr.age >= 18", 2, 0, 0),
+    ]
+    assert units(made) == ["S1", "S2"]
+    assert [member.values[EF] for member in made.members] == [30.0, 32.0]
+    assert made.members[0].video_ids == (archive.id_of["v1"], archive.id_of["v2"])
+    assert (made.steps[-1].videos, made.steps[-1].studies, made.steps[-1].patients) == (4, 2, 1)
+
+
+def test_not_means_that_no_video_of_the_study_has_it(archive: Archive) -> None:
+    assert units(archive.made("NOT view = 'PLAX'")) == ["S2", "S3", "S5"]
+    assert units(archive.made("view != 'PLAX'")) == ["S1", "S2", "S3", "S5"]
+    assert units(archive.made("NOT task.pacemaker.yes")) == [
+        "S1"
+    ]  # S2 by its highest, v3; S4 has no view that shows it
+
+
+def test_the_aggregate_can_be_chosen(archive: Archive) -> None:
+    assert units(archive.made(f"{EF} > 40")) == ["S5"]
+    assert units(archive.made(f"{EF} > 40", aggregates=(("ejection_fraction", "max"),))) == ["S2", "S5"]
+    assert units(archive.made("task.pacemaker.yes", aggregates=(("pacemaker", "mean"),))) == ["S3", "S5"]  # S2: 0.35
+    with pytest.raises(BadOption, match=r"there is no task 'pacemakr' to aggregate; near: pacemaker$"):
+        archive.made(f"{EF} > 40", aggregates=(("pacemakr", "max"),))
+    with pytest.raises(BadOption, match=r"one score by mean, median, max, top2, top3, not 'sum'$"):
+        archive.made(f"{EF} > 40", aggregates=(("pacemaker", "sum"),))
+
+
+def test_same_video_wants_one_video_that_meets_all(archive: Archive) -> None:
+    loose = ("view = 'PLAX'", "task.pacemaker.p < 0.2")
+    assert units(archive.made(*loose)) == ["S1"]
+    assert units(archive.made(*loose, same_video=True)) == []
+    strict = archive.made(f"{EF} < 35", "task.pacemaker.yes", same_video=True)
+    assert units(strict) == ["S2"]
+    assert strict.members[0].video_ids == (archive.id_of["v3"],)  # v4 meets neither
+    assert steps(strict)[1:] == [
+        (f"{EF} < 35", 2, 1, 2),
+        ("task.pacemaker.yes (of one video with the above)", 1, 0, 1),  # S1: v1 is a no, of v2 nothing is known
+    ]
+
+
+@pytest.mark.parametrize(("pick", "study"), [("first", "S1"), ("latest", "S2")])
+def test_a_patient_is_in_by_one_study(archive: Archive, pick: Any, study: str) -> None:
+    made = archive.made(f"{EF} < 35", level="patient", pick=pick)
+    assert units(made) == ["P1"]
+    assert made.members[0].study == study
+    assert steps(made) == [
+        ("all studies of the index", 5, 0, 1),
+        ("the patient is known", 5, 0, 0),
+        (f"{EF} < 35", 2, 2 - 1, 2),
+        (f"one index study per patient ({pick})", 1, 1, 0),
+    ]
+
+
+def test_one_video_of_each_patient(archive: Archive) -> None:
+    made = archive.made("view = 'A4C'", level="video", one_per="patient", pick="latest")
+    assert units(made) == [str(archive.id_of[name]) for name in ("v3", "v5", "v7", "v8")]
+    assert made.notes == ("1 of 6 have no date, and count as the last to be picked",)
+
+
+def test_near_ranks_what_the_criteria_left(archive: Archive) -> None:
+    made = archive.made("view = 'A4C'", level="video", near=("like the last",), top=2)
+    assert units(made)[0] == str(archive.id_of["v8"])
+    assert [member.score for member in made.members] == [1.0, 0.0]
+    assert steps(made)[-1] == ("the 2 most similar to 'like the last'", 2, 4, 0)
+    best = archive.made(f"{EF} < 35", level="patient", near=("like the first",), top=1, pick="best")
+    assert best.members[0].study == "S1"
+
+
+def test_like_leaves_the_example_out(archive: Archive) -> None:
+    made = archive.made(level="study", like=archive.id_of["v3"], top=2)
+    assert "S2" not in units(made)
+    assert steps(made)[1] == ("not the example itself", 4, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({}, r"^nothing is asked; give --where"),
+        ({"near": ("a",)}, r"they go together$"),
+        ({"where": ("x",), "top": 3}, r"they go together$"),
+        ({"where": ("x",), "pick": "best"}, r"^pick best needs a ranking"),
+        ({"near": ("a",), "like": 1, "top": 1}, r"give one of them$"),
+        ({"where": ("x",), "level": "study", "one_per": "study"}, r"^one per study does not go with level study$"),
+        ({"near": ("a",), "top": 0}, r"^top is 1 or more, not 0$"),
+    ],
+)
+def test_definitions_that_make_no_sense_are_refused(parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadOption, match=sentence):
+        Definition(**parts)
+
+
+# What is written down.
+
+
+def test_a_cohort_tells_prompts_thresholds_and_their_origin(archive: Archive) -> None:
+    made = archive.made(f"{EF} < 35 AND NOT task.pacemaker.yes")
+    value, lead = made.measures
+    assert (value.name, value.threshold, value.below, value.origin) == (EF, 35.0, True, "the filter")
+    assert len(value.prompts) == 202
+    assert (lead.name, lead.kind, lead.threshold, lead.below) == ("task.pacemaker.yes", "yes", 0.4, True)
+    assert lead.origin == "calibration pacemaker (max-f1 on labels.csv, made 2026-01-01)"
+    assert lead.aggregate == "max"
+    assert lead.calibration is not None
+    assert lead.calibration["labels"] == "labels.csv"
+    [member] = made.members
+    assert member.values == {EF: 30.0, "task.pacemaker.yes": "no", "task.pacemaker.yes (score)": 0.1}
+    # EF of the studies: 30, 32, 60 (sd 16.77): 5 / 16.77; pacemaker: 0.1, 0.5, 0.5, 0.5 (sd 0.2): 0.3 / 0.2
+    assert member.margin == pytest.approx(5 / np.std([30, 32, 60], ddof=1))
+
+
+def test_table_one_and_distributions_count_every_study_once(archive: Archive) -> None:
+    made = archive.made(f"{EF} < 35")
+    rows = {row.attribute: row for row in made.table_one}
+    age = rows["attr.age"]
+    assert (age.included.known, age.included.mean) == (2, 61.0)
+    assert (age.excluded.known, age.excluded.missing, age.excluded.mean) == (2, 1, 28.5)
+    assert rows["view"].included.counts == {"A4C": 2, "PLAX": 1}
+    [told] = made.distributions
+    assert (sum(told.included), sum(told.excluded), told.threshold) == (2, 1, 35.0)
+
+
+def test_text_with_many_values_is_not_listed(tmp_path: Path) -> None:
+    many = [(f"v{n}", f"S{n}", f"P{n}", "A4C", None, 30.0, 0.1, 50) for n in range(20)]
+    made = archive_of(tmp_path / "index", many).made("view = 'A4C'")
+    [site] = [row for row in made.table_one if row.attribute == "attr.site"]
+    assert (site.included.known, site.included.counts) == (20, {})
+
+
+def test_what_is_kept_comes_back_equal(archive: Archive) -> None:
+    made = archive.cohorts.create("low", Definition(where=(f"{EF} < 35 AND task.pacemaker.p < 1",)), "for a test")
+    assert archive.cohorts.get("low") == made
+    assert Cohort.from_json(made.to_json()) == made
+    assert archive.cohorts.names() == ["low"]
+    with pytest.raises(BadOption, match=r"^there is a cohort low already"):
+        archive.cohorts.create("low", Definition(where=("view = 'A4C'",)))
+    with pytest.raises(UnknownCohort, match=r"^there is no cohort 'lwo' in this index; there are low$"):
+        archive.cohorts.get("lwo")
+    with pytest.raises(BadOption, match=r"^a cohort's name is letters"):
+        archive.cohorts.create("a b", Definition(where=("view = 'A4C'",)))
+    archive.cohorts.delete("low")
+    assert archive.cohorts.names() == []
+
+
+# Again, and beside others.
+
+
+def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
+    archive.cohorts.create("low", Definition(where=(f"{EF} < 35", "attr.age >= 18")))
+    same = archive.cohorts.rerun("low")
+    assert (same.stayed, same.came, same.went) == (("S1", "S2"), {}, {})
+    with archive.store.writer() as writer:
+        writer.delete([archive.id_of["v1"], archive.id_of["v2"]])
+        ages = {"v3": 3, "v4": None}
+        writer.change_metadata([MetadataChange(archive.id_of[name], {}, {"age": age}) for name, age in ages.items()])
+    add(archive.store, new_video("v9.avi", unit(1, 1), study="S9", patient="P9", view="A4C"))
+    key = archive.cohorts.zeroshot.key(archive.cohorts.zeroshot.find("ejection_fraction"))
+    with archive.store.view() as view:
+        new = max(view.rows.ids.tolist())
+    with archive.store.writer() as writer:
+        writer.store_scores([(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])])
+        writer.change_metadata([MetadataChange(new, {}, {"age": 50})])
+    found = archive.cohorts.rerun("low")
+    assert found.came == {"S9": "new in the index"}
+    assert found.went == {
+        "S1": "none of its videos is in the index any more",
+        "S2": "attr.age >= 18: unknown",  # one video is a no, the other is not known
+    }
+
+
+def test_rerun_keeps_the_threshold_with_which_it_was_made(archive: Archive) -> None:
+    archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
+    archive.cohorts.zeroshot.add_calibration(calibration(archive, threshold=0.6), replace=True)
+    assert units(archive.made("task.pacemaker.yes")) == []
+    assert archive.cohorts.rerun("lead").stayed == ("S2", "S3", "S5")
+
+
+def test_diff_tells_members_and_what_differs(archive: Archive) -> None:
+    archive.cohorts.create("low", Definition(where=(f"{EF} < 35",)))
+    archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
+    found = archive.cohorts.diff("low", "lead")
+    assert (found.only_first, found.both, found.only_second) == (("S1",), ("S2",), ("S3", "S5"))
+    assert found.differs["where"] == ((f"{EF} < 35",), ("task.pacemaker.yes",))
+    archive.cohorts.create("videos", Definition(where=("task.pacemaker.yes",), level="video"))
+    with pytest.raises(BadOption, match=r"cannot be compared$"):
+        archive.cohorts.diff("low", "videos")
+
+
+# Export.
+
+
+def test_an_export_is_the_same_bytes_each_time_and_safe_in_a_spreadsheet(archive: Archive, tmp_path: Path) -> None:
+    archive.cohorts.create("low", Definition(where=(f"{EF} < 35", "attr.site LIKE '%v%'")))
+    for form in ("csv", "json", "echonet"):
+        for copy in ("one", "two"):
+            archive.cohorts.export("low", tmp_path / f"{form}-{copy}", form)
+        names = sorted(file.name for file in (tmp_path / f"{form}-one").iterdir())
+        assert "manifest.json" in names
+        for name in names:
+            assert (tmp_path / f"{form}-one" / name).read_bytes() == (tmp_path / f"{form}-two" / name).read_bytes()
+    with (tmp_path / "csv-one" / "members.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["video_id"] for row in rows] == [str(archive.id_of[name]) for name in ("v1", "v2", "v3", "v4")]
+    assert rows[0]["attr.site"] == "'=v1; =v2"
+    assert rows[0][EF] == "30.0"
+    manifest = json.loads((tmp_path / "csv-one" / "manifest.json").read_text())
+    assert manifest["criteria"] == [f"{EF} < 35", "attr.site LIKE '%v%'"]
+    assert "members" not in manifest
+    members = json.loads((tmp_path / "json-one" / "members.json").read_text())["members"]
+    assert members[0]["values"]["attr.site"] == "=v1; =v2"
+    with pytest.raises(BadOption, match=r"is there already; give the name of a new folder$"):
+        archive.cohorts.export("low", tmp_path / "csv-one")
+
+
+def test_an_export_of_one_view_has_only_that(archive: Archive, tmp_path: Path) -> None:
+    archive.cohorts.create("low", Definition(where=(f"{EF} < 35",)))
+    archive.cohorts.export("low", tmp_path / "out", "echonet", ["a4c"], "age")
+    with (tmp_path / "out" / "FileList.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["FileName"], row["EF"]) for row in rows] == [("v1", "60"), ("v3", "62"), ("v4", "62")]
+    with pytest.raises(BadOption, match=r"no video to export of view XYZ$"):
+        archive.cohorts.export("low", tmp_path / "none", "csv", ["XYZ"])
+    assert not (tmp_path / "none").exists()
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=3), max_size=200), st.integers(0, 2**40))
+def test_splits_share_no_patient_and_have_their_shares(patients: list[str], seed: int) -> None:
+    found = split_patients(patients, seed)
+    assert found.keys() == set(patients)
+    counts = [list(found.values()).count(name) for name in ("TRAIN", "VAL", "TEST")]
+    for count, share in zip(counts, (0.75, 0.125, 0.125), strict=True):
+        assert abs(count - share * len(found)) <= 1
+    assert split_patients(list(reversed(patients)), seed) == found
+
+
+# Against a plain oracle.
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["S1", "S2", "S3", "S4"]),
+        st.sampled_from(["A4C", "PLAX", None]),
+        st.one_of(st.none(), st.integers(0, 60).map(float)),
+        st.one_of(st.none(), st.integers(0, 3)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(ROWS)
+def test_studies_are_decided_as_a_plain_reading_of_the_rule_says(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str | None, float | None, int | None]]
+) -> None:
+    videos = [(f"v{n}", study, "P", view, None, ef, None, age) for n, (study, view, ef, age) in enumerate(rows)]
+    videos[0] = (*videos[0][:6], 0.5, videos[0][7])  # that the pacemaker was swept
+    archive = archive_of(tmp_path_factory.mktemp("cohort") / "index", videos)
+    if all(ef is None for _, _, ef, _ in rows):
+        return
+    wanted = []
+    for study in sorted({study for study, *_ in rows}):
+        mine = [row for row in rows if row[0] == study]
+        scores = [ef for _, view, ef, _ in mine if ef is not None and view != "PLAX"]
+        low = None if not scores else sum(scores) / len(scores) < 30
+        plax = True if any(v == "PLAX" for _, v, *_ in mine) else None if any(v is None for _, v, *_ in mine) else False
+        ages = [None if age is None else age >= 2 for *_, age in mine]
+        old = True if True in ages else None if None in ages else False
+        either = True if True in (low, old) else None if None in (low, old) else False
+        if either is True and plax is False:
+            wanted.append(study)
+    assert units(archive.made(f"({EF} < 30 OR attr.age >= 2) AND NOT view = 'PLAX'")) == wanted
