@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -603,6 +603,19 @@ def combine(condition: Condition, decided: Callable[[Condition], Decided]) -> De
 
 
 # What the names mean.
+
+
+def qualified(condition: Condition, names: Mapping[Name, KnownName]) -> Condition:
+    """The same condition with every name written in full, as `resolve` found it."""
+    match condition:
+        case Not(inner):
+            return Not(qualified(inner, names))
+        case All(parts):
+            return All(tuple(qualified(part, names) for part in parts))
+        case Either(parts):
+            return Either(tuple(qualified(part, names) for part in parts))
+    full: Condition = replace(condition, name=Name(names[condition.name].parts, condition.name.position))
+    return full
 
 
 def resolve(condition: Condition, known: Sequence[KnownName]) -> dict[Name, KnownName]:

@@ -19,7 +19,8 @@ from echosearch.api.cohorts import Cohorts
 from echosearch.api.zeroshot import ZeroShot
 from echosearch.catalog import MetadataChange, VideoMetadata
 from echosearch.cohort.cohort import Cohort, Definition
-from echosearch.cohort.export import split_patients
+from echosearch.cohort.export import joined_patients, split_patients
+from echosearch.cohort.measures import domains
 from echosearch.errors import BadFilter, BadOption, UnknownCohort
 from echosearch.store import Store
 from echosearch.types import EncodedText
@@ -27,6 +28,7 @@ from echosearch.zeroshot.calibration import Calibration, LeftOut
 from echosearch.zeroshot.sample import SCORE
 
 EF = "task.ejection_fraction.value"
+HOMELESS = "1 videos have no study in the catalog, so they are of no unit"
 PHRASES = {"like the first": unit(1), "like the last": unit(0, 0, 0, 0, 0, 0, 0, 1)}
 
 #        name  study  patient view    date          EF    pacer age
@@ -141,7 +143,8 @@ def test_videos_without_a_score_are_told(archive: Archive) -> None:
     with archive.store.view() as view:
         found = archive.cohorts.matching(view, [f"{EF} < 35"])
     assert found.notes == (
-        "1 videos have no score of ejection_fraction yet, so it is unknown for them (--sweep-missing)",
+        "1 videos have no score of ejection_fraction yet, so it is unknown for them, and for their studies "
+        "(--sweep-missing)",
     )
 
 
@@ -201,7 +204,7 @@ def test_at_level_study_a_task_has_one_score_and_a_comparison_holds_if_any_video
     # S1: 30 (the PLAX is not asked); S2: the mean of 20 and 44; S3 unknown; S4 has no A4C; S5: 60. v8 has no study.
     assert steps(made) == [
         ("all studies of the index", 5, 0, 1),
-        ("view = 'A4C'", 4, 1, 0),
+        ("video.view = 'A4C'", 4, 1, 0),
         (f"{EF} < 35", 2, 1, 1),
         ("attr.age >= 18", 2, 0, 0),
     ]
@@ -282,10 +285,14 @@ def test_like_leaves_the_example_out(archive: Archive) -> None:
         ({}, r"^nothing is asked; give --where"),
         ({"near": ("a",)}, r"they go together$"),
         ({"where": ("x",), "top": 3}, r"they go together$"),
-        ({"where": ("x",), "pick": "best"}, r"^pick best needs a ranking"),
+        ({"where": ("x",), "level": "patient", "pick": "best"}, r"^pick best needs a ranking"),
         ({"near": ("a",), "like": 1, "top": 1}, r"give one of them$"),
         ({"where": ("x",), "level": "study", "one_per": "study"}, r"^one per study does not go with level study$"),
         ({"near": ("a",), "top": 0}, r"^top is 1 or more, not 0$"),
+        ({"where": ("x",), "pick": "latest"}, r"^pick latest says which one of several"),
+        ({"where": ("x",), "level": "video", "same_video": True}, r"^same video goes with level study or patient"),
+        ({"where": ("x",), "level": "video", "aggregates": (("t", "max"),)}, r"videos are judged one by one$"),
+        ({"where": ("x",), "aggregates": (("t", "max"), ("t", "mean"))}, r"^one aggregate for each task"),
     ],
 )
 def test_definitions_that_make_no_sense_are_refused(parts: dict[str, Any], sentence: str) -> None:
@@ -465,7 +472,8 @@ def test_studies_are_decided_as_a_plain_reading_of_the_rule_says(
     for study in sorted({study for study, *_ in rows}):
         mine = [row for row in rows if row[0] == study]
         scores = [ef for _, view, ef, _ in mine if ef is not None and view != "PLAX"]
-        low = None if not scores else sum(scores) / len(scores) < 30
+        waiting = any(view != "PLAX" and ef is None for _, view, ef, _ in mine)
+        low = None if waiting or not scores else sum(scores) / len(scores) < 30
         plax = True if any(v == "PLAX" for _, v, *_ in mine) else None if any(v is None for _, v, *_ in mine) else False
         ages = [None if age is None else age >= 2 for *_, age in mine]
         old = True if True in ages else None if None in ages else False
@@ -473,3 +481,142 @@ def test_studies_are_decided_as_a_plain_reading_of_the_rule_says(
         if either is True and plax is False:
             wanted.append(study)
     assert units(archive.made(f"({EF} < 30 OR attr.age >= 2) AND NOT view = 'PLAX'")) == wanted
+
+
+# Domains, audits, tasks as they were.
+
+
+def test_the_domain_is_told_by_file_catalog_view_and_sure_tasks(tmp_path: Path) -> None:
+    videos = [
+        (f"v{n}", f"S{n}", f"P{n}", view, None, 1.0, 1.0, 1)
+        for n, view in enumerate(("A4C", "PLAX", None, None, "A4C", "A4C"))
+    ]
+    archive = archive_of(tmp_path / "index", videos)
+    zeroshot = archive.cohorts.zeroshot
+    ids = np.array(sorted(archive.id_of.values()), np.int64)
+    keys = {name: zeroshot.key(zeroshot.find(name)) for name in ("view", "image_mode")}
+    # Columns of the view task: A4C, A2C, PLAX, PSAX, SUBCOSTAL; only v2 and v3 need it, and of v3 it is not sure.
+    a4c = np.array([0.0, 1.0, 0.0, 0.6, 1.0, 1.0])
+    plax = np.array([1.0, 0.0, 0.95, 0.4, 0.0, 0.0])
+    rest = np.zeros(6)
+    # Columns of the mode task: b_mode, doppler, still.
+    doppler = np.array([0.0, 0.0, 0.0, 0.0, 0.95, 0.5])
+    with archive.store.view() as view:
+        assert domains(view, keys, ("A4C",), True) is None  # nothing was swept yet
+    with archive.store.writer() as writer:
+        writer.store_scores([(keys["view"], ids, [a4c, rest, plax, rest, rest])])
+        writer.store_scores([(keys["image_mode"], ids, [1 - doppler, doppler, rest])])
+    with archive.store.view() as view:
+        told = domains(view, keys, ("A4C",), True)
+        assert told is not None
+        assert told[1] == ["ok", "other view", "other view", "ok", "doppler", "ok"]
+        told = domains(view, {}, (), False)
+        assert told is not None
+        assert told[1] == ["ok"] * 6
+
+
+def test_each_audit_has_its_number_and_judging_again_loses_nothing(archive: Archive, tmp_path: Path) -> None:
+    archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
+    first = archive.cohorts.sample("lead", 3, "random", tmp_path / "1.csv")
+    second = archive.cohorts.sample("lead", 3, "borderline", tmp_path / "2.csv")
+    assert (first.number, second.number, first.seed, second.seed) == (1, 2, 0, 1)
+    with pytest.raises(BadOption, match=r"2\.csv"):
+        archive.cohorts.sample("lead", 3, "random", tmp_path / "2.csv")
+    assert len(archive.cohorts.audits("lead")) == 2
+    for name in first.units[:2]:
+        text = (tmp_path / "1.csv").read_text("utf-8-sig").splitlines()
+        with (tmp_path / "judged.csv").open("w", newline="") as file:
+            rows = list(csv.DictReader(text))
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(row | {"verdict": "yes" if row["unit"] == name else ""} for row in rows)
+        judged = archive.cohorts.judge("lead", tmp_path / "judged.csv", 1)
+    assert judged.judgements.keys() == set(first.units[:2])
+    assert archive.cohorts.precision(judged).value == 1.0
+    assert [audit.judged_at is None for audit in archive.cohorts.audits("lead")] == [False, True]
+
+
+def test_rerun_asks_the_task_as_it_was_worded(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    monkeypatch.setenv("ECHOSEARCH_TASKS", str(folder))
+    (folder / "first.yaml").write_text("name: first\nmode: binary\nprompts: ['like the first']\n")
+    archive.cohorts.zeroshot.sweep("first")
+    made = archive.cohorts.create("like", Definition(where=("task.first.value > 0.4",)))
+    assert units(made) == ["S1"]
+    (folder / "first.yaml").write_text("name: first\nmode: binary\nprompts: ['like the last']\n")
+    with pytest.raises(BadFilter, match=r"first was never swept over this index"):
+        archive.made("task.first.value > 0.4")
+    assert archive.cohorts.rerun("like").stayed == ("S1",)
+    add(archive.store, new_video("v9.avi", unit(1), study="S9", patient="P9", view="A4C"))
+    again = archive.cohorts.rerun("like")
+    assert (again.came, again.now.notes) == (
+        {},
+        (
+            "1 videos have no score of first yet, so it is unknown for them, and for their studies (--sweep-missing)",
+            HOMELESS,
+        ),
+    )
+    assert archive.cohorts.sweep_again("like") == ["first"]
+    assert archive.cohorts.rerun("like").came == {"S9": "new in the index"}
+    (folder / "first.yaml").unlink()
+    assert archive.cohorts.rerun("like").stayed == ("S1",)
+
+
+def test_a_study_waits_for_the_scores_of_all_its_videos(tmp_path: Path) -> None:
+    videos = [
+        ("v1", "S1", "P1", "A4C", None, 20.0, 0.1, 1),
+        ("v2", "S1", "P1", "A4C", None, None, 0.1, 1),  # it may say otherwise
+        ("v3", "S2", "P2", "A4C", None, 20.0, 0.1, 1),
+        ("v4", "S2", "P2", "PLAX", None, None, 0.1, 1),  # it cannot show it
+    ]
+    made = archive_of(tmp_path / "index", videos).made(f"{EF} < 35")
+    assert units(made) == ["S2"]
+    assert steps(made)[1] == (f"{EF} < 35", 1, 0, 1)
+
+
+def test_the_strict_form_keeps_the_patient_and_the_date_of_the_study(tmp_path: Path) -> None:
+    videos = [
+        ("v1", "S1", None, "A4C", "2019-01-01T00:00:00", 20.0, 0.1, 1),
+        ("v2", "S1", "P1", "PLAX", "2016-01-01T00:00:00", None, 0.1, 1),
+        ("v3", "S2", None, "A4C", "2018-01-01T00:00:00", 20.0, 0.1, 1),
+        ("v4", "S2", "P2", "PLAX", "2018-01-01T00:00:00", None, 0.1, 1),
+        ("v5", "S3", "P1", "A4C", "2017-01-01T00:00:00", 30.0, 0.1, 1),
+        ("v6", "S3", "P1", "A4C", "2017-01-01T00:00:00", 25.0, 0.1, 1),
+    ]
+    archive = archive_of(tmp_path / "index", videos)
+    made = archive.made("view = 'A4C'", f"{EF} < 35", level="patient", same_video=True)
+    assert [(member.unit, member.study) for member in made.members] == [("P1", "S1"), ("P2", "S2")]
+    latest = archive.made(f"{EF} < 35", level="patient", pick="latest", same_video=True)
+    told = {member.unit: (member.study, member.values[EF]) for member in latest.members}
+    assert told == {"P1": ("S3", 25.0), "P2": ("S2", 20.0)}  # of S3's two videos the one farthest in
+    assert [step.videos for step in made.steps] == [6, 6, 6, 6, 2]  # videos are let go after all criteria
+
+
+def test_several_bounds_are_told_and_none_is_the_threshold(archive: Archive) -> None:
+    made = archive.made(f"{EF} >= 20 AND {EF} < 31")
+    [measure] = made.measures
+    assert (measure.threshold, measure.origin) == (None, "several: above 20 (the filter), below 31 (the filter)")
+    assert made.distributions[0].threshold is None
+    assert units(made) == ["S1"]
+
+
+def test_derived_fields_are_told_of_members(archive: Archive) -> None:
+    made = archive.made("duration_seconds > 1 AND domain = 'ok'", level="video")
+    assert made.members[0].values == {"video.duration_seconds": 2.0, "video.domain": "ok"}
+
+
+def test_rerun_keeps_the_names_as_they_were_meant(archive: Archive) -> None:
+    archive.cohorts.create("old", Definition(where=("AGE >= 60",)))
+    with archive.store.writer() as writer:
+        writer.declare_attributes({"AGE": "integer"})
+    with pytest.raises(BadFilter, match="AGE"):
+        archive.made("Age >= 60")
+    assert archive.cohorts.rerun("old").stayed == ("S1", "S2")
+
+
+def test_people_are_joined_by_study_and_patient_before_they_are_split() -> None:
+    keys = [["p P1", "s S1"], ["s S1"], ["p P2", "s S1"], ["p P2", "s S2"], ["s S3"], ["v 7"]]
+    assert joined_patients(keys) == ["p P1"] * 4 + ["s S3", "v 7"]

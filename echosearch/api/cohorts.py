@@ -34,16 +34,16 @@ from echosearch.cohort.audit import (
     wished_threshold,
     write_sheet,
 )
-from echosearch.cohort.cohort import Cohort, Definition
+from echosearch.cohort.cohort import Cohort, Definition, Measure
 from echosearch.cohort.compare import Difference, Rerun, diff, rerun
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
 from echosearch.cohort.measures import domain_tasks, domains, measure
-from echosearch.cohort.names import DOMAIN, AnyTask, Parts, Source, Vocabulary, task_of
+from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
 from echosearch.encoders import list_presets
-from echosearch.errors import BadFilter, BadOption, UnknownCohort
-from echosearch.filters import All, Condition, Name, names, parse_filter, resolve
+from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
+from echosearch.filters import All, Condition, Name, names, parse_filter, qualified, resolve
 from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration
@@ -92,7 +92,7 @@ class Cohorts:
         conditions = [parse_filter(text) for text in where]
         vocabulary = self._vocabulary(view)
         question, notes = self._question(view, vocabulary, conditions, {})
-        both = conditions[0] if len(conditions) == 1 else All(tuple(conditions))
+        both = question.criteria[0] if len(question.criteria) == 1 else All(question.criteria)
         found: Matches = view.catalog.matching(both, question.names, question.attributes, question.columns())
         return Filtered(found.ids, found.no, found.unknown, tuple(notes))
 
@@ -103,6 +103,15 @@ class Cohorts:
         with self.store.view() as view:
             vocabulary = self._vocabulary(view)
             tasks = self._tasks_named(vocabulary, [parse_filter(text) for text in where])
+            missing = [task for task in tasks if self._unscored(view, task)]
+        if missing:
+            self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
+        return [task.name for task in missing]
+
+    def sweep_again(self, name: str, wait_seconds: float = 0.0, progress: ProgressListener | None = None) -> list[str]:
+        """Sweep the tasks of a cohort as it has them, where some videos have no score yet; gives their names."""
+        tasks = list({each.name: each for each in map(_task_of, self.get(name).measures)}.values())
+        with self.store.view() as view:
             missing = [task for task in tasks if self._unscored(view, task)]
         if missing:
             self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
@@ -127,7 +136,8 @@ class Cohorts:
     def preview(self, definition: Definition) -> Cohort:
         """The cohort that a definition gives now, without a name and not kept."""
         with self.store.view() as view:
-            made, _ = self._made(view, self._vocabulary(view), definition)
+            conditions = [parse_filter(text) for text in definition.where]
+            made, _ = self._made(view, self._vocabulary(view), definition, conditions)
         return made
 
     def names(self) -> list[str]:
@@ -168,7 +178,8 @@ class Cohorts:
         before = self.get(name)
         with self.store.view() as view:
             vocabulary = _pinned(self._vocabulary(view), before)
-            now, selection = self._made(view, vocabulary, before.definition)
+            conditions = [parse_filter(text) for text in before.criteria]
+            now, selection = self._made(view, vocabulary, before.definition, conditions)
             return rerun(
                 before,
                 replace(now, name=name, about=before.about),
@@ -199,32 +210,40 @@ class Cohorts:
     def sample(
         self, name: str, count: int, strategy: Strategy, sheet: Path, seed: int | None = None, wait_seconds: float = 0.0
     ) -> Audit:
-        """Draw members to be judged, write the sheet, and keep the audit. `seed` is by default the cohort's."""
+        """Draw members to be judged, write the sheet, and keep the audit. `seed` is by default the cohort's.
+
+        Both or neither: the number is taken, the sheet written and the audit kept under one lock.
+        """
         cohort = self.get(name)
-        number = len(self.audits(name)) + 1
-        chosen = cohort.definition.seed + number - 1 if seed is None else seed
-        audit = Audit(
-            number=number,
-            cohort=name,
-            strategy=strategy,
-            seed=chosen,
-            units=draw(cohort, count, strategy, chosen),
-            population=len(cohort.members),
-            created_at=_now(),
-        )
-        write_sheet(sheet, cohort, audit)
         with self.store.writer(wait_seconds) as writer:
-            writer.put_audit(name, number, json.dumps(audit.to_dict()))
+            number = len(self.audits(name)) + 1
+            chosen = cohort.definition.seed + number - 1 if seed is None else seed
+            audit = Audit(
+                number=number,
+                cohort=name,
+                strategy=strategy,
+                seed=chosen,
+                units=draw(cohort, count, strategy, chosen),
+                population=len(cohort.members),
+                created_at=_now(),
+            )
+            write_sheet(sheet, cohort, audit)
+            try:
+                writer.put_audit(name, number, json.dumps(audit.to_dict()))
+            except BackendError:
+                sheet.unlink(missing_ok=True)
+                raise
         return audit
 
     def judge(self, name: str, sheet: Path, number: int | None = None, wait_seconds: float = 0.0) -> Audit:
-        """Read a judged sheet back and keep what it says, in place of what was judged in that audit before."""
-        audits = self.audits(name)
-        if not audits:
-            raise BadOption(f"cohort {name} has no audit; draw one: echosearch cohort sample {name} --sheet FILE")
-        audit = _audit_of(audits, sheet, number)
-        judged = replace(audit, judgements=read_judgements(sheet, audit), judged_at=_now())
+        """Read a judged sheet back and keep what it says; units that it leaves empty keep their earlier judgement."""
         with self.store.writer(wait_seconds) as writer:
+            audits = self.audits(name)
+            if not audits:
+                raise BadOption(f"cohort {name} has no audit; draw one: echosearch cohort sample {name} --sheet FILE")
+            audit = _audit_of(audits, number)
+            told = audit.judgements | read_judgements(sheet, audit)
+            judged = replace(audit, judgements=told, judged_at=_now())
             writer.put_audit(name, judged.number, json.dumps(judged.to_dict()))
         return judged
 
@@ -292,17 +311,27 @@ class Cohorts:
         probes = [Probe.from_json(item.content) for item in view.catalog.fitted("probe")]
         tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
         tasks |= {probe.name: probe for probe in probes}
-        calibrations = tuple(self.zeroshot.calibrations())
+        calibrations = tuple(self.zeroshot.calibrations_of(view))
         return Vocabulary(tuple(view.catalog.attribute_columns()), tasks, calibrations, self._key)
 
     def _key(self, task: AnyTask) -> SweepKey:
         return self.zeroshot.key(task)
 
-    def _made(self, view: View, vocabulary: Vocabulary, definition: Definition) -> tuple[Cohort, Selection]:
+    def _made(
+        self, view: View, vocabulary: Vocabulary, definition: Definition, conditions: Sequence[Condition]
+    ) -> tuple[Cohort, Selection]:
         """The cohort of one moment, without a name, and the selection behind it."""
-        conditions = [parse_filter(text) for text in definition.where]
         aggregates = _aggregates(definition, vocabulary)
         question, notes = self._question(view, vocabulary, conditions, aggregates)
+        if unused := aggregates.keys() - {each.source.task.name for each in question.measures.values()}:
+            raise BadOption(f"no criterion asks {', '.join(sorted(unused))}, so there is nothing to aggregate")
+        if definition.level != "video" and not definition.same_video:
+            notes += [
+                f"{each.source.name}: the threshold was learnt on videos, and is applied to one score a study "
+                f"({each.source.aggregate})"
+                for each in question.measures.values()
+                if each.source.calibration is not None
+            ]
         similarity = self._similarity(view, definition)
         selection = select(view, definition, question, similarity)
         if definition.level != "video" and not definition.same_video:
@@ -349,8 +378,10 @@ class Cohorts:
     ) -> tuple[Question, list[str]]:
         """Conditions with all that their names stand for, and what is to be said of it."""
         known = vocabulary.known()
-        criteria = criteria_of(conditions)
-        resolved = {name: found for each in criteria for name, found in resolve(each, known).items()}
+        written = criteria_of(conditions)
+        found_names = {name: found for each in written for name, found in resolve(each, known).items()}
+        criteria = tuple(qualified(each, found_names) for each in written)
+        resolved = {Name(found.parts, name.position): found for name, found in found_names.items()}
         sources: dict[Parts, tuple[Name, Source]] = {}
         for name, found in resolved.items():
             if found.parts[0] in ("task", "probe", "calibration"):
@@ -363,21 +394,34 @@ class Cohorts:
                     f"the filter, character {name.position}: {source.task.name} was never swept over this index; "
                     f"sweep it (echosearch sweep {source.task.name}), or add --sweep-missing"
                 )
-            if measured.unscored:
+            if len(measured.unscored):
                 notes.append(
-                    f"{measured.unscored} videos have no score of {source.task.name} yet, so it is unknown for them "
-                    "(--sweep-missing)"
+                    f"{len(measured.unscored)} videos have no score of {source.task.name} yet, so it is unknown for "
+                    "them, and for their studies (--sweep-missing)"
                 )
             measures[parts] = measured
-        told = None
+        told: tuple[npt.NDArray[np.int64], list[str | None]] | None = None
+        tasks: tuple[AnyTask, ...] = ()
         if any(found.parts == DOMAIN for found in resolved.values()):
-            told = self._domains(view)
-        return Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told), list(dict.fromkeys(notes))
+            tasks = self._domain_tasks(vocabulary)
+            told = self._domains(view, tasks)
+            if unscored := told[1].count(None):
+                notes.append(f"of {unscored} videos the domain is not known yet (--sweep-missing)")
+        question = Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told, tasks)
+        return question, list(dict.fromkeys(notes))
 
-    def _domains(self, view: View) -> tuple[npt.NDArray[np.int64], list[str]]:
+    def _domain_tasks(self, vocabulary: Vocabulary) -> tuple[AnyTask, ...]:
+        if vocabulary.domain_tasks is not None:
+            return vocabulary.domain_tasks
+        return tuple(domain_tasks(*self._made_for()))
+
+    def _made_for(self) -> tuple[tuple[str, ...], bool]:
+        """The views that the model is made for (none: not said), and whether it knows Doppler."""
         preset = list_presets().get(self.store.manifest.model)
-        views, knows_modes = (preset.views, preset.knows_modes) if preset is not None else ((), True)
-        tasks = domain_tasks(views, knows_modes)
+        return (preset.views, preset.knows_modes) if preset is not None else ((), True)
+
+    def _domains(self, view: View, tasks: Sequence[AnyTask]) -> tuple[npt.NDArray[np.int64], list[str | None]]:
+        views, knows_modes = self._made_for()
         told = domains(view, {task.name: self._key(task) for task in tasks}, views, knows_modes)
         if told is None:
             names = " ".join(task.name for task in tasks)
@@ -393,9 +437,7 @@ class Cohorts:
         for condition in conditions:
             for name in resolve(condition, known).values():
                 if name.parts == DOMAIN:
-                    preset = list_presets().get(self.store.manifest.model)
-                    views, modes = (preset.views, preset.knows_modes) if preset is not None else ((), True)
-                    found |= {task.name: task for task in domain_tasks(views, modes)}
+                    found |= {task.name: task for task in self._domain_tasks(vocabulary)}
                 elif name.parts[0] == "calibration":
                     calibration = next(each for each in vocabulary.calibrations if each.name == name.parts[1])
                     if calibration.task in vocabulary.tasks:
@@ -427,10 +469,12 @@ def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Agg
 def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
     """Names as they were when the cohort was made: with its own wording of tasks, its probes and calibrations."""
     tasks, pinned = dict(vocabulary.tasks), dict(vocabulary.pinned)
+    of_domain = tuple(_task_of(each) for each in cohort.measures if each.name.startswith(DOMAIN_BY))
     calibrations = {each.name: each for each in vocabulary.calibrations}
     for each in cohort.measures:
-        is_probe = each.task.get("mode") == "probe"
-        task = Probe.from_json(json.dumps(each.task)) if is_probe else task_from_dict(each.task)
+        if each.name.startswith(DOMAIN_BY):
+            continue
+        task = _task_of(each)
         tasks[task.name] = task
         made = None
         if each.calibration is not None:
@@ -438,10 +482,23 @@ def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
             calibrations.setdefault(made.name, made)
         parts = names(parse_filter(f"{each.name} IS NULL"))[0].parts
         pinned[parts] = Source(parts, task, each.kind, each.column, made, cast(Aggregate, each.aggregate))
-    return replace(vocabulary, tasks=tasks, calibrations=tuple(calibrations.values()), pinned=pinned)
+    return replace(
+        vocabulary,
+        tasks=tasks,
+        calibrations=tuple(calibrations.values()),
+        pinned=pinned,
+        domain_tasks=of_domain or None,
+    )
 
 
-def _audit_of(audits: Sequence[Audit], sheet: Path, number: int | None) -> Audit:
+def _task_of(measure: Measure) -> AnyTask:
+    """The task, or the probe, that a cohort was made with."""
+    if measure.task.get("mode") == "probe":
+        return Probe.from_json(json.dumps(measure.task))
+    return task_from_dict(measure.task)
+
+
+def _audit_of(audits: Sequence[Audit], number: int | None) -> Audit:
     wanted = number if number is not None else audits[-1].number
     for audit in audits:
         if audit.number == wanted:

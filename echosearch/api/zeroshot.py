@@ -110,7 +110,7 @@ class ZeroShot:
         manifest = self.store.manifest
         with self.store.view() as view:
             swept = [_of_live(view, found, among) for found in swept]
-            known = self._calibrations(view)
+            known = self.calibrations_of(view)
             called = [
                 _called(view, task, found.key, found.ids, found.columns, known, calibration)
                 for task, found in zip(chosen, swept, strict=True)
@@ -212,7 +212,7 @@ class ZeroShot:
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
         with self.store.view() as view:
-            return self._calibrations(view)
+            return self.calibrations_of(view)
 
     def add_calibration(self, calibration: Calibration, replace: bool = False, wait_seconds: float = 0.0) -> None:
         """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same.
@@ -400,7 +400,8 @@ class ZeroShot:
 
         return embed
 
-    def _calibrations(self, view: View) -> list[Calibration]:
+    def calibrations_of(self, view: View) -> list[Calibration]:
+        """All that one moment of the index has, oldest first."""
         kept = [Calibration.from_json(item.content, item.name) for item in view.catalog.fitted("calibration")]
         return sorted(kept, key=lambda calibration: calibration.created_at)
 

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -406,13 +406,15 @@ def list_videos(
     if output is not None:
         click.echo(f"index {render.printable(str(opened.path))}", err=True)
     sweep_named(opened, where, sweep_missing)
+    videos: Iterator[VideoRecord] = opened.videos(study=study, patient=patient)
     if where:
         found = opened.matching(where)
+        ids = set(found.ids.tolist())
+        videos = (video for video in videos if video.video_id in ids)
         for note in found.notes:
             click.echo(f"note: {render.printable(note)}", err=output is not None)
         counts = f"{len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}"
         click.echo(f"filter: {counts}", err=output is not None)
-    videos = opened.videos(study=study, patient=patient, where=where)
     if output == "json":
         render.print_json([video.to_dict() for video in videos])
     elif output == "csv":

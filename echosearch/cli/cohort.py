@@ -349,11 +349,20 @@ def diff(first: str, second: str, index: str | None, output: str | None) -> None
 @click.argument("name")
 @click.option("--model", metavar="WHERE", help="Where the weights of the index's model lie now.")
 @click.option("--save-as", metavar="NEW", help="Keep today's selection under another name.")
+@click.option(
+    "--sweep-missing", is_flag=True, help="First sweep the cohort's own tasks, where videos have no score yet."
+)
 @index_option
 @wait_option
 @output_option("json")
 def rerun(
-    name: str, model: str | None, save_as: str | None, index: str | None, wait: float, output: str | None
+    name: str,
+    model: str | None,
+    save_as: str | None,
+    sweep_missing: bool,
+    index: str | None,
+    wait: float,
+    output: str | None,
 ) -> None:
     """Select again by the same definition, prompts and thresholds on today's index: what came, what went, and why.
 
@@ -365,6 +374,12 @@ def rerun(
     from echosearch.api import open_index
 
     opened = open_index(index_path(index), model)
+    if sweep_missing:
+        from echosearch.cli.progress import ingest_progress
+
+        with ingest_progress() as listener:
+            swept = opened.cohorts.sweep_again(name, wait, listener)
+        click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)
     found = opened.cohorts.rerun(name)
     if save_as is not None:
         opened.cohorts.keep(found.now, save_as, wait)
@@ -434,6 +449,8 @@ def export(
         click.echo(f"note: {told['gone']} videos of the cohort are no longer in the index and are left out")
     if "splits" in told:
         click.echo(", ".join(f"{split} {count}" for split, count in told["splits"].items()) + " videos")
+        if told["without_EF"]:
+            click.echo(f"note: {told['without_EF']} videos have no EF (--label ATTRIBUTE)")
 
 
 @cohort.command("report")
@@ -527,7 +544,7 @@ def sample(
 @cohort.command("judge")
 @click.argument("name")
 @click.argument("sheet", type=click.Path(path_type=Path, dir_okay=False), metavar="JUDGED.csv")
-@click.option("--audit", "number", type=int, help="Which audit. Default: the one that the sheet names.")
+@click.option("--audit", "number", type=int, help="Which audit. Default: the newest.")
 @click.option("--wish", type=float, metavar="P", help="Also say which threshold would reach this precision.")
 @click.option("--measure", metavar="NAME", help="Of which measure, such as task.pacemaker.p. Default: each that can.")
 @index_option
@@ -544,6 +561,8 @@ def judge(
     output: str | None,
 ) -> None:
     """Read a judged sheet back: precision with its interval (of a random sample), and judgements kept as labels.
+
+    Of a sheet that was judged in part before, what is empty now keeps its judgement.
 
     \b
     Example:

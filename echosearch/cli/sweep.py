@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option, where_option
+from echosearch.cli.cohort import sweep_named
+from echosearch.cli.options import (
+    index_option,
+    model_runtime_options,
+    output_option,
+    sweep_missing_option,
+    wait_option,
+    where_option,
+)
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
@@ -35,6 +43,7 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 @click.option("--calibration", metavar="NAME", help="Which calibration calls the scores. Default: each task's newest.")
 @click.option("--published-threshold", is_flag=True, help="Also apply the threshold that a task's authors published.")
 @where_option
+@sweep_missing_option
 @click.option("-k", type=click.IntRange(0), default=5, show_default=True, help="Number of highest videos to show.")
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw how the scores lie."
@@ -57,6 +66,7 @@ def sweep(
     calibration: str | None,
     published_threshold: bool,
     where: tuple[str, ...],
+    sweep_missing: bool,
     k: int,
     plot: Path | None,
     model: str | None,
@@ -92,6 +102,7 @@ def sweep(
         raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
     opened = open_index(index_path(index), model, device, precision)
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
+    sweep_named(opened, where, sweep_missing, wait)
     among = None
     if where:
         found = opened.matching(where)

@@ -57,6 +57,15 @@ class Definition:
             raise BadOption(f"top is 1 or more, not {self.top}")
         if (self.top is not None) != self.is_ranked:
             raise BadOption("--near and --like rank, and --top N says how many to keep: they go together")
+        if self.pick != "first" and self.level != "patient" and self.one_per is None:
+            raise BadOption(f"pick {self.pick} says which one of several: it goes with level patient or one per ...")
+        if self.same_video and self.level == "video":
+            raise BadOption("same video goes with level study or patient; at level video it is always so")
+        tasks = [task for task, _ in self.aggregates]
+        if tasks and (self.level == "video" or self.same_video):
+            raise BadOption("an aggregate makes one score of a study's videos; here videos are judged one by one")
+        if len(set(tasks)) < len(tasks):
+            raise BadOption(f"one aggregate for each task, not several: {', '.join(sorted(tasks))}")
         if self.pick == "best" and not self.is_ranked:
             raise BadOption("pick best needs a ranking: --near PHRASE or --like ID, with --top N")
         if not 0 <= self.seed < 2**63:

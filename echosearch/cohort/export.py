@@ -87,21 +87,29 @@ def _write(
         columns = ["unit", "patient", "study", "acquired_at", "video_id", "path", "view", "similarity", *names]
         write_csv(folder / "members.csv", columns, (_row(member, record) for member, record in rows))
         return {"file": "members.csv"}
-    splits = split_patients([_patient(member, record) for member, record in rows], cohort.definition.seed)
+    people = joined_patients([_keys(member, record) for member, record in rows])
+    splits = split_patients(people, cohort.definition.seed)
+    values = [None if label is None else record.attributes.get(label) for _, record in rows]
+    if text := next((value for value in values if isinstance(value, str)), None):
+        raise BadOption(f"EF is a number, and attribute {label} holds {text!r}")
     manifest["export"] |= {
-        "splits": {name: sum(splits[_patient(m, r)] == name for m, r in rows) for name in SPLITS},
+        "splits": {name: sum(splits[person] == name for person in people) for name in SPLITS},
+        "patients": len(set(people)),
         "split_shares_of_patients": dict(zip(SPLITS, _SHARES, strict=True)),
         "EF": label,
+        "without_EF": values.count(None),
     }
     columns = ["FileName", "EF", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split"]
-    listed = [_echonet(record, label, splits[_patient(member, record)]) for member, record in rows]
+    listed = [
+        _echonet(record, value, splits[person]) for (_, record), value, person in zip(rows, values, people, strict=True)
+    ]
     counts = Counter(row["FileName"] for row in listed)
     if twice := next((name for name, count in counts.items() if count > 1), None):
         raise BadOption(
             f"two videos are called {twice!r}, and an EchoNet list knows files by their name; export as csv"
         )
     write_csv(folder / "FileList.csv", columns, listed)
-    return {"file": "FileList.csv", "splits": manifest["export"]["splits"]}
+    return {"file": "FileList.csv"} | {name: manifest["export"][name] for name in ("splits", "without_EF")}
 
 
 def split_patients(patients: Sequence[str], seed: int) -> dict[str, str]:
@@ -118,9 +126,31 @@ def _videos(member: Member, records: Mapping[int, VideoRecord], views: Sequence[
     return [record for record in found if not wanted or (record.view or "").upper() in wanted]
 
 
-def _patient(member: Member, record: VideoRecord) -> str:
-    """Whom a video belongs to; where nobody is known, its study or itself."""
-    return f"p {member.patient}" if member.patient else f"s {member.study}" if member.study else f"v {record.video_id}"
+def joined_patients(keys: Sequence[Sequence[str]]) -> list[str]:
+    """For each video a name for all that is joined to it by a shared key, directly or through others: one person.
+
+    So that videos of one study go the same way where only some of them have their patient, or have two.
+    """
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        leader.setdefault(key, key)
+        while leader[key] != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    for mine in keys:
+        for key in mine[1:]:
+            one, other = sorted((find(mine[0]), find(key)))
+            leader[other] = one
+    return [find(mine[0]) for mine in keys]
+
+
+def _keys(member: Member, record: VideoRecord) -> list[str]:
+    """What says whom a video belongs to: patient and study, then and now; itself where nothing is known."""
+    told = [("p", member.patient), ("p", record.patient), ("s", member.study), ("s", record.study)]
+    return [f"{kind} {name}" for kind, name in told if name is not None] or [f"v {record.video_id}"]
 
 
 def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
@@ -151,10 +181,10 @@ def _member(member: Member, records: Sequence[VideoRecord]) -> dict[str, Any]:
     }
 
 
-def _echonet(record: VideoRecord, label: str | None, split: str) -> dict[str, Any]:
+def _echonet(record: VideoRecord, value: float | str | None, split: str) -> dict[str, Any]:
     return {
         "FileName": Path(record.path).stem,
-        "EF": None if label is None else record.attributes.get(label),
+        "EF": value,
         "FrameHeight": record.height,
         "FrameWidth": record.width,
         "FPS": record.fps,

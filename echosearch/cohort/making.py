@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
-from echosearch.cohort.measures import Measured, by_study
-from echosearch.cohort.names import Parts, Source
+from echosearch.cohort.measures import SURE, Measured, by_study
+from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source
 from echosearch.cohort.selection import Question, Selection, Unit
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
 from echosearch.types import VideoRecord
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.results import NOT_VALIDATED
+from echosearch.zeroshot.tasks import Task
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12
@@ -76,12 +77,13 @@ def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
 
 def measures_of(question: Question, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
     """What every score was, whole: prompts, task, calibration, threshold and its origin."""
-    return tuple(_measure(measured.source, question, bounds[parts]) for parts, measured in question.measures.items())
+    told = [_measure(measured.source, bounds[parts]) for parts, measured in question.measures.items()]
+    return (*told, *map(_domain_measure, question.domain_tasks))
 
 
-def _measure(source: Source, question: Question, bounds: Sequence[Bound]) -> Measure:
+def _measure(source: Source, bounds: Sequence[Bound]) -> Measure:
     task = source.task
-    first = bounds[0] if bounds else None
+    threshold, origin = _threshold(bounds)
     content = json.loads(task.to_json()) if isinstance(task, Probe) else asdict(task)
     return Measure(
         name=source.name,
@@ -95,10 +97,44 @@ def _measure(source: Source, question: Question, bounds: Sequence[Bound]) -> Mea
         prompts=() if isinstance(task, Probe) else tuple(prompt for group in task.groups for prompt in group),
         task=json.loads(json.dumps(content)),
         calibration=json.loads(source.calibration.to_json()) if source.calibration is not None else None,
-        threshold=first.score if first else None,
-        below=first.below if first else False,
-        origin=first.origin if first else "none: it is not compared with a number",
+        threshold=threshold,
+        below=threshold is not None and bounds[0].below,
+        origin=origin,
         unit=task.range.unit if task.range is not None else "",
+        validated=task.validated or NOT_VALIDATED,
+    )
+
+
+def _threshold(bounds: Sequence[Bound]) -> tuple[float | None, str]:
+    """The one number that decides, with its origin; where several do, none of them is *the* threshold."""
+    different = list(dict.fromkeys((bound.score, bound.below, bound.origin) for bound in bounds))
+    if not different:
+        return None, "none: it is not compared with a number"
+    if len(different) == 1:
+        return different[0][0], different[0][2]
+    told = ", ".join(f"{'below' if below else 'above'} {score:.6g} ({origin})" for score, below, origin in different)
+    return None, f"several: {told}"
+
+
+def _domain_measure(task: AnyTask) -> Measure:
+    """What told whether a video is of the model's domain."""
+    assert isinstance(task, Task)
+    return Measure(
+        name=f"{DOMAIN_BY}{task.name}",
+        kind="value",
+        column="",
+        task_name=task.name,
+        content_id=task.id,
+        form="exact",
+        aggregate="none: of each video",
+        views=task.views,
+        prompts=tuple(prompt for group in task.groups for prompt in group),
+        task=json.loads(json.dumps(asdict(task))),
+        calibration=None,
+        threshold=None,
+        below=False,
+        origin=f"a video is of the class that has {SURE} of the weight or more",
+        unit="",
         validated=task.validated or NOT_VALIDATED,
     )
 
@@ -111,14 +147,17 @@ def members_of(
 ) -> tuple[Member, ...]:
     """The members with the values by which they were chosen, and how near they are to being left out."""
     scores = {
-        parts: _by_unit(measured, (*selection.members, *selection.others))
+        parts: _by_unit(measured, (*selection.members, *selection.others), bounds[parts])
         for parts, measured in question.measures.items()
     }
     spreads = {parts: _spread(of.values()) for parts, of in scores.items()}
     used = _fields_of(question)
+    domain_of = (
+        {} if question.domains is None else dict(zip(question.domains[0].tolist(), question.domains[1], strict=True))
+    )
     told = []
     for unit, score in zip(selection.members, selection.scores, strict=True):
-        values: dict[str, float | str | None] = {name: _field(unit, parts) for name, parts in used.items()}
+        values: dict[str, float | str | None] = {name: _field(unit, parts, domain_of) for name, parts in used.items()}
         margins = []
         for parts, measured in question.measures.items():
             found = scores[parts].get(unit.name)
@@ -153,24 +192,40 @@ def _fields_of(question: Question) -> dict[str, Parts]:
     }
 
 
-def _field(unit: Unit, parts: Parts) -> float | str | None:
+def _field(unit: Unit, parts: Parts, domain_of: Mapping[int, str | None]) -> float | str | None:
     """The one value of a unit's videos, or several joined by `; `."""
-    space, name = parts
-    found = [record.attributes.get(name) if space == "attr" else getattr(record, name, None) for record in unit.records]
-    known = list(dict.fromkeys(value for value in found if value is not None))
+    known = list(
+        dict.fromkeys(value for record in unit.records if (value := _of_record(record, parts, domain_of)) is not None)
+    )
     if not known:
         return None
     return known[0] if len(known) == 1 else "; ".join(map(str, known))
 
 
-def _by_unit(measured: Measured, units: Sequence[Unit]) -> dict[str, float]:
-    """Of each unit that has one, the score of its videos: they all have the same where units are studies."""
+def _of_record(record: VideoRecord, parts: Parts, domain_of: Mapping[int, str | None]) -> float | str | None:
+    space, name = parts
+    if space == "attr":
+        return record.attributes.get(name)
+    if parts == DOMAIN:
+        return domain_of.get(record.video_id)
+    if name == "duration_seconds":
+        return record.num_frames / record.fps if record.fps else None
+    value: float | str | None = getattr(record, name)
+    return value
+
+
+def _by_unit(measured: Measured, units: Sequence[Unit], bounds: Sequence[Bound]) -> dict[str, float]:
+    """Of each unit that has one, its score; where its videos have several, that which is farthest in.
+
+    Videos of a study share one score, unless one video has to meet all criteria by itself: then the best one decides.
+    """
+    best = min if bounds and bounds[0].below else max
     score_of = dict(zip(measured.ids.tolist(), measured.scores.tolist(), strict=True))
     found = {}
     for unit in units:
         scores = [score_of[video_id] for video_id in unit.video_ids if video_id in score_of]
         if scores:
-            found[unit.name] = scores[0]
+            found[unit.name] = best(scores)
     return found
 
 
@@ -258,8 +313,8 @@ def distributions_of(
     told = []
     for parts, measured in question.measures.items():
         source = measured.source
-        included = _scores(measured, selection.members)
-        excluded = _scores(measured, selection.others)
+        included = _scores(measured, selection.members, bounds[parts])
+        excluded = _scores(measured, selection.others, bounds[parts])
         if source.kind == "p":
             assert source.calibration is not None
             included, excluded = (source.calibration.probability(each) for each in (included, excluded))
@@ -267,7 +322,7 @@ def distributions_of(
         if not len(both):
             continue
         edges = np.histogram_bin_edges(both, _BINS)
-        first = bounds[parts][0] if bounds[parts] else None
+        threshold, origin = _threshold(bounds[parts])
         told.append(
             Distribution(
                 measure=source.name,
@@ -275,8 +330,8 @@ def distributions_of(
                 edges=tuple(edges.tolist()),
                 included=tuple(np.histogram(included, edges)[0].tolist()),
                 excluded=tuple(np.histogram(excluded, edges)[0].tolist()),
-                threshold=first.score if first else None,
-                origin=first.origin if first else "",
+                threshold=threshold,
+                origin=origin,
             )
         )
     return tuple(told)
@@ -291,8 +346,8 @@ def _title(source: Source) -> str:
     return f"{source.task.name}: {source.column}{unit}"
 
 
-def _scores(measured: Measured, units: Sequence[Unit]) -> npt.NDArray[np.float64]:
-    return np.array(sorted(_by_unit(measured, units).values()), np.float64)
+def _scores(measured: Measured, units: Sequence[Unit], bounds: Sequence[Bound]) -> npt.NDArray[np.float64]:
+    return np.array(sorted(_by_unit(measured, units, bounds).values()), np.float64)
 
 
 def studied(question: Question, records: Iterable[VideoRecord]) -> Question:

@@ -5,7 +5,7 @@ A video whose view does not show a finding has no score here: what it would say 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from echosearch.catalog import SweepKey
 from echosearch.cohort.names import AnyTask, Source
 from echosearch.store import View
+from echosearch.types import VideoRecord
 from echosearch.zeroshot.sample import decision
 from echosearch.zeroshot.statistics import aggregate
 from echosearch.zeroshot.sweep import Swept, stored
@@ -23,8 +24,9 @@ from echosearch.zeroshot.task_files import builtin_tasks
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
+_UNSCORED: Final = "\0"
 STILL, DOPPLER, OTHER_VIEW, OK = "still", "doppler", "other view", "ok"
-_SURE: Final = 0.9
+SURE: Final = 0.9
 """Weight of a class from which on a video is said to be of it: a doubtful one is not flagged."""
 
 
@@ -32,15 +34,15 @@ _SURE: Final = 0.9
 class Measured:
     """What a name stands for, by video: ids (n,) ascending and `values` (n,); flags are 0 and 1.
 
-    `scores` (n,) is the number on which a yes is decided, and else the value itself. `unscored` live videos that could
-    show it have no score yet.
+    `scores` (n,) is the number on which a yes is decided, and else the value itself. `unscored` (m,) are live videos
+    that could show it and have no score yet.
     """
 
     source: Source
     ids: Ids
     values: Doubles
     scores: Doubles
-    unscored: int
+    unscored: Ids
 
 
 def measure(view: View, source: Source, key: SweepKey) -> Measured | None:
@@ -55,19 +57,22 @@ def measure(view: View, source: Source, key: SweepKey) -> Measured | None:
         scores = columns[source.column]
     else:
         scores = decision(source.task, columns, source.calibration.classes)
-    return Measured(source, kept.ids[seen], _values(source, scores), scores, len(live) - int(seen.sum()))
+    unscored = np.setdiff1d(live, kept.ids[seen], assume_unique=True)
+    return Measured(source, kept.ids[seen], _values(source, scores), scores, unscored)
 
 
 def by_study(measured: Measured, studies: Mapping[int, str | None]) -> Measured:
     """The same with one score for all videos of a study, that of the source's aggregate; videos of none keep theirs.
 
-    Also videos whose view does not show it get their study's score.
+    Also videos whose view does not show it get their study's score. A study of which a video that could show it has no
+    score yet has none either: it might come out otherwise.
     """
     if not len(measured.ids):
         return measured
     of = [studies.get(video_id) for video_id in measured.ids.tolist()]
     names, scores = aggregate(measured.scores, of, measured.source.aggregate)
-    score_of = dict(zip(names, scores.tolist(), strict=True))
+    unsure = {studies.get(video_id) for video_id in measured.unscored.tolist()}
+    score_of = {name: score for name, score in zip(names, scores.tolist(), strict=True) if name not in unsure}
     alone = {
         video_id: score
         for video_id, score, study in zip(measured.ids.tolist(), measured.scores.tolist(), of, strict=True)
@@ -102,33 +107,39 @@ def _showing(view: View, task: AnyTask) -> Sequence[tuple[int, str | None]]:
 
 def domains(
     view: View, keys: Mapping[str, SweepKey], views: Sequence[str], knows_modes: bool
-) -> tuple[Ids, list[str]] | None:
+) -> tuple[Ids, list[str | None]] | None:
     """Ids (n,) and the domain of each live video: ok, still, doppler or other view. None where a task is not swept.
 
     `views` are those that the model is made for (none given: any); the catalog's view counts, else what the view
-    task is sure of. Stills are known from the file, and from the mode task where the model `knows_modes`.
+    task is sure of. Stills are known from the file, and from the mode task where the model `knows_modes`. The domain of
+    a video is None where a task that it needs has no score of it yet.
     """
-    likely: dict[str, dict[int, str]] = {}
-    for name, key in keys.items():
-        kept = stored(view, key)
-        if kept is None:
-            return None
-        likely[name] = _sure(kept)
+    kept = {name: stored(view, key) for name, key in keys.items()}
+    found = {name: _sure(each) for name, each in kept.items() if each is not None}
+    if len(found) < len(keys):
+        return None
     wanted = {name.upper() for name in views}
-    told: dict[int, str] = {}
+    ids, told = [], []
     for record in view.catalog.videos():
-        mode = likely.get("image_mode", {}).get(record.video_id) if knows_modes else None
-        shown = record.view or likely.get("view", {}).get(record.video_id)
-        if record.kind == "still" or record.num_frames == 1 or mode == "still":
-            told[record.video_id] = STILL
-        elif mode == "doppler":
-            told[record.video_id] = DOPPLER
-        elif wanted and shown is not None and shown.upper() not in wanted:
-            told[record.video_id] = OTHER_VIEW
-        else:
-            told[record.video_id] = OK
-    ids = sorted(told)
-    return np.array(ids, np.int64), [told[video_id] for video_id in ids]
+        ids.append(record.video_id)
+        told.append(_domain(record, found, wanted, knows_modes))
+    return np.array(ids, np.int64), told
+
+
+def _domain(
+    record: VideoRecord, found: Mapping[str, Mapping[int, str | None]], wanted: Set[str], knows_modes: bool
+) -> str | None:
+    if record.kind == "still" or record.num_frames == 1:
+        return STILL
+    mode = found["image_mode"].get(record.video_id, _UNSCORED) if knows_modes else None
+    if mode in (STILL, DOPPLER):
+        return mode
+    shown = record.view
+    if wanted and shown is None:
+        shown = found["view"].get(record.video_id, _UNSCORED)
+    if _UNSCORED in (mode, shown):
+        return None
+    return OTHER_VIEW if wanted and shown is not None and shown.upper() not in wanted else OK
 
 
 def domain_tasks(views: Sequence[str], knows_modes: bool) -> list[AnyTask]:
@@ -137,12 +148,11 @@ def domain_tasks(views: Sequence[str], knows_modes: bool) -> list[AnyTask]:
     return [builtin_tasks()[name] for name in wanted]
 
 
-def _sure(kept: Swept) -> dict[int, str]:
-    """The class of each video of which one has nearly all of the weight."""
+def _sure(kept: Swept) -> dict[int, str | None]:
+    """The class of each video of which one has nearly all of the weight; None where no class has."""
     names = list(kept.columns)
     weights = np.stack([kept.columns[name] for name in names], axis=1)
     return {
-        video_id: names[int(row.argmax())]
+        video_id: names[int(row.argmax())] if row.max() >= SURE else None
         for video_id, row in zip(kept.ids.tolist(), weights, strict=True)
-        if row.max() >= _SURE
     }

@@ -26,6 +26,9 @@ Parts = tuple[str, ...]
 DOMAIN: Final = ("video", "domain")
 """The field that says whether a video is of a kind that the model is made for."""
 
+DOMAIN_BY: Final = "video.domain by "
+"""How the tasks behind it are called in a cohort, followed by the task."""
+
 _CALLED: Final = ("p", "yes")
 
 
@@ -59,6 +62,8 @@ class Vocabulary:
     key_of: Callable[[AnyTask], SweepKey]
     pinned: Mapping[Parts, Source] = field(default_factory=dict)
     """What some names stood for when a cohort was made: they keep that meaning."""
+    domain_tasks: tuple[AnyTask, ...] | None = None
+    """Those by which domains were told when a cohort was made; None: today's."""
 
     def known(self) -> list[KnownName]:
         """Every name with its type."""
@@ -80,7 +85,7 @@ class Vocabulary:
     def source(self, name: Name, parts: Parts, aggregates: Mapping[str, Aggregate]) -> Source:
         """What a name of a task, probe or calibration stands for. BadFilter where none or several calibrations fit."""
         if parts in self.pinned:
-            return self.pinned[parts]
+            return self._still_fitting(name, self.pinned[parts])
         space, label, column = parts
         calibration: Calibration | None
         if space == "calibration":
@@ -113,6 +118,14 @@ class Vocabulary:
             told = ", ".join(f'calibration."{each.name}".{name.parts[-1]}' for each in fitting)
             raise BadFilter(f"{_at(name)}: {task.name} is calibrated for different classes; name the one: {told}")
         return fitting[-1]
+
+    def _still_fitting(self, name: Name, source: Source) -> Source:
+        if source.calibration is not None and not self._fits(source.calibration, source.task):
+            raise BadFilter(
+                f"{_at(name)}: the cohort's calibration {source.calibration.name} is for scores by another formula, "
+                "recipe or precision than are made now, so its threshold means nothing here"
+            )
+        return source
 
     def _fits(self, calibration: Calibration, task: AnyTask) -> bool:
         try:

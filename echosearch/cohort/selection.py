@@ -8,7 +8,7 @@ video has to meet all criteria by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from echosearch.cohort.cohort import Definition, Step
 from echosearch.cohort.measures import Measured, by_study
-from echosearch.cohort.names import DOMAIN, Parts
+from echosearch.cohort.names import DOMAIN, AnyTask, Parts
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
 from echosearch.store import View
 from echosearch.types import VideoRecord
@@ -36,7 +36,8 @@ class Question:
     names: Mapping[Name, KnownName]
     attributes: Mapping[str, int]
     measures: Mapping[Parts, Measured]
-    domains: tuple[Ids, list[str]] | None = None
+    domains: tuple[Ids, list[str | None]] | None = None
+    domain_tasks: tuple[AnyTask, ...] = ()
 
     def columns(self, studies: Mapping[int, str | None] | None = None) -> dict[Parts, tuple[Ids, Sequence[Any]]]:
         """Measures as the catalog takes them; with `studies`, each task's score is that of the study."""
@@ -94,6 +95,7 @@ class _Counting:
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
         self.by_study = definition.level != "video"
+        self.meeting: set[int] | None = None
         self.units, homeless = _units(records, self.by_study)
         self.every = list(self.units)
         self._count(f"all {'studies' if self.by_study else 'videos'} of the index", 0, len(homeless))
@@ -111,11 +113,12 @@ class _Counting:
             self._keep("the study is known", [YES if unit.study else UNKNOWN for unit in self.units])
         for criterion, truths in self._decided(view, question):
             self._keep(criterion, [truths[unit.name] for unit in self.units])
+        self._hold_on_to_meeting()
         scores: dict[str, float] = {}
         if similarity is not None:
             if self.definition.like is not None:
-                own = [NO if self.definition.like in unit.video_ids else YES for unit in self.units]
-                self._keep("not the example itself", own)
+                its = {unit.name for unit in self.every if self.definition.like in unit.video_ids}
+                self._keep("not the example itself", [NO if unit.name in its else YES for unit in self.units])
             scores = self._scored(similarity)
         self._pick_one(scores)
         if self.definition.top is not None:
@@ -152,7 +155,7 @@ class _Counting:
                 question.criteria, question.names, question.attributes, question.columns()
             )
             together = np.minimum.accumulate(truths, axis=1)
-            self._keep_videos(ids, together[:, -1])
+            self.meeting = set(ids[together[:, -1] == YES].tolist())
             return [
                 (f"{each} (of one video with the above)" if place else str(each), _any(ids, together[:, place], of))
                 for place, each in enumerate(question.criteria)
@@ -169,11 +172,13 @@ class _Counting:
             for each in question.criteria
         ]
 
-    def _keep_videos(self, ids: Ids, truths: Truth) -> None:
-        """Of each study hold on to the videos that meet all criteria; those of studies that fall do not matter."""
-        meeting = set(ids[truths == YES].tolist())
+    def _hold_on_to_meeting(self) -> None:
+        """Of each study hold on to the videos that meet all criteria by themselves, where that was asked for."""
+        if self.meeting is None:
+            return
+        meeting = self.meeting
         self.units = [
-            _of_records(unit.name, [record for record in unit.records if record.video_id in meeting] or unit.records)
+            replace(unit, records=tuple(record for record in unit.records if record.video_id in meeting))
             for unit in self.units
         ]
 
