@@ -67,6 +67,11 @@ class Filtered:
     unknown: int
     notes: tuple[str, ...]
 
+    @property
+    def sentence(self) -> str:
+        """What is left, and why the others are out."""
+        return f"filter: {len(self.ids)} videos; no: {self.no}, unknown (a value is missing): {self.unknown}"
+
     def summary(self, where: Sequence[str]) -> dict[str, Any]:
         """As it stands in an answer; plain JSON values."""
         return {"where": list(where), "videos": len(self.ids), "no": self.no, "unknown": self.unknown}
@@ -83,11 +88,7 @@ class Cohorts:
 
     # Filters.
 
-    def matching(
-        self,
-        view: View,
-        where: Sequence[str],
-    ) -> Filtered:
+    def matching(self, view: View, where: Sequence[str]) -> Filtered:
         """The videos of one moment of the index of which all conditions are true. BadFilter says what is wrong."""
         conditions = [parse_filter(text) for text in where]
         vocabulary = self._vocabulary(view)
@@ -103,19 +104,12 @@ class Cohorts:
         with self.store.view() as view:
             vocabulary = self._vocabulary(view)
             tasks = self._tasks_named(vocabulary, [parse_filter(text) for text in where])
-            missing = [task for task in tasks if self._unscored(view, task)]
-        if missing:
-            self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
-        return [task.name for task in missing]
+        return self._sweep_unscored(tasks, wait_seconds, progress)
 
     def sweep_again(self, name: str, wait_seconds: float = 0.0, progress: ProgressListener | None = None) -> list[str]:
         """Sweep the tasks of a cohort as it has them, where some videos have no score yet; gives their names."""
-        tasks = list({each.name: each for each in map(_task_of, self.get(name).measures)}.values())
-        with self.store.view() as view:
-            missing = [task for task in tasks if self._unscored(view, task)]
-        if missing:
-            self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
-        return [task.name for task in missing]
+        tasks = {each.name: each for each in map(_task_of, self.get(name).measures)}
+        return self._sweep_unscored(list(tasks.values()), wait_seconds, progress)
 
     # Cohorts.
 
@@ -446,14 +440,18 @@ class Cohorts:
                     found[task] = vocabulary.tasks[task]
         return list(found.values())
 
+    def _sweep_unscored(
+        self, tasks: Sequence[AnyTask], wait_seconds: float, progress: ProgressListener | None
+    ) -> list[str]:
+        with self.store.view() as view:
+            missing = [task for task in tasks if self._unscored(view, task)]
+        if missing:
+            self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
+        return [task.name for task in missing]
+
     def _unscored(self, view: View, task: AnyTask) -> bool:
         kept = stored(view, self._key(task))
         return kept is None or len(kept.ids) < len(view.rows)
-
-
-def names_in(where: Sequence[str]) -> list[str]:
-    """The names that conditions use, as written."""
-    return list(dict.fromkeys(str(name) for text in where for name in names(parse_filter(text))))
 
 
 def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Aggregate]:

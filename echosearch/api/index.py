@@ -287,7 +287,7 @@ class Index:
         hits = search(view, vector, k, min_score, left_out, None if found is None else found.ids)
         if found is not None:
             query |= {"filter": found.summary(where)}
-            warnings += [*found.notes, _filtered(found)]
+            warnings += [*found.notes, f"{found.sentence}; percentiles are among those"]
         if not len(view.rows):
             warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
         elif found is None and k > len(view.rows):
@@ -368,14 +368,6 @@ class Index:
 
             self._encoder = load_encoder(self._request, decoder_name())
         return self._encoder
-
-
-def _filtered(found: Filtered) -> str:
-    """What a filter left, and why the others are out."""
-    return (
-        f"filter: {len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}; "
-        "percentiles are among those"
-    )
 
 
 def _bytes_below(folder: Path) -> int:

@@ -413,8 +413,7 @@ def list_videos(
         videos = (video for video in videos if video.video_id in ids)
         for note in found.notes:
             click.echo(f"note: {render.printable(note)}", err=output is not None)
-        counts = f"{len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}"
-        click.echo(f"filter: {counts}", err=output is not None)
+        click.echo(found.sentence, err=output is not None)
     if output == "json":
         render.print_json([video.to_dict() for video in videos])
     elif output == "csv":

@@ -107,8 +107,7 @@ def sweep(
     if where:
         found = opened.matching(where)
         among = found.ids
-        counts = f"{len(found.ids)} videos; no: {found.no}, unknown (a value is missing): {found.unknown}"
-        for note in (*found.notes, f"filter: {counts}"):
+        for note in (*found.notes, found.sentence):
             click.echo(f"note: {render.printable(note)}", err=True)
     with ingest_progress() as listener:
         results = opened.zeroshot.sweep(
