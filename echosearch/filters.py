@@ -708,6 +708,16 @@ def _check_type(name: Name, type_: ValueType, value: Value) -> None:
         raise _wrong(name, f"{name} holds dates, and {shown} is a number; write '{shown}'")
 
 
+def is_above(low: Value, high: Value, type_: ValueType) -> bool:
+    """Whether nothing lies between two ends of a range, as the first is the higher; '2020-05' and '2020' overlap."""
+    if isinstance(low, str) and isinstance(high, str):
+        if type_ == "date":
+            shared = min(len(low), len(high))
+            low, high = low.replace(" ", "T")[:shared], high.replace(" ", "T")[:shared]
+        return low > high
+    return not isinstance(low, str) and not isinstance(high, str) and low > high
+
+
 def date_prefix(text: str) -> str | None:
     """How the dates of the catalog begin that a year, month, day or minute stands for; None where it is no date."""
     if not _DATE.fullmatch(text):

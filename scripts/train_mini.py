@@ -69,7 +69,8 @@ APICAL: Final = ("A4C", "A2C")
 """Views whose videos are also learnt as a whole: those in which an ejection fraction is read."""
 
 WEIGHTS: Final = {
-    "ef_percent": 3.0, "lv_dilation": 3.0, "impression": 1.0, "together": 1.5, "tint": 2.0, "wall_motion": 0.1,
+    "ef_percent": 3.0, "lv_dilation": 3.0, "lv_hypertrophy": 3.0, "effusion": 3.0, "impression": 1.0, "together": 1.5,
+    "tint": 2.0, "wall_motion": 0.1,
 }  # fmt: skip
 """Of the kinds of sentences; 1 for the others."""
 
@@ -79,7 +80,7 @@ Columns = dict[str, npt.NDArray[Any]]
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=6000)
+    parser.add_argument("--studies", type=int, default=15000)
     parser.add_argument("--frames", type=int, default=5, help="frames rendered of each video")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--singles", type=int, default=64, help="single frames of a step")
@@ -99,8 +100,8 @@ def main() -> None:
 # Frames, rendered once.
 
 
-def rendered(arguments: argparse.Namespace) -> tuple[list[npt.NDArray[np.uint8]], Columns, list[Study]]:
-    """Frames (T, 3, S, S) of each chunk of studies, and what is true of each frame, with its study's number.
+def rendered(arguments: argparse.Namespace) -> tuple[npt.NDArray[np.uint8], Columns, list[Study]]:
+    """Frames (T, 3, S, S) of all studies, and what is true of each frame, with its study's number.
 
     The column `cues` (T, C) is what a ruler reads in the frame, standardised; NaN where the view does not show it.
     """
@@ -118,16 +119,18 @@ def rendered(arguments: argparse.Namespace) -> tuple[list[npt.NDArray[np.uint8]]
         for done, _ in enumerate(pool.imap_unordered(_render_chunk, todo), start=1):
             if done % 10 == 0 or done == len(todo):
                 print(f"rendered {done}/{len(todo)} chunks", flush=True)
-    pixels, cues, videos, numbers = [], [], [], []
-    for start, file in zip(starts, files, strict=True):
+    here = [(number, video) for number, study in enumerate(studies) for video in study.videos]
+    videos = [video for _, video in here for _ in range(arguments.frames)]
+    numbers = [number for number, _ in here for _ in range(arguments.frames)]
+    pixels, filled = np.empty((len(videos), 3, SIZE, SIZE), np.uint8), 0  # gigabytes: never held twice
+    cues = []
+    for file in files:
         with np.load(file) as chunk:
-            pixels.append(chunk["pixels"])
+            count = len(chunk["cues"])
+            pixels[filled : filled + count] = chunk["pixels"]
             cues.append(chunk["cues"])
-            count = len(chunk["pixels"])
-        here = [(start + n, video) for n, study in enumerate(studies[start : start + CHUNK]) for video in study.videos]
-        videos += [video for _, video in here for _ in range(arguments.frames)]
-        numbers += [number for number, _ in here for _ in range(arguments.frames)]
-        assert count == len(here) * arguments.frames
+            filled += count
+    assert filled == len(videos)
     read = np.concatenate(cues)
     read = (read - np.nanmean(read, axis=0)) / np.nanstd(read, axis=0)
     return pixels, truths(videos) | {"study": np.array(numbers), "cues": read}, studies
@@ -231,7 +234,7 @@ def targets(said: Sequence[language.Saying], columns: Columns) -> tuple[torch.Te
 
 
 def trained(
-    arguments: argparse.Namespace, pixels: Sequence[npt.NDArray[np.uint8]], columns: Columns, studies: Sequence[Study]
+    arguments: argparse.Namespace, frames: npt.NDArray[np.uint8], columns: Columns, studies: Sequence[Study]
 ) -> tuple[Any, dict[str, Any]]:
     """The model after all steps, and how it was trained; goes on from the last checkpoint."""
     torch.manual_seed(SEED)
@@ -251,7 +254,6 @@ def trained(
         optimizer.load_state_dict(kept["optimizer"])
         step, seconds = kept["step"], kept["seconds"]
         print(f"resumed at step {step}", flush=True)
-    frames = np.concatenate(pixels)
     started, shown = time.monotonic() - seconds, time.monotonic()
     means: dict[str, float] = {}
     while step < arguments.steps:

@@ -190,8 +190,8 @@ def test_a_sheet_by_hand(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes().decode("utf-8") == (
         "\ufeffaudit,unit,study,patient,acquired_at,video_ids,task.ef.value,task.lead.yes,task.lead.yes (score),"
         "task.ef.p,verdict,note,finding.ef,finding.lead\n"
-        'low_ef#3,"A,1","A,1","P-A,1",,1 12,30.5,no,-0.25,,,,,\n'
-        "low_ef#3,'=B,'=B,P-=B,2019-05-31T00:00:00,1 12,30.5,no,-0.25,,,,,\n"
+        'low_ef#3 2026-01-02,"A,1","A,1","P-A,1",,1 12,30.5,no,-0.25,,,,,\n'
+        "low_ef#3 2026-01-02,'=B,'=B,P-=B,2019-05-31T00:00:00,1 12,30.5,no,-0.25,,,,,\n"
     )
     write_sheet(tmp_path / "b.csv", cohort, audit, with_patients=False)
     assert "patient" not in (tmp_path / "b.csv").read_text("utf-8")
@@ -325,7 +325,7 @@ def test_what_was_judged_is_read_or_the_sheet_is_refused(
 
 def _read(tmp_path: Path, text: str, *units: str) -> dict[str, Judgement]:
     path = tmp_path / "a.csv"
-    path.write_text(text, "utf-8")
+    path.write_text(text.replace("#1,", "#1 2026-01-02,"), "utf-8")
     return read_judgements(path, _audit(_named(*units)))
 
 
@@ -368,7 +368,11 @@ def test_a_unit_may_come_twice_if_it_is_judged_alike(tmp_path: Path) -> None:
         ("audit,unit\nlow_ef#1,A\n", "has no column 'verdict'"),
         (
             "audit,unit,verdict\nlow_ef#1,A,yes\nlow_ef#2,B,yes\n",
-            r"a\.csv, line 3: the row is of audit 'low_ef#2', and judgements of 'low_ef#1' are read",
+            r"a\.csv, line 3: the row is of audit 'low_ef#2', and judgements of 'low_ef#1 2026-01-02' are read",
+        ),
+        (
+            "audit,unit,verdict\nlow_ef#1 2025-12-31T00:00:00+00:00,A,yes\n",
+            r"line 2: the row is of audit 'low_ef#1 2025-12-31T00:00:00\+00:00', and judgements of 'low_ef#1 2026-",
         ),
         ("audit,unit,verdict\nlow_ef#1,C,yes\n", "line 2: 'C' is no unit of audit low_ef#1"),
         ("audit,unit,verdict\nlow_ef#1,,yes\n", "line 2: '' is no unit of audit low_ef#1"),

@@ -27,6 +27,7 @@ from echosearch.zeroshot.statistics import (
     clusters,
     confusion,
     expected_calibration_error,
+    steady_threshold,
 )
 from echosearch.zeroshot.tasks import Task, TaskClass
 
@@ -219,7 +220,7 @@ def test_patients_left_out_are_judged_by_thresholds_that_did_not_see_them(rule: 
     predicted, probabilities, thresholds = np.zeros(len(labels), bool), np.zeros(len(labels)), []
     splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for rest, part in splitter.split(labels, labels, told.clusters):
-        thresholds.append(choose_threshold(told.scores[rest], labels[rest], chosen))
+        thresholds.append(steady_threshold(told.scores[rest], labels[rest], told.clusters[rest], chosen))
         predicted[part] = told.scores[part] >= thresholds[-1]
         slope, offset = fit_platt(told.scores[rest], labels[rest])
         probabilities[part] = 1 / (1 + np.exp(-(slope * told.scores[part] + offset)))
@@ -230,7 +231,7 @@ def test_patients_left_out_are_judged_by_thresholds_that_did_not_see_them(rule: 
     assert found["f1"] == pytest.approx(2 * (predicted & labels).sum() / (predicted.sum() + labels.sum()))
     assert found["calibration_error"] == pytest.approx(expected_calibration_error(probabilities, labels))
     # What is used afterwards is learnt from all.
-    assert found["threshold"] == choose_threshold(told.scores, labels, chosen)
+    assert found["threshold"] == steady_threshold(told.scores, labels, told.clusters, chosen)
     assert (found["slope"], found["offset"]) == fit_platt(told.scores, labels)
     assert (found["rule"], found["folds"], found["patients"]) == (rule, 5, 60)
     assert (found["videos"], found["positives"]) == (len(labels), labels.sum())

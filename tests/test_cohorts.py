@@ -148,6 +148,36 @@ def test_videos_without_a_score_are_told(archive: Archive) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("where", "notes"),
+    [
+        ("view = 'A4C' AND attr.site IN ('=v1', '=v2')", ()),
+        ("view = 'a4c'", ("no video has 'a4c' in video.view; there is 'A4C'",)),
+        ("NOT view != ' Plax'", ("no video has ' Plax' in video.view; there is 'PLAX'",)),
+        ("view IN ('A4C', 'PSAX') OR view = 'PSAX'", ("no video has 'PSAX' in video.view",)),
+        ("attr.site = '=V3' AND study = 'S1'", ("no video has '=V3' in attr.site; there is '=v3'",)),
+        (
+            "attr.age BETWEEN 50 AND 20",
+            ("attr.age BETWEEN 50 AND 20 is true of no value, as the lower end comes first",),
+        ),
+        ("attr.age BETWEEN 50 AND 50 AND attr.site BETWEEN '=a' AND '=b'", ()),
+        (
+            "attr.site NOT BETWEEN 'b' AND 'a'",
+            ("attr.site BETWEEN 'b' AND 'a' is true of no value, as the lower end comes first",),
+        ),
+        ("acquired_at BETWEEN '2015-05' AND '2015'", ()),
+        (
+            "acquired_at BETWEEN '2016' AND '2015-12-31'",
+            ("video.acquired_at BETWEEN '2016' AND '2015-12-31' is true of no value, as the lower end comes first",),
+        ),
+    ],
+)
+def test_what_no_video_can_be_is_told(archive: Archive, where: str, notes: tuple[str, ...]) -> None:
+    with archive.store.view() as view:
+        assert archive.cohorts.matching(view, [where]).notes == notes
+    assert archive.made(where).notes[: len(notes)] == notes
+
+
 def test_conditions_that_are_repeated_all_have_to_hold(archive: Archive) -> None:
     with archive.store.view() as view:
         both = archive.cohorts.matching(view, ["view = 'A4C'", "attr.age >= 60"])
@@ -604,6 +634,9 @@ def test_several_bounds_are_told_and_none_is_the_threshold(archive: Archive) -> 
 
 
 def test_derived_fields_are_told_of_members(archive: Archive) -> None:
+    assert archive.made("domain IN ('OK', 'still')").notes[:1] == (
+        "no video has 'OK' in video.domain, which is ok, still, doppler, other view",
+    )
     made = archive.made("duration_seconds > 1 AND domain = 'ok'", level="video")
     assert made.members[0].values == {"video.duration_seconds": 2.0, "video.domain": "ok"}
 

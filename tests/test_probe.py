@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -208,6 +209,43 @@ def test_a_probe_is_read_as_it_was_written() -> None:
         "trained on 90 videos of 30 patients (l.csv); AUROC 0.877 on patients left out (chance 0.5)"
     )
     assert asdict(again)["training"]["contents"] == ("ab", "cd")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"probe_format": 2},
+        {"kind": "forest"},
+        {"weights": []},
+        {"weights": [0.1, float("nan")]},
+        {"weights": [0.1, "0.2"]},
+        {"weights": "0.1"},
+        {"offset": None},
+        {"offset": float("inf")},
+        {"label": 3},
+        {"views": [1]},
+        {"aggregate": "most"},
+        {"columns": ["value", "more"]},
+        {"mode": "binary"},
+        {"surprise": 1},
+        {"training": {}},
+        {"training": None},
+        {"training": asdict(TRAINING) | {"videos": "90"}},
+        {"training": asdict(TRAINING) | {"value": None}},
+        {"training": asdict(TRAINING) | {"contents": [1]}},
+    ],
+)
+def test_a_file_that_is_no_probe_is_refused(wrong: dict[str, Any]) -> None:
+    told = Probe("ef", "ridge", "recipe", (0.1, 0.2), 1.0, TRAINING, ("A4C",)).to_dict()
+    assert Probe.from_json(json.dumps(told)).views == ("A4C",)
+    with pytest.raises(BadOption, match=r"^my\.json is no probe that echosearch has written: "):
+        Probe.from_json(json.dumps(told | wrong), "my.json")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"probe"', "{"])
+def test_text_that_is_no_probe_is_refused(text: str) -> None:
+    with pytest.raises(BadOption, match=r"^my\.json is no probe that echosearch has written: "):
+        Probe.from_json(text, "my.json")
 
 
 def test_only_what_changes_a_score_changes_the_id() -> None:

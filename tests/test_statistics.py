@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -38,6 +38,7 @@ from echosearch.zeroshot.statistics import (
     regression_statistics,
     reliability,
     rogan_gladen,
+    steady_threshold,
     threshold_statistics,
 )
 
@@ -295,6 +296,53 @@ def test_no_other_threshold_does_better(rows: Rows, text: str) -> None:
         )
         best = max(every, key=lambda cut: merit(every[cut]))  # the first, so the highest, of equals
     assert at_threshold(scores, choose_threshold(scores, labels, rule)).tolist() == at_threshold(scores, best).tolist()
+
+
+@pytest.mark.parametrize("kind", ["max-f1", "youden"])
+def test_a_steady_threshold_is_the_mean_over_resampled_patients(kind: Literal["max-f1", "youden"]) -> None:
+    rule, random = ThresholdRule(kind), np.random.default_rng(8)
+    codes = random.integers(0, 9, 40)
+    labels = (codes < 4) | (random.random(40) < 0.1)
+    scores = np.round(random.normal(labels * 1.5, 1), 1)  # with ties
+    draws, thresholds = np.random.default_rng(3), []
+    for _ in range(25):  # every patient's videos, copied as often as the patient was drawn
+        rows = np.concatenate([np.flatnonzero(codes == patient) for patient in draws.integers(9, size=9)])
+        if len(set(labels[rows])) == 2:
+            thresholds.append(choose_threshold(scores[rows], labels[rows], rule))
+    assert len(set(thresholds)) > 3
+    steady = steady_threshold(scores, labels, codes * 10, rule, 25, 3)
+    assert steady == pytest.approx(np.mean(thresholds), abs=1e-12)
+
+
+def test_what_a_wish_or_a_single_patient_leaves_of_a_steady_threshold() -> None:
+    alone, wish = np.arange(5), ThresholdRule("sensitivity", 0.5)
+    assert steady_threshold(SCORES, LABELS, alone, wish) == choose_threshold(SCORES, LABELS, wish)
+    youden = ThresholdRule("youden")
+    assert steady_threshold(SCORES, LABELS, np.zeros(5, int), youden) == choose_threshold(SCORES, LABELS, youden)
+    # Two patients, each of one class: resamples with both are the data as they are, the others have no threshold.
+    assert steady_threshold([2, 4], [0, 1], np.array([0, 1]), youden) == 3
+    with pytest.raises(BadLabels, match=r"^all 2 labels are 0;"):
+        steady_threshold([1, 2], [0, 0], np.array([0, 1]), youden)
+
+
+def test_a_steady_threshold_loses_less_on_others() -> None:
+    random, rule = np.random.default_rng(5), ThresholdRule("max-f1")
+
+    def drawn(count: int) -> tuple[Any, Any]:
+        labels = random.random(count) < 0.1
+        return random.normal(labels * 2.0, 1), labels
+
+    others, truth = drawn(50_000)
+    best = confusion(others >= choose_threshold(others, truth, rule), truth).f1
+    loss: dict[str, list[float]] = {"one sample": [], "steady": []}
+    for _ in range(60):
+        scores, labels = drawn(400)
+        for name, threshold in (
+            ("one sample", choose_threshold(scores, labels, rule)),
+            ("steady", steady_threshold(scores, labels, np.arange(400), rule)),
+        ):
+            loss[name].append(best - confusion(others >= threshold, truth).f1)
+    assert np.mean(loss["steady"]) < 0.8 * np.mean(loss["one sample"])
 
 
 def test_whole_clusters_are_drawn() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -343,6 +344,35 @@ def test_a_second_sweep_of_a_probe_is_free_and_a_retrained_one_has_new_scores(
     assert new.scored_now == 120
     assert new.columns["value"].tolist() != first.columns["value"].tolist()
     assert archive.kept("probe") == ["mine"]
+
+
+def test_a_probe_scores_another_index_of_the_same_recipe_alike(archive: Archive, tmp_path: Path) -> None:
+    mine, _ = archive.zeroshot.train_probe("mine", archive.labels(slice(80)))
+    exported = Probe.from_json(json.dumps(mine.to_dict()))
+    assert exported == mine
+    same = make_archive(tmp_path / "same", seed=1)
+    same.zeroshot.add_probe(exported)
+    [result] = same.zeroshot.sweep("probe:mine")
+    linear = same.vectors.astype(np.float64) @ np.array(mine.weights) + mine.offset
+    assert result.columns["value"] == pytest.approx(1 / (1 + np.exp(-linear)), abs=1e-6)
+    with pytest.raises(BadOption, match=r"^there is a probe mine already; give another name, or --replace$"):
+        same.zeroshot.add_probe(exported)
+    same.zeroshot.add_probe(replace(exported, offset=1.5), replace=True)
+    assert [probe.offset for probe in same.zeroshot.probes()] == [1.5]
+    with pytest.raises(CalibrationMismatch, match=rf"^probe:short has 1 weights, and the embeddings here have {DIM} "):
+        same.zeroshot.add_probe(replace(exported, label="short", weights=(1.0,)))
+    with pytest.raises(BadOption, match=r"^a probe's name is lower-case letters, digits and _, not 'A/b'$"):
+        same.zeroshot.add_probe(replace(exported, label="A/b"))
+    card = toy_card()
+    other = make_archive(tmp_path / "other", replace(card, recipe=replace(card.recipe, pipeline_version=99))).zeroshot
+    with pytest.raises(CalibrationMismatch, match=r"^probe:mine was trained by another recipe \(.*\) than this"):
+        other.add_probe(exported)
+    assert other.probes() == []
+    # Its calibration goes along, and its own videos are known there too.
+    archive.zeroshot.forget("probe", "mine")
+    archive.zeroshot.add_probe(exported)
+    with pytest.raises(BadLabels, match=r"^probe:mine was trained on 80 of these videos"):
+        archive.zeroshot.calibrate("probe:mine", archive.labels(), MAX_F1)
 
 
 def test_a_probe_is_calibrated_and_judged_like_a_task(archive: Archive) -> None:

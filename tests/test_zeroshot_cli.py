@@ -139,9 +139,24 @@ def test_a_probe_is_swept_like_a_task(index: Path, run: Run) -> None:
     code, _, err = run("probe", "train", "level", *labels)
     assert (code, "give another name, or --replace" in err) == (2, True)
     ok(run, "probe", "train", "level", *labels, "--replace")
+    assert "probe:level written to" in ok(run, "probe", "export", "level", "level.json", "--index", index)
+    text = Path("level.json").read_text()
+    assert "P0" not in text  # no patient
+    assert "v0" not in text  # no file
+    code, _, err = run("probe", "export", "level", "level.json", "--index", index)
+    assert (code, "is there already" in err) == (2, True)
     ok(run, "probe", "delete", "level", "--index", index)
     code, _, err = run("sweep", "probe:level", "--index", index)
     assert (code, "there is no probe 'level'" in err) == (2, True)
+    assert "probe:level kept" in ok(run, "probe", "import", "level.json", "--index", index)
+    again = json.loads(ok(run, "sweep", "probe:level", "--index", index, "--json"))
+    assert again[0]["scored_now"] == 0  # the same weights have the same scores
+    code, _, err = run("probe", "import", "level.json", "--index", index)
+    assert (code, "there is a probe level already" in err) == (2, True)
+    ok(run, "probe", "import", "level.json", "--index", index, "--replace")
+    Path("level.json").write_text("{}")
+    code, _, err = run("probe", "import", "level.json", "--index", index)
+    assert (code, "level.json is no probe" in err) == (2, True)
 
 
 def test_retrieval_by_reports(index: Path, run: Run) -> None:

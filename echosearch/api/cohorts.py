@@ -38,12 +38,26 @@ from echosearch.cohort.cohort import Cohort, Definition, Measure
 from echosearch.cohort.compare import Difference, Rerun, diff, rerun
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
-from echosearch.cohort.measures import domain_tasks, domains, measure
+from echosearch.cohort.measures import DOMAINS, domain_tasks, domains, measure
 from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
 from echosearch.encoders import list_presets
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
-from echosearch.filters import All, Condition, Name, names, parse_filter, qualified, resolve
+from echosearch.filters import (
+    All,
+    Between,
+    Compare,
+    Condition,
+    KnownName,
+    Name,
+    OneOf,
+    atoms,
+    is_above,
+    names,
+    parse_filter,
+    qualified,
+    resolve,
+)
 from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration
@@ -380,7 +394,7 @@ class Cohorts:
         for name, found in resolved.items():
             if found.parts[0] in ("task", "probe", "calibration"):
                 sources.setdefault(found.parts, (name, vocabulary.source(name, found.parts, aggregates)))
-        notes, measures = [], {}
+        notes, measures = _doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
         for parts, (name, source) in sources.items():
             measured = measure(view, source, self._key(source.task))
             if measured is None:
@@ -462,6 +476,39 @@ def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Agg
         if rule not in AGGREGATES:
             raise BadOption(f"the videos of a study become one score by {', '.join(AGGREGATES)}, not {rule!r}")
     return {task: cast(Aggregate, rule) for task, rule in definition.aggregates}
+
+
+def _doubts(
+    view: View, criteria: Sequence[Condition], known: Mapping[Name, KnownName], attributes: Mapping[str, int]
+) -> list[str]:
+    """What is asked that no video can be: ranges from high to low, texts that none has or all write otherwise."""
+    told = []
+    for atom in dict.fromkeys(atom for criterion in criteria for atom in atoms(criterion)):
+        match atom:
+            case Between(low=low, high=high) if is_above(low, high, known[atom.name].type):
+                told.append(f"{atom} is true of no value, as the lower end comes first")
+            case Compare(operator="=" | "!=", value=str(value)):
+                told += _doubt(view, known[atom.name], attributes, [value])
+            case OneOf(values=values):
+                told += _doubt(
+                    view, known[atom.name], attributes, [value for value in values if isinstance(value, str)]
+                )
+    return told
+
+
+def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
+    if known.parts == DOMAIN:
+        return [
+            f"no video has {text!r} in {known}, which is {', '.join(DOMAINS)}" for text in texts if text not in DOMAINS
+        ]
+    if known.type != "text" or known.parts[0] not in ("video", "attr"):
+        return []
+    told = []
+    for text in texts:
+        there = view.catalog.spellings(known, attributes, text)
+        if there != (text,):
+            told.append(f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there)))
+    return told
 
 
 def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:

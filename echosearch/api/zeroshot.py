@@ -271,6 +271,23 @@ class ZeroShot:
         self._keep("probe", label, recipe, probe.to_json(), wait_seconds, replace)
         return probe, (*labelled.warnings, *unknown_patients(together))
 
+    def add_probe(self, probe: Probe, replace: bool = False, wait_seconds: float = 0.0) -> None:
+        """Keep a probe of another index. CalibrationMismatch unless its recipe and dimensions are this index's.
+
+        BadOption where its name is taken, unless that one is to be replaced.
+        """
+        manifest = self.store.manifest
+        if probe.recipe != manifest.recipe.id:
+            raise CalibrationMismatch(
+                f"{probe.name} was trained by another recipe ({probe.recipe[:12]}...) than this index's "
+                f"({manifest.recipe.id[:12]}...), so its weights mean nothing here"
+            )
+        if len(probe.weights) != manifest.dim:
+            raise CalibrationMismatch(
+                f"{probe.name} has {len(probe.weights)} weights, and the embeddings here have {manifest.dim} dimensions"
+            )
+        self._keep("probe", probe.label, probe.recipe, probe.to_json(), wait_seconds, replace)
+
     def probes(self) -> list[Probe]:
         """All that are kept in the index, by name."""
         with self.store.view() as view:

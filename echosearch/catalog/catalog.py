@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from echosearch.catalog.conditions import Matches, Measures, decisions, matching
+from echosearch.catalog.conditions import Matches, Measures, decisions, matching, spellings
 from echosearch.catalog.migrations import catalog_format, migrate, refuse_newer
 from echosearch.catalog.records import (
     AttributeType,
@@ -491,6 +491,10 @@ class Snapshot:
     ) -> Matches:
         """The live videos of which a condition is true; see `conditions`."""
         return matching(self._connection, condition, names, attributes, measures)
+
+    def spellings(self, known: KnownName, attributes: Mapping[str, int], text: str) -> tuple[str, ...]:
+        """How the live videos write a text that a field or attribute is compared with; see `conditions`."""
+        return spellings(self._connection, known, attributes, text)
 
     def decisions(
         self,

@@ -151,6 +151,20 @@ def decisions(
         return _rows(connection, query, len(conditions))
 
 
+def spellings(connection: Connection, known: KnownName, attributes: Mapping[str, int], text: str) -> tuple[str, ...]:
+    """How live videos write a text that a field or attribute is compared with, sorted: itself, or in another case.
+
+    Empty where none has it; ASCII letters are alike in both cases, and blanks around it do not count.
+    """
+    columns, source = _columns({known}, attributes, ())
+    place, live = columns[known.parts], videos.c.deleted_at.is_(None)
+    same = select(videos.c.id).select_from(source).where(live, place == text).limit(1)
+    if connection.execute(same).first() is not None:
+        return (text,)
+    alike = select(place).select_from(source).where(live, func.lower(func.trim(place)) == func.lower(text.strip(" ")))
+    return tuple(connection.execute(alike.distinct().order_by(place)).scalars())
+
+
 def _asked(
     conditions: Sequence[Condition], names: Mapping[Name, KnownName], attributes: Mapping[str, int]
 ) -> tuple[list[ColumnElement[bool]], FromClause, list[Parts]]:

@@ -181,12 +181,7 @@ def export_calibration(name: str, file: Path, index: str | None) -> None:
       echosearch calibrations export pacemaker pacemaker.json
     """
     made = _named(index, name)
-    if file.exists():
-        raise BadOption(f"{file} is there already; give another name")
-    try:
-        file.write_text(json.dumps(made.to_dict(), indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise BadOption(f"cannot write {file}: {error.strerror}") from error
+    _write(file, made.to_dict())
     click.echo(f"calibration {made.name} written to {render.printable(str(file))}")
 
 
@@ -205,11 +200,7 @@ def import_calibration(file: Path, replace: bool, index: str | None, wait: float
     from echosearch.api import open_index
     from echosearch.zeroshot.calibration import Calibration
 
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadOption(f"cannot read {file}: {error}") from error
-    made = Calibration.from_json(text, str(file))
+    made = Calibration.from_json(_read(file), str(file))
     open_index(index_path(index)).zeroshot.add_calibration(made, replace, wait)
     click.echo(f"calibration {made.name} kept")
 
@@ -231,6 +222,22 @@ def delete_calibration(name: str, index: str | None, wait: float) -> None:
     click.echo(f"calibration {render.printable(name)} deleted")
 
 
+def _write(file: Path, told: dict[str, Any]) -> None:
+    if file.exists():
+        raise BadOption(f"{file} is there already; give another name")
+    try:
+        file.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise BadOption(f"cannot write {file}: {error.strerror}") from error
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadOption(f"cannot read {file}: {error}") from error
+
+
 def _named(index: str | None, name: str) -> Calibration:
     from echosearch.api import open_index
 
@@ -244,7 +251,7 @@ def _named(index: str | None, name: str) -> Calibration:
 
 @click.group()
 def probe() -> None:
-    """Linear probes on the video embeddings: train, list, show, delete; `sweep probe:NAME` scores with one.
+    """Linear probes on the video embeddings: train, list, show, export, import, delete; `sweep probe:NAME` scores.
 
     \b
     Example:
@@ -360,15 +367,47 @@ def show_probe(name: str, index: str | None, output: str | None) -> None:
     Example:
       echosearch probe show ef
     """
-    from echosearch.api import open_index
-    from echosearch.zeroshot.probe import PREFIX, Probe
-
-    made = open_index(index_path(index)).zeroshot.find(PREFIX + name.removeprefix(PREFIX))
-    assert isinstance(made, Probe)
+    made = _probe(index, name)
     if output == "json":
         render.print_json(_probe_dict(made))
     else:
         _show_probe(made)
+
+
+@probe.command("export")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.json")
+@index_option
+def export_probe(name: str, file: Path, index: str | None) -> None:
+    """Write a probe into a file, for another index of the same recipe. It names no patient and no path.
+
+    \b
+    Example:
+      echosearch probe export ef ef-probe.json
+    """
+    made = _probe(index, name)
+    _write(file, made.to_dict())
+    click.echo(f"{made.name} written to {render.printable(str(file))}")
+
+
+@probe.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="IN.json")
+@click.option("--replace", is_flag=True, help="Put it in place of a probe of the same name.")
+@index_option
+@wait_option
+def import_probe(file: Path, replace: bool, index: str | None, wait: float) -> None:
+    """Keep a probe of another index in this one; refused unless the recipe is the same.
+
+    \b
+    Example:
+      echosearch probe import ef-probe.json
+    """
+    from echosearch.api import open_index
+    from echosearch.zeroshot.probe import Probe
+
+    made = Probe.from_json(_read(file), str(file))
+    open_index(index_path(index)).zeroshot.add_probe(made, replace, wait)
+    click.echo(f"{made.name} kept")
 
 
 @probe.command("delete")
@@ -386,3 +425,12 @@ def delete_probe(name: str, index: str | None, wait: float) -> None:
 
     open_index(index_path(index)).zeroshot.forget("probe", name.removeprefix("probe:"), wait)
     click.echo(f"probe {render.printable(name)} deleted")
+
+
+def _probe(index: str | None, name: str) -> Probe:
+    from echosearch.api import open_index
+    from echosearch.zeroshot.probe import PREFIX, Probe
+
+    made = open_index(index_path(index)).zeroshot.find(PREFIX + name.removeprefix(PREFIX))
+    assert isinstance(made, Probe)
+    return made

@@ -89,8 +89,13 @@ class Audit:
 
     @property
     def label(self) -> str:
-        """How its sheet names it: `NAME#1`."""
+        """How it is called: `NAME#1`."""
         return f"{self.cohort}#{self.number}"
+
+    @property
+    def stamp(self) -> str:
+        """How each row of its sheet names it: a cohort that is deleted and made again has other audits."""
+        return f"{self.label} {self.created_at}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
@@ -151,7 +156,7 @@ def write_sheet(path: Path, cohort: Cohort, audit: Audit, with_patients: bool = 
     _Units(audit)
     if not with_patients and cohort.definition.level == "patient":
         raise BadOption(f"the units of cohort {cohort.name} are patients, so its sheet cannot leave them out")
-    columns, rows = _sheet(cohort, [members[unit] for unit in audit.units], audit.label, with_patients)
+    columns, rows = _sheet(cohort, [members[unit] for unit in audit.units], audit.stamp, with_patients)
     text = io.StringIO(newline="")
     write_csv(text, columns, rows)
     data = text.getvalue().encode("utf-8-sig")
@@ -171,7 +176,7 @@ def write_sheet(path: Path, cohort: Cohort, audit: Audit, with_patients: bool = 
 
 
 def _sheet(
-    cohort: Cohort, members: Sequence[Member], label: str, with_patients: bool
+    cohort: Cohort, members: Sequence[Member], stamp: str, with_patients: bool
 ) -> tuple[list[str], list[dict[str, object]]]:
     measures = [name for measure in cohort.measures for name in dict.fromkeys((measure.name, _score_name(measure)))]
     tasks = dict.fromkeys(measure.task_name for measure in cohort.measures)
@@ -179,7 +184,7 @@ def _sheet(
     columns = [*about, *measures, "verdict", "note", *(_FINDING + task for task in tasks)]
     rows: list[dict[str, object]] = [
         {
-            "audit": label,
+            "audit": stamp,
             "unit": member.unit,
             "study": member.study,
             "patient": member.patient,
@@ -211,8 +216,8 @@ def read_judgements(path: Path, audit: Audit) -> dict[str, Judgement]:
     for line, cells in table.rows:
         where = f"{table.file}, line {line}: "
         row = {column: unsafe_cell(cell) for column, cell in zip(table.header, cells, strict=True)}
-        if (label := row[columns["audit"]]) != audit.label:
-            raise BadLabels(f"{where}the row is of audit {label!r}, and judgements of {audit.label!r} are read")
+        if (stamp := row[columns["audit"]]) != audit.stamp:
+            raise BadLabels(f"{where}the row is of audit {stamp!r}, and judgements of {audit.stamp!r} are read")
         unit = units.find(where, row[columns["unit"]], read)
         told = _judgement(where, unit, row, columns)
         read[unit] = _same(where, unit, read.get(unit), told)

@@ -25,7 +25,8 @@ Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _UNSCORED: Final = "\0"
-STILL, DOPPLER, OTHER_VIEW, OK = "still", "doppler", "other view", "ok"
+DOMAINS: Final = ("ok", "still", "doppler", "other view")
+OK, STILL, DOPPLER, OTHER_VIEW = DOMAINS
 SURE: Final = 0.9
 """Weight of a class from which on a video is said to be of it: a doubtful one is not flagged."""
 

@@ -22,10 +22,10 @@ from echosearch.zeroshot.statistics import (
     Estimate,
     Outcomes,
     ThresholdRule,
-    choose_threshold,
     confusion,
     expected_calibration_error,
     prevalence,
+    steady_threshold,
 )
 
 Doubles = npt.NDArray[np.float64]
@@ -180,7 +180,7 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
     what the rule asks.
     """
     labels = check_labels(sample)
-    threshold = choose_threshold(sample.scores, labels, rule)
+    threshold = steady_threshold(sample.scores, labels, sample.clusters, rule, seed=seed)
     slope, offset = fit_platt(sample.scores, labels)
     if not slope > 0:
         raise BadLabels(
@@ -189,7 +189,7 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
         )
     folds = stratified_folds(labels, sample.clusters, seed)
     predicted, probabilities = np.zeros(len(labels), bool), np.empty(len(labels))
-    thresholds = [_threshold_of_some(sample.scores[rest], labels[rest], rule) for rest, _ in folds]
+    thresholds = [_threshold_of_some(sample, labels, rest, rule, seed) for rest, _ in folds]
     for (rest, part), one in zip(folds, thresholds, strict=True):
         predicted[part] = sample.scores[part] >= one
         probabilities[part] = platt(sample.scores[part], *fit_platt(sample.scores[rest], labels[rest]))
@@ -233,9 +233,9 @@ def check_labels(sample: Sample) -> Bools:
     return labels
 
 
-def _threshold_of_some(scores: Doubles, labels: Bools, rule: ThresholdRule) -> float:
+def _threshold_of_some(sample: Sample, labels: Bools, rows: Ids, rule: ThresholdRule, seed: int) -> float:
     try:
-        return choose_threshold(scores, labels, rule)
+        return steady_threshold(sample.scores[rows], labels[rows], sample.clusters[rows], rule, seed=seed)
     except BadOption as error:
         raise BadOption(
             f"without one fold of the patients {error}; so there is no telling how it does on others: "

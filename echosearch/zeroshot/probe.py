@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 PREFIX: Final = "probe:"
+_FORMAT: Final = 1
 _PENALTIES: Final = tuple(10.0 ** np.arange(-3, 6))
 FEWEST_PATIENTS: Final = 5
 
@@ -52,6 +54,15 @@ class Training:
     split: str | None = None
     contents: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        texts = (self.labels, self.labels_sha256, self.label_column, self.figure, *self.contents)
+        counts = (self.videos, self.patients, self.folds)
+        numbers = (self.penalty, self.value, self.chance)
+        if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
+            raise ValueError("what a probe was trained on is told in texts and counts")
+        if not all(isinstance(number, float | int) for number in numbers):
+            raise ValueError("penalty and figures of a training are numbers")
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -74,6 +85,19 @@ class Probe:
     columns: tuple[str, ...] = ("value",)
     range: ValueRange | None = None
     published: tuple[PublishedFigure, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ProbeKind):
+            raise ValueError(f"a probe is logistic or ridge, not {self.kind!r}")
+        numbers = (*self.weights, self.offset)
+        if not self.weights or not all(isinstance(number, float) and math.isfinite(number) for number in numbers):
+            raise ValueError("weights and offset of a probe are finite numbers")
+        if not all(isinstance(text, str) for text in (self.label, self.recipe, *self.views)):
+            raise ValueError("label, recipe and views of a probe are texts")
+        if self.aggregate not in get_args(Aggregate):
+            raise ValueError(f"scores of a study are put together by {', '.join(get_args(Aggregate))}")
+        if (self.mode, self.classes, self.columns, self.range, self.published) != ("probe", (), ("value",), None, ()):
+            raise ValueError("a probe has one column and no classes, range or published figures")
 
     @property
     def name(self) -> str:
@@ -99,13 +123,28 @@ class Probe:
         """As it is kept; `from_json` reads it."""
         return json.dumps(asdict(self))
 
+    def to_dict(self) -> dict[str, Any]:
+        """As it is exported: plain JSON values."""
+        return {"probe_format": _FORMAT} | asdict(self)
+
     @classmethod
-    def from_json(cls, text: str) -> Probe:
-        """The probe that `to_json` wrote."""
-        told = json.loads(text)
-        lists = {name: tuple(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
-        training = told["training"] | {"contents": tuple(told["training"].get("contents", ()))}
-        return cls(**told | lists | {"training": Training(**training)})
+    def from_json(cls, text: str, source: str = "the probe") -> Probe:
+        """The probe that `to_json` or `to_dict` wrote. BadOption on anything else."""
+        try:
+            told = json.loads(text)
+            if told.pop("probe_format", _FORMAT) != _FORMAT:
+                raise ValueError("it has a newer format")
+            lists = {name: _row(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
+            training = told["training"] | {"contents": _row(told["training"].get("contents", []))}
+            return cls(**told | lists | {"training": Training(**training)})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
+
+
+def _row(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{values!r} stands where a list belongs")
+    return tuple(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

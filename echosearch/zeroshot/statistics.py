@@ -473,16 +473,53 @@ def choose_threshold(scores: npt.ArrayLike, labels: npt.ArrayLike, rule: Thresho
         raise BadLabels(
             f"all {len(positive)} labels are {int(positive[0])}; a threshold needs some of both classes, 0 and 1"
         )
-    steps, found, false_alarms = _steps(numbers, positive)
-    return _between(steps, _pick(rule, steps, found, false_alarms))
+    return _Steps(numbers, positive).threshold(rule, np.ones(len(positive), np.int64))
 
 
-def _steps(scores: Floats, positive: Bools) -> tuple[Floats, Weights, Weights]:
-    """The distinct scores, highest first, and how many positives and negatives lie at or above each."""
-    steps, place = np.unique(-scores, return_inverse=True)
-    found = np.cumsum(np.bincount(place[positive], minlength=len(steps)))
-    false_alarms = np.cumsum(np.bincount(place[~positive], minlength=len(steps)))
-    return -steps, found, false_alarms
+def steady_threshold(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    clusters: npt.NDArray[np.int64],
+    rule: ThresholdRule,
+    repeats: int = 100,
+    seed: int = 0,
+) -> float:
+    """`choose_threshold`, averaged over resamples of whole clusters (n,) where the rule picks a best (Breiman 1996).
+
+    The best of one sample jumps with a few scores; the mean jumps less, and is nearer to what is best for others. A
+    wished sensitivity or precision is a promise about these labels, so its threshold is not averaged. Resamples with
+    one class only are left out.
+    """
+    chosen = choose_threshold(scores, labels, rule)
+    if rule.target is not None:
+        return chosen
+    positive = _binary(labels)
+    steps = _Steps(_numbers("scores", scores, len(positive)), positive)
+    names, codes = np.unique(clusters, return_inverse=True)
+    resamples = (counts[codes] for counts in _resamples(len(names), repeats, np.random.default_rng(seed)))
+    drawn = [steps.threshold(rule, weights) for weights in resamples if len(np.unique(positive[weights > 0])) == 2]
+    return chosen + float(np.mean(np.array(drawn) - chosen)) if drawn else chosen  # equal ones give just themselves
+
+
+class _Steps:
+    """Scores (n,) with labels (n,), sorted once: the distinct scores, highest first, and what stands at each."""
+
+    def __init__(self, scores: Floats, positive: Bools) -> None:
+        values, self._place = np.unique(-scores, return_inverse=True)
+        self._values = -values
+        self._positive = positive
+
+    def threshold(self, rule: ThresholdRule, weights: Weights) -> float:
+        """What the rule picks where each row counts so often; as if rows with weight 0 were not there."""
+        everything = self._counted(weights)
+        found = self._counted(np.where(self._positive, weights, 0))
+        there = everything > 0
+        positives, negatives = found[there], (everything - found)[there]
+        steps = self._values[there]
+        return _between(steps, _pick(rule, steps, np.cumsum(positives), np.cumsum(negatives)))
+
+    def _counted(self, weights: Weights) -> Weights:
+        return np.bincount(self._place, weights, len(self._values)).astype(np.int64)
 
 
 def _pick(rule: ThresholdRule, steps: Floats, found: Weights, false_alarms: Weights) -> int:
