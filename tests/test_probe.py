@@ -21,6 +21,7 @@ from echosearch.zeroshot.probe import (
     Probe,
     Training,
     check_label,
+    features,
     probe_key,
     probe_kind,
     probe_scorer,
@@ -200,6 +201,18 @@ def test_a_score_by_hand() -> None:
     assert found == pytest.approx([0.5, 1, 0], abs=1e-4)  # far from the border without an overflow
 
 
+def test_motion_is_the_standard_deviation_over_frames() -> None:
+    rows = Rows(np.array([[0.6, 0.8], [1, 0]], np.float32))
+    assert features(rows, motion=False).tolist() == rows.pooled.astype(np.float64).tolist()
+    rows.frames = np.array([[1, 0.5], [0, 0.5], [0.25, -1]], np.float32)
+    rows.offsets = np.array([0, 2, 3])
+    # 1 and 0 lie half a unit from their mean; a single frame does not move.
+    assert features(rows, motion=True)[:, 2:].tolist() == [[0.5, 0], [0, 0]]
+    ridge = Probe("size", "ridge", "recipe", (10.0, -5.0, 4.0, 2.0), 1.0, TRAINING, motion=True)
+    assert probe_scorer(ridge).columns(rows)[0] == pytest.approx([5, 11], abs=1e-6)
+    assert probe_scorer(ridge).numbers_per_frame > 0
+
+
 def test_a_probe_is_read_as_it_was_written() -> None:
     mine = Probe("ef", "logistic", "recipe", (0.1, 1 / 3), -2.5, TRAINING, ("A4C",))
     again = Probe.from_json(mine.to_json())
@@ -227,6 +240,8 @@ def test_a_probe_is_read_as_it_was_written() -> None:
         {"aggregate": "most"},
         {"columns": ["value", "more"]},
         {"mode": "binary"},
+        {"motion": 1},
+        {"motion": True, "weights": [0.1, 0.2, 0.3]},
         {"surprise": 1},
         {"training": {}},
         {"training": None},

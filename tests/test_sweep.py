@@ -362,7 +362,7 @@ def test_a_stretch_holds_a_bounded_number_of_numbers_and_lets_them_go(
         stretches = list(sweep_module._stretches(view.rows, scorers(task), [view.rows.ids]))
     assert sum(len(stretch.ids) for stretch in stretches) == 20
     assert len(stretches) > 3
-    widest = max(task_scorer(task, "exact", MODEL, phrase_vectors).frame_prompts, DIM)
+    widest = max(task_scorer(task, "exact", MODEL, phrase_vectors).numbers_per_frame, DIM)
     longest = 9  # frames of one video, which is never cut
     for stretch in stretches:
         stretch.scored(scorers(task))

@@ -14,7 +14,7 @@ from label_helpers import labels_of
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from store_helpers import Vector, add, make_store, new_video, toy_card, toy_probe, unit
+from store_helpers import Vector, add, make_store, new_video, stored, toy_card, toy_probe, unit
 
 from echosearch.api.zeroshot import ZeroShot
 from echosearch.catalog import FittedKind
@@ -22,6 +22,7 @@ from echosearch.encoders.toy import DIM
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
 from echosearch.store import Store
 from echosearch.types import EncodedText
+from echosearch.vectors import FramesDtype
 from echosearch.zeroshot import sweep as sweep_module
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.evaluation import Threshold
@@ -346,6 +347,59 @@ def test_a_second_sweep_of_a_probe_is_free_and_a_retrained_one_has_new_scores(
     assert archive.kept("probe") == ["mine"]
 
 
+def moving(path: Path, dtype: FramesDtype = "float32") -> tuple[Archive, list[Vector]]:
+    """80 videos whose mean frames say nothing; in every third one dimension varies over the frames."""
+    random, store = np.random.default_rng(2), make_store(path, dtype)
+    frames, new = [], []
+    for number in range(80):
+        rows = random.normal(size=(int(random.integers(2, 9)), DIM)).astype(np.float32) / 8
+        rows[:, 3] += np.float32(1.5) * (np.arange(len(rows)) % 2 - 0.5) * (number // 2 % 3 == 0)
+        frames.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+        mean = frames[-1].mean(axis=0)
+        norm = np.linalg.norm(mean)
+        vector = stored(mean / norm, float(norm), frames[-1])
+        new.append(new_video(f"v{number}.avi", vector, patient=f"P{number // 2}"))
+    truth = {f"v{number}.avi": int(number // 2 % 3 == 0) for number in range(80)}
+    means = np.stack([rows.mean(axis=0) for rows in frames])
+    return Archive(zeroshot_of(store), add(store, *new), means, truth, path.parent), frames
+
+
+def test_a_probe_of_motion_sees_what_the_mean_frame_hides(tmp_path: Path) -> None:
+    archive, frames = moving(tmp_path / "index")
+    still, _ = archive.zeroshot.train_probe("still", archive.labels())
+    assert still.training.value < 0.75
+    probe, _ = archive.zeroshot.train_probe("moving", archive.labels(), motion=True)
+    assert (probe.motion, len(probe.weights), probe.dim) == (True, 2 * DIM, DIM)
+    assert probe.training.value > 0.95
+    [result] = archive.zeroshot.sweep("probe:moving")
+    units = archive.vectors / np.linalg.norm(archive.vectors, axis=1, keepdims=True)
+    rows = np.hstack([units, [np.std(each, axis=0) for each in frames]])
+    linear = rows @ np.array(probe.weights) + probe.offset
+    assert result.columns["value"] == pytest.approx(1 / (1 + np.exp(-linear)), abs=1e-4)
+    # It goes to an index of other videos as any, and knows what moves there.
+    exported = Probe.from_json(json.dumps(probe.to_dict()))
+    assert exported == probe
+    assert exported.id != replace(probe, motion=False).id
+    archive.zeroshot.forget("probe", "moving")
+    archive.zeroshot.add_probe(exported)
+    assert archive.zeroshot.sweep("probe:moving")[0].scored_now == 0
+
+
+def test_a_probe_of_motion_needs_frames(tmp_path: Path) -> None:
+    archive, _ = moving(tmp_path / "index", "none")
+    with pytest.raises(
+        BadQuery, match=r"^a probe of motion needs frame embeddings, and this index keeps none .* motion"
+    ):
+        archive.zeroshot.train_probe("moving", archive.labels(), motion=True)
+    assert archive.nothing_is_stored()
+    archive.zeroshot.train_probe("still", archive.labels())
+    with_frames, _ = moving(tmp_path / "other")
+    probe, _ = with_frames.zeroshot.train_probe("moving", with_frames.labels(), motion=True)
+    archive.zeroshot.add_probe(probe)
+    with pytest.raises(BadQuery, match=r"^probe:moving needs frame embeddings, and this index keeps none"):
+        archive.zeroshot.sweep("probe:moving")
+
+
 def test_a_probe_scores_another_index_of_the_same_recipe_alike(archive: Archive, tmp_path: Path) -> None:
     mine, _ = archive.zeroshot.train_probe("mine", archive.labels(slice(80)))
     exported = Probe.from_json(json.dumps(mine.to_dict()))
@@ -359,7 +413,7 @@ def test_a_probe_scores_another_index_of_the_same_recipe_alike(archive: Archive,
         same.zeroshot.add_probe(exported)
     same.zeroshot.add_probe(replace(exported, offset=1.5), replace=True)
     assert [probe.offset for probe in same.zeroshot.probes()] == [1.5]
-    with pytest.raises(CalibrationMismatch, match=rf"^probe:short has 1 weights, and the embeddings here have {DIM} "):
+    with pytest.raises(CalibrationMismatch, match=rf"^probe:short is for 1 dimensions, and the .* have {DIM}$"):
         same.zeroshot.add_probe(replace(exported, label="short", weights=(1.0,)))
     with pytest.raises(BadOption, match=r"^a probe's name is lower-case letters, digits and _, not 'A/b'$"):
         same.zeroshot.add_probe(replace(exported, label="A/b"))

@@ -136,6 +136,8 @@ def test_a_probe_is_swept_like_a_task(index: Path, run: Run) -> None:
     values = [row["value"] for row in told[0]["videos"]]
     assert values == pytest.approx(REDS, abs=15)
     assert "probe:level" in ok(run, "probe", "list", "--index", index)
+    out = ok(run, "probe", "train", "moving", *labels, "--motion")
+    assert "probe:moving, ridge, 64 weights (half of them for how far each dimension varies over the frames)" in out
     code, _, err = run("probe", "train", "level", *labels)
     assert (code, "give another name, or --replace" in err) == (2, True)
     ok(run, "probe", "train", "level", *labels, "--replace")

@@ -34,6 +34,7 @@ from echosearch.zeroshot.labels import LabelFile, Labelled, join
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
     PREFIX,
+    Features,
     Probe,
     Training,
     check_label,
@@ -57,7 +58,7 @@ from echosearch.zeroshot.sample import (
 )  # fmt: skip
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
-from echosearch.zeroshot.sweep import Swept, stored, sweep, sweep_without_keeping
+from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
@@ -240,21 +241,23 @@ class ZeroShot:
         views: Sequence[str] = (),
         replace: bool = False,
         wait_seconds: float = 0.0,
+        motion: bool = False,
     ) -> tuple[Probe, tuple[str, ...]]:
         """Learn a linear probe on the video embeddings and keep it; gives warnings beside it.
 
         `kind` is logistic or ridge; by default what the labels call for. Only videos of `views` are learnt from,
-        if some are given.
+        if some are given. `motion` learns from how the embeddings vary over frames as well; BadQuery where the index
+        keeps no frames.
         """
         check_label(label, () if replace else [probe.label for probe in self.probes()])
         with self.store.view() as view:
             labelled = _of_views(*_joined(view, labels), views)
-            vectors, _ = view.rows.gather(view.rows.positions(labelled.video_ids))
+            known = columns_of(view, Features(motion, self.store.manifest.dim), labelled.video_ids)
             bytes_of = [record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist())]
         contents = beginnings(bytes_of)
         together = clusters(labelled.patients, labelled.studies, bytes_of)
         chosen = probe_kind(labelled.labels, kind)
-        weights, offset, told = train(vectors.astype(np.float64), labelled.labels, together.codes, chosen)
+        weights, offset, told = train(known, labelled.labels, together.codes, chosen)
         training = Training(
             labels=labels.file.name,
             labels_sha256=labels.sha256,
@@ -267,7 +270,7 @@ class ZeroShot:
             **told,
         )
         recipe = self.store.manifest.recipe.id
-        probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views))
+        probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views), motion=motion)
         self._keep("probe", label, recipe, probe.to_json(), wait_seconds, replace)
         return probe, (*labelled.warnings, *unknown_patients(together))
 
@@ -282,9 +285,9 @@ class ZeroShot:
                 f"{probe.name} was trained by another recipe ({probe.recipe[:12]}...) than this index's "
                 f"({manifest.recipe.id[:12]}...), so its weights mean nothing here"
             )
-        if len(probe.weights) != manifest.dim:
+        if probe.dim != manifest.dim:
             raise CalibrationMismatch(
-                f"{probe.name} has {len(probe.weights)} weights, and the embeddings here have {manifest.dim} dimensions"
+                f"{probe.name} is for {probe.dim} dimensions, and the embeddings here have {manifest.dim}"
             )
         self._keep("probe", probe.label, probe.recipe, probe.to_json(), wait_seconds, replace)
 
@@ -400,7 +403,7 @@ class ZeroShot:
         if task.recipe != self.store.manifest.recipe.id:
             raise CalibrationMismatch(f"{task.name} was trained by another recipe; train it again on this index")
         if form == "approximate":
-            raise BadQuery(f"{task.name} needs the video embedding only, so its exact form is as quick")
+            raise BadQuery(f"{task.name} is a probe, and only regressions by phrases are approximated")
         return probe_scorer(task)
 
     def _embed(self, cut: list[str]) -> Embed:

@@ -265,6 +265,7 @@ def probe() -> None:
 @label_options
 @click.option("--kind", type=click.Choice(["logistic", "ridge"]), help="Default: logistic where all labels are 0 or 1.")
 @click.option("--view", "views", multiple=True, metavar="VIEW", help="Learn from videos of this view. May be repeated.")
+@click.option("--motion", is_flag=True, help="Learn from how the frames of a video differ as well: from what moves.")
 @click.option("--replace", is_flag=True, help="Put it in place of a probe of the same name.")
 @index_option
 @wait_option
@@ -278,6 +279,7 @@ def train_probe(
     split: str | None,
     kind: str | None,
     views: tuple[str, ...],
+    motion: bool,
     replace: bool,
     index: str | None,
     wait: float,
@@ -286,17 +288,19 @@ def train_probe(
     """Learn weights for the dimensions of the video embedding from labels, and keep them in the index.
 
     Logistic regression for yes and no, ridge regression for numbers; scaling and penalty by cross-validation over
-    whole patients, and how good it is by patients that had no part in either.
+    whole patients, and how good it is by patients that had no part in either. With --motion there are as many weights
+    again, for how far each dimension varies over the frames (its standard deviation): an ejection fraction is motion,
+    and the video embedding is a mean of single frames.
 
     \b
     Example:
-      echosearch probe train ef --labels FileList.csv --label-column EF --split TRAIN --view A4C
+      echosearch probe train ef --labels FileList.csv --label-column EF --split TRAIN --motion
     """
     from echosearch.api import open_index
 
     labels = labels_of(label_file, key, label_column, positive, split)
     zeroshot = open_index(index_path(index)).zeroshot
-    made, warnings = zeroshot.train_probe(name, labels, kind, views, replace, wait)
+    made, warnings = zeroshot.train_probe(name, labels, kind, views, replace, wait, motion)
     if output == "json":
         render.print_json(_probe_dict(made) | {"warnings": list(warnings)})
         return
@@ -314,6 +318,7 @@ def _show_probe(made: Probe) -> None:
     told = made.training
     lines = {
         "probe": f"{made.name}, {made.kind}, {len(made.weights)} weights"
+        + (" (half of them for how far each dimension varies over the frames)" if made.motion else "")
         + (f", views {', '.join(made.views)}" if made.views else ""),
         "labels": f"{told.labels}, column {told.label_column}: {told.videos} videos of {told.patients} patients"
         + ("" if told.positives is None else f", {told.positives} positive"),

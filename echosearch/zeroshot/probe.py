@@ -1,5 +1,8 @@
 """Linear probes: a weight for each dimension of the video embedding, learnt from labels. Knows no index.
 
+A probe of motion has as many weights again, for how far each dimension varies over a video's frames: what moves is in
+no single frame, and averaged away in their mean.
+
 Logistic regression for findings, ridge for measurements, by scikit-learn; penalty and scaling are those that
 cross-validation over whole patients likes best.
 """
@@ -68,7 +71,8 @@ class Training:
 class Probe:
     """A probe that is swept like a task: logistic gives a probability, ridge a value in the labels' unit.
 
-    The score of a video embedding v is `weights . v + offset`, of a logistic one through the logistic function.
+    The score of a video is `weights . x + offset`, of a logistic one through the logistic function; x is the video
+    embedding and, of a probe of motion, behind it the standard deviation over frames of each dimension (`features`).
     """
 
     label: str
@@ -85,6 +89,7 @@ class Probe:
     columns: tuple[str, ...] = ("value",)
     range: ValueRange | None = None
     published: tuple[PublishedFigure, ...] = field(default=())
+    motion: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ProbeKind):
@@ -96,6 +101,8 @@ class Probe:
             raise ValueError("label, recipe and views of a probe are texts")
         if self.aggregate not in get_args(Aggregate):
             raise ValueError(f"scores of a study are put together by {', '.join(get_args(Aggregate))}")
+        if not isinstance(self.motion, bool) or (self.motion and len(self.weights) % 2):
+            raise ValueError("a probe of motion has two weights for each dimension")
         if (self.mode, self.classes, self.columns, self.range, self.published) != ("probe", (), ("value",), None, ()):
             raise ValueError("a probe has one column and no classes, range or published figures")
 
@@ -107,8 +114,15 @@ class Probe:
     @property
     def id(self) -> str:
         """Hash of what decides its scores, hexadecimal."""
-        told = json.dumps({"kind": self.kind, "weights": self.weights, "offset": self.offset})
-        return hashlib.sha256(told.encode()).hexdigest()
+        told = {"kind": self.kind, "weights": self.weights, "offset": self.offset}
+        if self.motion:
+            told |= {"motion": True}
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    @property
+    def dim(self) -> int:
+        """Of the embeddings that it scores."""
+        return len(self.weights) // 2 if self.motion else len(self.weights)
 
     @property
     def validated(self) -> str:
@@ -148,6 +162,28 @@ def _row(values: object) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What a probe learns from, as a `Scorer`: one column for each number, kept nowhere."""
+
+    motion: bool
+    dim: int
+
+    @property
+    def numbers_per_frame(self) -> int:
+        """See `Scorer`: frames in float64, and their squares."""
+        return 4 * self.dim if self.motion else 0
+
+    @property
+    def key(self) -> SweepKey:
+        """Of no sweep; its name stands in messages."""
+        return SweepKey("a probe of motion" if self.motion else "a probe", "", "exact", 1, "", "none", (), "")
+
+    def columns(self, videos: Vectors) -> list[Doubles]:
+        """See `Scorer`."""
+        return list(features(videos, self.motion).T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ProbeScorer:
     """A probe as a `Scorer`. In float64, as weights that undo a scaling can be large and cancel."""
 
@@ -155,12 +191,29 @@ class ProbeScorer:
     weights: Doubles
     offset: float
     is_logistic: bool
-    frame_prompts: int = 0
+    features: Features
+
+    @property
+    def numbers_per_frame(self) -> int:
+        """See `Scorer`."""
+        return self.features.numbers_per_frame
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """See `Scorer`."""
-        linear = videos.pooled.astype(np.float64) @ self.weights + self.offset
+        linear = features(videos, self.features.motion) @ self.weights + self.offset
         return [1 / (1 + np.exp(-np.clip(linear, -700, 700))) if self.is_logistic else linear]
+
+
+def features(videos: Vectors, motion: bool) -> Doubles:
+    """(n, D) video embeddings or, for motion, (n, 2 D): with the standard deviation over frames of each dimension."""
+    pooled = videos.pooled.astype(np.float64)
+    if not motion:
+        return pooled
+    frames, starts = videos.frames.astype(np.float64), videos.offsets[:-1]
+    counts = np.diff(videos.offsets)
+    means = np.add.reduceat(frames, starts) / counts[:, None]
+    frames -= np.repeat(means, counts, axis=0)
+    return np.hstack([pooled, np.sqrt(np.add.reduceat(frames**2, starts) / counts[:, None])])
 
 
 def probe_key(probe: Probe) -> SweepKey:
@@ -171,7 +224,8 @@ def probe_key(probe: Probe) -> SweepKey:
 def probe_scorer(probe: Probe) -> ProbeScorer:
     """A probe ready to score."""
     weights = np.array(probe.weights, np.float64)
-    return ProbeScorer(probe_key(probe), weights, probe.offset, probe.kind == "logistic")
+    known = Features(probe.motion, probe.dim)
+    return ProbeScorer(probe_key(probe), weights, probe.offset, probe.kind == "logistic", known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +235,7 @@ class _Choice:
 
 
 def train(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> tuple[Doubles, float, dict[str, Any]]:
-    """Weights (D,) and offset for video embeddings (n, D) with labels (n,), and what is to be said of the training.
+    """Weights (D,) and offset for `features` (n, D) with labels (n,), and what is to be said of the training.
 
     Penalty and scaling are chosen within each training part, so that the figure on patients left out is an honest
     one; the probe itself is then fitted to all. BadLabels with too few patients (of either class), or one label only.

@@ -61,13 +61,13 @@ class Vectors(Protocol):
 
 
 class Scorer(Protocol):
-    """Makes scores of vectors; `frame_prompts` is how many similarities it needs of each frame, 0 where none."""
+    """Makes scores of vectors; `numbers_per_frame` is how many numbers it makes of each frame, 0 if it needs none."""
 
     @property
     def key(self) -> SweepKey: ...
 
     @property
-    def frame_prompts(self) -> int: ...
+    def numbers_per_frame(self) -> int: ...
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """Its columns (n,) for some videos."""
@@ -106,7 +106,7 @@ class MeanSimilarity:
     key: SweepKey
     mean_prompts: Floats
     logit_scale: float | None = None
-    frame_prompts: int = 0
+    numbers_per_frame: int = 0
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """See `Scorer`."""
@@ -123,7 +123,7 @@ class Regression:
     values: npt.NDArray[np.int64]
 
     @property
-    def frame_prompts(self) -> int:
+    def numbers_per_frame(self) -> int:
         """See `Scorer`."""
         return len(self.prompts)
 
@@ -139,7 +139,7 @@ class PooledRegression:
     key: SweepKey
     prompts: Floats
     values: npt.NDArray[np.int64]
-    frame_prompts: int = 0
+    numbers_per_frame: int = 0
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """See `Scorer`."""

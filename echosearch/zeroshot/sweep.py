@@ -86,17 +86,25 @@ def sweep_without_keeping(
     return [_gathered(scorer.key, found[number]) for number, scorer in enumerate(scorers)]
 
 
+def columns_of(view: View, scorer: Scorer, ids: Ids) -> Doubles:
+    """The columns (n, C) that a scorer makes of live videos with ids (n,) ascending; nothing is kept."""
+    _check(view, [scorer])
+    found = [(part, columns) for parts in score(view.rows, [scorer], [ids]) for _, part, columns in parts]
+    order = np.argsort(np.concatenate([part for part, _ in found]))
+    return np.concatenate([np.stack(columns, axis=1) for _, columns in found])[order]
+
+
 def stored(view: View, key: SweepKey) -> Swept | None:
     """What is kept of a task for the live videos, or None where it was never swept."""
     return None if view.catalog.sweep_id(key) is None else _swept(view, key, 0)
 
 
 def _check(view: View, scorers: Sequence[Scorer]) -> None:
-    by_frame = [scorer.key.task for scorer in scorers if scorer.frame_prompts]
+    by_frame = [scorer.key.task for scorer in scorers if scorer.numbers_per_frame]
     if by_frame and view.manifest.frames_dtype == NO_FRAMES:
         raise BadQuery(
             f"{', '.join(by_frame)} needs frame embeddings, and this index keeps none (--frames none); "
-            "use the approximate form, or ingest into another index"
+            "use the approximate form (a probe: one without motion), or ingest into another index"
         )
 
 
@@ -211,13 +219,13 @@ def _in_order(
 
 def _stretches(rows: LiveRows, scorers: Sequence[Scorer], missing: Sequence[Ids]) -> Iterator[_Stretch]:
     """The rows to score in runs that fit into memory; with frames, of bounded numbers of similarities."""
-    prompts = max((scorer.frame_prompts for scorer in scorers), default=0)
+    numbers = max((scorer.numbers_per_frame for scorer in scorers), default=0)
     for segment, live in rows.by_segment():
         ids = segment.ids[live]
         wanted = live[np.logical_or.reduce([_among(ids, some, rows.ids) for some in missing])]
-        if prompts:
+        if numbers:
             frames = np.cumsum(np.diff(segment.offsets)[wanted])
-            most = max(1, _NUMBERS // max(prompts, segment.info.dim))
+            most = max(1, _NUMBERS // max(numbers, segment.info.dim))
             runs = np.split(wanted, np.flatnonzero(np.diff(frames // most)) + 1)
         else:
             runs = [wanted[first : first + _VIDEOS] for first in range(0, len(wanted), _VIDEOS)]
