@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from conftest import plain_frames, write_video
 
+from echosearch import open_index
 from echosearch.catalog import Snapshot
 from echosearch.check import check, repair
+from echosearch.cohort.cohort import Definition
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -280,3 +282,52 @@ def test_repair(index: Path) -> None:
         damaged = snapshot.segments()[1].name
     (index / "segments" / damaged / "pooled.npy").write_bytes(b"damaged")
     assert _survives(index, repair) > 10
+
+
+def _create_cohort(path: Path) -> None:
+    open_index(path).cohorts.create("some", Definition(where=("study IN ('S0', 'S2')",), level="video"))
+
+
+@pytest.mark.slow
+def test_cohort(index: Path) -> None:
+    def create_again(path: Path) -> None:
+        if not open_index(path).cohorts.names():
+            _create_cohort(path)
+        assert len(open_index(path).cohorts.get("some").members) == 2
+
+    assert _survives(index, _create_cohort, create_again) > 1
+
+
+@pytest.mark.slow
+def test_sample(index: Path) -> None:
+    """An audit that is kept has its whole sheet."""
+    _create_cohort(index)
+    sheet = index.parent / "sheet.csv"
+
+    def sample(path: Path) -> None:
+        sheet.unlink(missing_ok=True)
+        open_index(path).cohorts.sample("some", 2, "random", sheet)
+
+    def sample_again(path: Path) -> None:
+        if not open_index(path).cohorts.audits("some"):
+            sample(path)
+        [audit] = open_index(path).cohorts.audits("some")
+        lines = sheet.read_text("utf-8-sig").splitlines()
+        assert [line.split(",")[:2] for line in lines[1:]] == [[audit.stamp, unit] for unit in audit.units]
+
+    assert _survives(index, sample, sample_again) > 3
+
+
+@pytest.mark.slow
+def test_judge(index: Path) -> None:
+    _create_cohort(index)
+    cohorts, sheet = open_index(index).cohorts, index.parent / "sheet.csv"
+    audit = cohorts.sample("some", 2, "random", sheet)
+    sheet.write_text("audit,unit,verdict\n" + "".join(f"{audit.stamp},{unit},yes\n" for unit in audit.units))
+
+    def judge(path: Path) -> None:
+        [before] = open_index(path).cohorts.audits("some")
+        assert len(before.judgements) in (0, 2)
+        assert len(open_index(path).cohorts.judge("some", sheet).judgements) == 2
+
+    assert _survives(index, judge) > 1
