@@ -2,7 +2,7 @@
 
     python scripts/evaluate_zeroshot.py [--work DIR] [--draws N]
 
-Findings are calibrated on 400 labelled videos of 400 patients and judged on 900 to 2,059 others that can show them
+Findings are calibrated on 400 labelled videos of 400 patients and judged on 2,500 to 5,900 others that can show them
 (seed 312), through the same calls that users have. Which 400 is chance, and a threshold depends on it: so they are
 drawn again and again from an archive of about 1,300 patients (seed 311). Then what keeping frames as float16 does to
 ejection fractions, beside the bytes it saves.
@@ -31,7 +31,7 @@ from echosearch.zeroshot.statistics import ThresholdRule, choose_threshold, conf
 from echosearch.zeroshot.task_files import find_task
 
 LABELLED_SEED, LABELLED_STUDIES = 311, 1680
-JUDGED_SEED, JUDGED_STUDIES = 312, 600
+JUDGED_SEED, JUDGED_STUDIES = 312, 1680
 LABELLED: Final = 400
 
 FINDINGS: Final[dict[str, tuple[str, Callable[[Any], bool], tuple[str, ...]]]] = {

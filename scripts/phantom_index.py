@@ -55,15 +55,16 @@ def phantom_index(
     frames_dtype: FramesDtype = "float32",
     workers: int = 2,
 ) -> tuple[Study, ...]:
-    """An index of `count` studies of a seed; gives their truth. One that is not whole is made anew."""
+    """An index of `count` studies of a seed; gives their truth. One not whole or of another recipe is made anew."""
     studies = draw_studies(count, seed)
     videos = [video for study in studies for video in study.videos]
+    encoder = load_encoder(request or ModelRequest("echo-mini"), "phantoms rendered, no decoder")
     if path.exists():
         with Store(path).view() as view:
-            if len(view.rows) == len(videos):
+            is_of_it = view.manifest.recipe.id == encoder.card.recipe.id  # weights may have been trained anew
+            if len(view.rows) == len(videos) and is_of_it:
                 return studies
         shutil.rmtree(path)
-    encoder = load_encoder(request or ModelRequest("echo-mini"), "phantoms rendered, no decoder")
     store = Store.create(path, encoder.card, probe(encoder), frames_dtype)
     dates = {study.study_id: study.acquired_at.isoformat() for study in studies}
     tasks = [(video, encoder.card.recipe.preprocess) for video in videos]

@@ -124,13 +124,14 @@ def rendered(arguments: argparse.Namespace) -> tuple[npt.NDArray[np.uint8], Colu
     numbers = [number for number, _ in here for _ in range(arguments.frames)]
     pixels, filled = np.empty((len(videos), 3, SIZE, SIZE), np.uint8), 0  # gigabytes: never held twice
     cues = []
-    for file in files:
+    for start, file in zip(starts, files, strict=True):
         with np.load(file) as chunk:
             count = len(chunk["cues"])
+            if count != arguments.frames * sum(len(study.videos) for study in studies[start : start + CHUNK]):
+                raise SystemExit(f"{file} holds other studies; delete it, and they are rendered again")
             pixels[filled : filled + count] = chunk["pixels"]
             cues.append(chunk["cues"])
             filled += count
-    assert filled == len(videos)
     read = np.concatenate(cues)
     read = (read - np.nanmean(read, axis=0)) / np.nanstd(read, axis=0)
     return pixels, truths(videos) | {"study": np.array(numbers), "cues": read}, studies
@@ -247,13 +248,16 @@ def trained(
         [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=arguments.rate
     )
     checkpoint, step, seconds = arguments.work / "checkpoint.pt", 0, 0.0
+    runs: list[dict[str, float]] = []
     if checkpoint.exists():
         kept = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(kept["model"])
         heads.load_state_dict(kept["heads"])
         optimizer.load_state_dict(kept["optimizer"])
-        step, seconds = kept["step"], kept["seconds"]
+        step, seconds, runs = kept["step"], kept["seconds"], kept.get("runs", [])
         print(f"resumed at step {step}", flush=True)
+    if step < arguments.steps:
+        runs.append({"studies": len(studies), "from_step": step, "steps": arguments.steps, "rate": arguments.rate})
     started, shown = time.monotonic() - seconds, time.monotonic()
     means: dict[str, float] = {}
     while step < arguments.steps:
@@ -285,6 +289,7 @@ def trained(
                 "optimizer": optimizer.state_dict(),
                 "step": step,
                 "seconds": time.monotonic() - started,
+                "runs": runs,
             }
             torch.save(kept, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)
@@ -294,6 +299,7 @@ def trained(
         "frames": len(frames),
         "frames_of_each": arguments.frames,
         "steps": step,
+        "runs": runs,  # also those that were cut short and went on
         "singles": arguments.singles,
         "whole_videos": arguments.videos,
         "seconds": round(time.monotonic() - started),

@@ -25,6 +25,7 @@ from echosearch.errors import BadFilter, BadOption, UnknownCohort
 from echosearch.store import Store
 from echosearch.types import EncodedText
 from echosearch.zeroshot.calibration import Calibration, LeftOut
+from echosearch.zeroshot.probe import Probe, Training
 from echosearch.zeroshot.sample import SCORE
 
 EF = "task.ejection_fraction.value"
@@ -155,6 +156,10 @@ def test_videos_without_a_score_are_told(archive: Archive) -> None:
         ("view = 'a4c'", ("no video has 'a4c' in video.view; there is 'A4C'",)),
         ("NOT view != ' Plax'", ("no video has ' Plax' in video.view; there is 'PLAX'",)),
         ("view IN ('A4C', 'PSAX') OR view = 'PSAX'", ("no video has 'PSAX' in video.view",)),
+        (
+            "study IN ('S1', 'X1', 'X2', 's2', 'X3', 'X4', 'X5', 'X6')",
+            (*(f"no video has 'X{n}' in video.study" for n in range(1, 6)), "nor 2 other texts"),
+        ),
         ("attr.site = '=V3' AND study = 'S1'", ("no video has '=V3' in attr.site; there is '=v3'",)),
         (
             "attr.age BETWEEN 50 AND 20",
@@ -176,6 +181,26 @@ def test_what_no_video_can_be_is_told(archive: Archive, where: str, notes: tuple
     with archive.store.view() as view:
         assert archive.cohorts.matching(view, [where]).notes == notes
     assert archive.made(where).notes[: len(notes)] == notes
+
+
+def test_a_probe_of_motion_knows_nothing_of_stills(archive: Archive) -> None:
+    """The videos of this archive show one frame each: they have a score, and it means nothing."""
+    training = Training("l.csv", "", "EF", 90, None, 40, 5, True, 0.1, "MAE", 5.0, 14.0)
+    dim = archive.store.manifest.dim
+    zeroshot = archive.cohorts.zeroshot
+    zeroshot.add_probe(Probe("still", "ridge", archive.store.manifest.recipe.id, (0.0,) * dim, 30.0, training))
+    zeroshot.add_probe(
+        Probe("moving", "ridge", archive.store.manifest.recipe.id, (0.0,) * dim * 2, 30.0, training, motion=True)
+    )
+    [swept] = zeroshot.sweep("probe:moving")
+    assert set(swept.columns["value"].tolist()) == {30.0}
+    zeroshot.sweep("probe:still")
+    everything = sorted(archive.id_of)
+    assert archive.names("probe.still.value < 35") == (everything, 0, 0)
+    assert archive.names("probe.moving.value < 35") == ([], 0, len(everything))
+    made = archive.cohorts.create("still", Definition(where=("probe.still.value < 35",), level="video"))
+    zeroshot.forget("probe", "still")
+    assert [member.unit for member in archive.cohorts.rerun("still").now.members] == units(made)
 
 
 def test_conditions_that_are_repeated_all_have_to_hold(archive: Archive) -> None:

@@ -225,36 +225,57 @@ def test_a_probe_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "sentence"),
     [
-        {"probe_format": 2},
-        {"kind": "forest"},
-        {"weights": []},
-        {"weights": [0.1, float("nan")]},
-        {"weights": [0.1, "0.2"]},
-        {"weights": "0.1"},
-        {"offset": None},
-        {"offset": float("inf")},
-        {"label": 3},
-        {"views": [1]},
-        {"aggregate": "most"},
-        {"columns": ["value", "more"]},
-        {"mode": "binary"},
-        {"motion": 1},
-        {"motion": True, "weights": [0.1, 0.2, 0.3]},
-        {"surprise": 1},
-        {"training": {}},
-        {"training": None},
-        {"training": asdict(TRAINING) | {"videos": "90"}},
-        {"training": asdict(TRAINING) | {"value": None}},
-        {"training": asdict(TRAINING) | {"contents": [1]}},
+        ({"probe_format": 2}, "it has a newer format"),
+        ({"kind": "forest"}, "a probe is logistic or ridge, not 'forest'"),
+        ({"weights": []}, "weights and offset of a probe are numbers below 1e.100"),
+        ({"weights": [0.1, float("nan")]}, "weights and offset of a probe are numbers"),
+        ({"weights": [0.1, "0.2"]}, "weights and offset of a probe are numbers"),
+        ({"weights": [0.1, True]}, "weights and offset of a probe are numbers"),
+        ({"weights": [0.1, 1e308]}, "weights and offset of a probe are numbers"),
+        ({"weights": "0.1"}, "'0.1' stands where a list belongs"),
+        ({"offset": None}, "weights and offset of a probe are numbers"),
+        ({"offset": float("inf")}, "weights and offset of a probe are numbers"),
+        ({"label": 3}, "label, recipe and views of a probe are texts"),
+        ({"views": [1]}, "label, recipe and views of a probe are texts"),
+        ({"aggregate": "most"}, "scores of a study are put together by mean, median, max"),
+        ({"columns": ["value", "more"]}, "a probe has one column and no classes"),
+        ({"mode": "binary"}, "a probe has one column and no classes"),
+        ({"motion": 1}, "a probe of motion has two weights for each dimension"),
+        ({"motion": True, "weights": [0.1, 0.2, 0.3]}, "a probe of motion has two weights for each dimension"),
+        ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
+        ({"training": {}}, "missing .* required positional arguments"),
+        ({"training": None}, "'NoneType' object has no attribute 'get'"),
+        ({"training": asdict(TRAINING) | {"videos": "90"}}, "videos is a count, not '90'"),
+        ({"training": asdict(TRAINING) | {"positives": "many"}}, "positives is a count, not 'many'"),
+        ({"training": asdict(TRAINING) | {"value": None}}, "value is a finite number, not None"),
+        ({"training": asdict(TRAINING) | {"value": float("nan")}}, "value is a finite number, not nan"),
+        ({"training": asdict(TRAINING) | {"penalty": True}}, "penalty is a finite number, not True"),
+        ({"training": asdict(TRAINING) | {"shortest_seconds": "1"}}, "shortest_seconds is a finite number, not '1'"),
+        ({"training": asdict(TRAINING) | {"split": [1]}}, r"split is a text, not \[1\]"),
+        ({"training": asdict(TRAINING) | {"scaled": "no"}}, "scaled is yes or no, not 'no'"),
+        ({"training": asdict(TRAINING) | {"contents": [1]}}, "contents are texts"),
     ],
 )
-def test_a_file_that_is_no_probe_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_file_that_is_no_probe_is_refused(wrong: dict[str, Any], sentence: str) -> None:
     told = Probe("ef", "ridge", "recipe", (0.1, 0.2), 1.0, TRAINING, ("A4C",)).to_dict()
     assert Probe.from_json(json.dumps(told)).views == ("A4C",)
-    with pytest.raises(BadOption, match=r"^my\.json is no probe that echosearch has written: "):
+    with pytest.raises(BadOption, match=rf"^my\.json is no probe that echosearch has written: .*{sentence}"):
         Probe.from_json(json.dumps(told | wrong), "my.json")
+
+
+def test_whole_numbers_are_numbers() -> None:
+    """Other programs write 0.0 as 0; the scores, and so the id, are the same."""
+    mine = Probe("ef", "ridge", "recipe", (0.0, 2.0), 1.0, TRAINING)
+    assert Probe.from_json(json.dumps(mine.to_dict() | {"weights": [0, 2], "offset": 1})).id == mine.id
+
+
+def test_a_probe_of_before_motion_is_read() -> None:
+    mine = Probe("ef", "ridge", "recipe", (0.1, 0.2), 1.0, TRAINING)
+    told = json.loads(mine.to_json())
+    del told["motion"], told["training"]["shortest_frames"], told["training"]["shortest_seconds"]
+    assert Probe.from_json(json.dumps(told)) == mine
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"probe"', "{"])

@@ -305,13 +305,16 @@ def test_a_steady_threshold_is_the_mean_over_resampled_patients(kind: Literal["m
     labels = (codes < 4) | (random.random(40) < 0.1)
     scores = np.round(random.normal(labels * 1.5, 1), 1)  # with ties
     draws, thresholds = np.random.default_rng(3), []
+    patients = list(dict.fromkeys(codes[np.lexsort((labels, -scores))].tolist()))  # by their highest score
     for _ in range(25):  # every patient's videos, copied as often as the patient was drawn
-        rows = np.concatenate([np.flatnonzero(codes == patient) for patient in draws.integers(9, size=9)])
+        rows = np.concatenate([np.flatnonzero(codes == patients[drawn]) for drawn in draws.integers(9, size=9)])
         if len(set(labels[rows])) == 2:
             thresholds.append(choose_threshold(scores[rows], labels[rows], rule))
     assert len(set(thresholds)) > 3
     steady = steady_threshold(scores, labels, codes * 10, rule, 25, 3)
     assert steady == pytest.approx(np.mean(thresholds), abs=1e-12)
+    other = random.permutation(40)  # as another ingest would have it, with other numbers for the patients
+    assert steady_threshold(scores[other], labels[other], 9 - codes[other], rule, 25, 3) == steady
 
 
 def test_what_a_wish_or_a_single_patient_leaves_of_a_steady_threshold() -> None:

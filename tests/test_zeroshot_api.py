@@ -18,6 +18,8 @@ from store_helpers import Vector, add, make_store, new_video, stored, toy_card, 
 
 from echosearch.api.zeroshot import ZeroShot
 from echosearch.catalog import FittedKind
+from echosearch.cohort.measures import measure
+from echosearch.cohort.names import Source
 from echosearch.encoders.toy import DIM
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
 from echosearch.store import Store
@@ -27,8 +29,10 @@ from echosearch.zeroshot import sweep as sweep_module
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.evaluation import Threshold
 from echosearch.zeroshot.labels import LabelFile
-from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.probe import Features, Probe
+from echosearch.zeroshot.reach import too_short
 from echosearch.zeroshot.statistics import ThresholdRule
+from echosearch.zeroshot.sweep import columns_of
 from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
 
 MAX_F1 = ThresholdRule("max-f1")
@@ -385,6 +389,63 @@ def test_a_probe_of_motion_sees_what_the_mean_frame_hides(tmp_path: Path) -> Non
     assert archive.zeroshot.sweep("probe:moving")[0].scored_now == 0
 
 
+def test_what_shows_less_motion_than_was_learnt_from_is_told_and_left_out(tmp_path: Path) -> None:
+    archive, _ = moving(tmp_path / "index")  # 2 to 8 of 40 frames, in 2 s
+    random = np.random.default_rng(9)
+    units = random.normal(size=(4, 3, DIM)).astype(np.float32)
+    units /= np.linalg.norm(units, axis=2, keepdims=True)
+
+    def cine(name: str, frames: Vector, fps: float | None) -> tuple[Any, Any]:
+        return new_video(name, stored(frames[0], 1.0, frames), fps=fps, patient=name)
+
+    still, quick, slow, untimed = add(
+        archive.store,
+        cine("still.avi", units[0][:1], None),
+        cine("quick.avi", units[1], 200.0),  # 40 frames in 0.2 s
+        cine("slow.avi", units[2], 20.0),
+        cine("untimed.avi", units[3], None),
+    )
+    told = archive.labels(still=1, quick=0, slow=0, untimed=0)
+    probe, warnings = archive.zeroshot.train_probe("moving", archive.labels(), motion=True)
+    assert (probe.training.shortest_frames, probe.training.shortest_seconds) == (2, 2.0)
+    [result] = archive.zeroshot.sweep("probe:moving")
+    caution = (
+        "2 videos show less than 2 frames or 2.00 s, the least that probe:moving learnt motion from, so their scores "
+        "mean nothing; filters take them as unknown"
+    )
+    assert caution in result.warnings
+    with archive.store.view() as view:
+        assert too_short(view, probe).tolist() == [still, quick]
+        assert too_short(view, PACER).tolist() == []
+        measured = measure(view, source_of(probe), archive.zeroshot.key(probe))
+    assert measured is not None
+    assert sorted({still, quick, slow, untimed} & set(measured.ids.tolist())) == [slow, untimed]
+    assert not measured.unscored.size
+    # A still is not learnt from; neither is judged.
+    again, warnings = archive.zeroshot.train_probe("moving", told, motion=True, replace=True)
+    assert warnings == ("1 labelled videos show one frame and no motion, and are left out",)
+    assert (again.training.videos, again.training.shortest_seconds) == (83, 0.2)
+    archive.zeroshot.train_probe("moving", archive.labels(slice(60)), motion=True, replace=True)
+    rest = archive.labels(slice(60, None), still=1, quick=0, slow=0, untimed=0)
+    judged = archive.zeroshot.evaluate("probe:moving", rest, repeats=20)
+    assert judged.levels[0].units == 22
+    left_out = "2 labelled videos are shorter than any that probe:moving learnt motion from, and are left out"
+    assert left_out in judged.warnings
+
+
+def source_of(probe: Probe) -> Source:
+    return Source(("probe", probe.label, "value"), probe, "value", "value", None, "mean")
+
+
+def test_columns_are_of_live_videos_only(archive: Archive) -> None:
+    with archive.store.view() as view:
+        found = columns_of(view, Features(False, DIM), np.array(archive.ids[3:5]))
+        assert found.tolist() == archive.vectors[3:5].astype(np.float64).tolist()
+        for ids in ([], [archive.ids[1], archive.ids[0]], [archive.ids[0], 10**6]):
+            with pytest.raises(ValueError, match=r"^ids are ascending, live, and one or more$"):
+                columns_of(view, Features(False, DIM), np.array(ids, np.int64))
+
+
 def test_a_probe_of_motion_needs_frames(tmp_path: Path) -> None:
     archive, _ = moving(tmp_path / "index", "none")
     with pytest.raises(
@@ -438,7 +499,7 @@ def test_a_probe_is_calibrated_and_judged_like_a_task(archive: Archive) -> None:
     assert archive.zeroshot.sweep("probe:mine")[0].called is not None
     judged = archive.zeroshot.evaluate("probe:mine", archive.labels(slice(60, None)), repeats=20)
     assert judged.threshold is not None
-    assert judged.threshold.origin == "calibration probe-mine (max-f1, labels.csv; score)"
+    assert judged.threshold.origin == "calibration probe-mine (max-f1, mean of 400 resamples, labels.csv; score)"
     assert not any("was trained on" in warning for warning in judged.warnings)
     archive.zeroshot.train_probe("mine", archive.labels(slice(50)), replace=True)
     assert archive.zeroshot.sweep("probe:mine")[0].called is None  # another probe, other scores

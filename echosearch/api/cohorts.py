@@ -66,6 +66,9 @@ from echosearch.zeroshot.sweep import stored
 from echosearch.zeroshot.task_files import known_tasks
 from echosearch.zeroshot.tasks import AGGREGATES, Aggregate, task_from_dict
 
+_MOST_DOUBTS: Final = 5
+"""Texts of one condition that are told to be in no video."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
@@ -498,17 +501,15 @@ def _doubts(
 
 def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
     if known.parts == DOMAIN:
-        return [
-            f"no video has {text!r} in {known}, which is {', '.join(DOMAINS)}" for text in texts if text not in DOMAINS
-        ]
+        among = f", which is {', '.join(DOMAINS)}"
+        return [f"no video has {text!r} in {known}{among}" for text in texts if text not in DOMAINS]
     if known.type != "text" or known.parts[0] not in ("video", "attr"):
         return []
-    told = []
-    for text in texts:
-        there = view.catalog.spellings(known, attributes, text)
-        if there != (text,):
-            told.append(f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there)))
-    return told
+    told = [
+        f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
+        for text, there in view.catalog.spellings(known, attributes, texts).items()
+    ]
+    return told if len(told) <= _MOST_DOUBTS else [*told[:_MOST_DOUBTS], f"nor {len(told) - _MOST_DOUBTS} other texts"]
 
 
 def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:

@@ -43,6 +43,7 @@ from echosearch.zeroshot.probe import (
     probe_scorer,
     train,
 )  # fmt: skip
+from echosearch.zeroshot.reach import bounds, caution, lengths, too_short
 from echosearch.zeroshot.results import Called, SweepResult
 from echosearch.zeroshot.retrieval import ReportFile, Retrieval, pair, retrieval
 from echosearch.zeroshot.retrieval import Score as RetrievalScore
@@ -132,6 +133,7 @@ class ZeroShot:
                         *self.notes(view),
                         *cut,
                         *_unseen_views(view, task),
+                        *_too_short(view, task),
                         *cautions,
                         *([_BORROWED] if published_threshold and _published_threshold(task) else []),
                     ),
@@ -252,6 +254,13 @@ class ZeroShot:
         check_label(label, () if replace else [probe.label for probe in self.probes()])
         with self.store.view() as view:
             labelled = _of_views(*_joined(view, labels), views)
+            shortest: tuple[int | None, float | None] = (None, None)
+            if motion:
+                seen = lengths(view)
+                stills = np.isin(labelled.video_ids, seen.ids[seen.frames < 2])
+                told_of = f"{stills.sum()} labelled videos show one frame and no motion, and are left out"
+                labelled = _left(labelled, ~stills, told_of)
+                shortest = bounds(seen, labelled.video_ids)
             known = columns_of(view, Features(motion, self.store.manifest.dim), labelled.video_ids)
             bytes_of = [record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist())]
         contents = beginnings(bytes_of)
@@ -267,6 +276,8 @@ class ZeroShot:
             patients=together.count,
             split=labels.split,
             contents=contents,
+            shortest_frames=shortest[0],
+            shortest_seconds=shortest[1],
             **told,
         )
         recipe = self.store.manifest.recipe.id
@@ -333,7 +344,9 @@ class ZeroShot:
             origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
             threshold = Threshold(log_odds(threshold.value), origin)
         elif threshold is None and used is not None:
-            threshold = Threshold(used.threshold, f"calibration {used.name} ({used.rule}, {used.labels}; {used.scale})")
+            threshold = Threshold(
+                used.threshold, f"calibration {used.name} ({used.rule_in_words}, {used.labels}; {used.scale})"
+            )
         told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
         return dataclasses.replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
@@ -446,11 +459,11 @@ class ZeroShot:
         """Labelled videos with their scores; sweeps what is missing once the labels are known to pass `check`."""
         scorer = self._scorer(task, form, [])
         with self.store.view() as view:
-            records, labelled = _joined(view, labels)
+            records, labelled = _usable(view, labels, task)
             check(sample(task, view.rows.ids, np.zeros(len(view.rows.ids)), labelled, records))
         swept, warnings = self._swept(scorer, wait_seconds)
         with self.store.view() as view:
-            records, labelled = _joined(view, labels)
+            records, labelled = _usable(view, labels, task)
         scores = decision(task, swept.columns, classes)
         found = sample(task, swept.ids, scores, labelled, records)
         return dataclasses.replace(found, warnings=(*found.warnings, *warnings)), swept.key
@@ -495,23 +508,40 @@ def _joined(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labe
     return records, join(labels, records.values())
 
 
+def _usable(view: View, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
+    """All videos by id, and those that have a label and are long enough for the task."""
+    records, labelled = _joined(view, labels)
+    short = np.isin(labelled.video_ids, too_short(view, task))
+    told = f"{short.sum()} labelled videos are shorter than any that {task.name} learnt motion from, and are left out"
+    return records, _left(labelled, ~short, told)
+
+
 def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequence[str]) -> Labelled:
     """The labelled videos of some views; all if none is given. BadLabels where none is left."""
     if not views:
         return labelled
     wanted = {name.upper() for name in views}
-    of = [(records[video_id].view or "").upper() for video_id in labelled.video_ids.tolist()]
-    kept = [number for number, name in enumerate(of) if name in wanted]
-    if not kept:
+    of = np.array([(records[video_id].view or "").upper() in wanted for video_id in labelled.video_ids.tolist()])
+    if not of.any():
         raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
-    left_out = f"{len(of) - len(kept)} labelled videos are not of the view {', '.join(views)} and are left out"
+    left_out = f"{(~of).sum()} labelled videos are not of the view {', '.join(views)} and are left out"
+    return _left(labelled, of, left_out)
+
+
+def _left(labelled: Labelled, kept: npt.NDArray[np.bool_], left_out: str) -> Labelled:
+    """Some of the labelled videos, with a warning where that is not all. BadLabels where none is left."""
+    if kept.all():
+        return labelled
+    if not kept.any():
+        raise BadLabels(f"no labelled video is left: {left_out}")
+    rows = np.flatnonzero(kept).tolist()
     return dataclasses.replace(
         labelled,
-        video_ids=labelled.video_ids[kept],
-        labels=labelled.labels[kept],
-        studies=tuple(labelled.studies[number] for number in kept),
-        patients=tuple(labelled.patients[number] for number in kept),
-        warnings=(*labelled.warnings, *([left_out] if len(kept) < len(of) else [])),
+        video_ids=labelled.video_ids[rows],
+        labels=labelled.labels[rows],
+        studies=tuple(labelled.studies[row] for row in rows),
+        patients=tuple(labelled.patients[row] for row in rows),
+        warnings=(*labelled.warnings, left_out),
     )
 
 
@@ -574,7 +604,7 @@ def _called(
     of = {video_id: rest for video_id, *rest in view.catalog.belongings()}
     belongings = [of[video_id] for video_id in ids.tolist()]
     studies, patients, views = zip(*belongings, strict=True)
-    seen = np.array([_is_seen(name, task) for name in views])
+    seen = np.array([_is_seen(name, task) for name in views]) & ~np.isin(ids, too_short(view, task))
     together = clusters(patients, studies, ids.tolist())
     positive = calibration.is_positive(scores)
     prevalence, cautions = None, []
@@ -620,6 +650,12 @@ def _unseen_views(view: View, task: AnyTask) -> list[str]:
     if unknown := views.get(None, 0):
         told.append(f"{task.name} is seen in {', '.join(task.views)}; of {unknown} videos the view is not known")
     return told
+
+
+def _too_short(view: View, task: AnyTask) -> list[str]:
+    """What is to be said of videos that show less motion than a probe learnt from."""
+    short = too_short(view, task)
+    return [caution(task, len(short))] if isinstance(task, Probe) and len(short) else []
 
 
 def _names(known: Sequence[Calibration]) -> str:

@@ -300,6 +300,13 @@ class Snapshot:
         for row in self._connection.execute(query):
             yield row.id, row.study, row.patient, row.view
 
+    def lengths(self) -> Iterator[tuple[int, int, int, float | None]]:
+        """Id, number of embedded frames and of all frames, and frames a second of each live video, by ascending id."""
+        columns = (videos.c.id, videos.c.num_embedded_frames, videos.c.num_frames, videos.c.fps)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield row.id, row.num_embedded_frames, row.num_frames, row.fps or None
+
     def count_views(self) -> dict[str | None, int]:
         """Number of live videos of each view; None: not known."""
         query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
@@ -492,9 +499,11 @@ class Snapshot:
         """The live videos of which a condition is true; see `conditions`."""
         return matching(self._connection, condition, names, attributes, measures)
 
-    def spellings(self, known: KnownName, attributes: Mapping[str, int], text: str) -> tuple[str, ...]:
-        """How the live videos write a text that a field or attribute is compared with; see `conditions`."""
-        return spellings(self._connection, known, attributes, text)
+    def spellings(
+        self, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Texts that no live video has in a field or attribute, and how it writes them otherwise; see `conditions`."""
+        return spellings(self._connection, known, attributes, texts)
 
     def decisions(
         self,

@@ -151,18 +151,31 @@ def decisions(
         return _rows(connection, query, len(conditions))
 
 
-def spellings(connection: Connection, known: KnownName, attributes: Mapping[str, int], text: str) -> tuple[str, ...]:
-    """How live videos write a text that a field or attribute is compared with, sorted: itself, or in another case.
+def spellings(
+    connection: Connection, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Texts that no live video has in a field or attribute, and how it writes them in another case or with blanks.
 
-    Empty where none has it; ASCII letters are alike in both cases, and blanks around it do not count.
+    ASCII letters are alike in both cases, and blanks around a text do not count.
     """
     columns, source = _columns({known}, attributes, ())
     place, live = columns[known.parts], videos.c.deleted_at.is_(None)
-    same = select(videos.c.id).select_from(source).where(live, place == text).limit(1)
-    if connection.execute(same).first() is not None:
-        return (text,)
-    alike = select(place).select_from(source).where(live, func.lower(func.trim(place)) == func.lower(text.strip(" ")))
-    return tuple(connection.execute(alike.distinct().order_by(place)).scalars())
+    there = select(place).select_from(source).where(live, place.in_(texts)).distinct()
+    absent = sorted(set(texts) - set(connection.execute(there).scalars()))
+    if not absent:
+        return {}
+    plain = func.lower(func.trim(place))
+    asked = {text: _plain(text) for text in absent}
+    alike = select(place).select_from(source).where(live, plain.in_(set(asked.values()))).distinct().order_by(place)
+    written = defaultdict(list)
+    for value in connection.execute(alike).scalars():
+        written[_plain(value)].append(value)
+    return {text: tuple(written[simple]) for text, simple in asked.items()}
+
+
+def _plain(text: str) -> str:
+    """As SQLite's `lower(trim())`, which knows blanks and ASCII letters only."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text.strip(" "))
 
 
 def _asked(

@@ -34,7 +34,8 @@ model_option = click.option(
     default="max-f1",
     show_default=True,
     metavar="RULE",
-    help="How the threshold is chosen: max-f1, youden, sensitivity:S or precision:P (wished, 0 to 1).",
+    help="How the threshold is chosen: max-f1 or youden (each the mean over resamples of the labelled patients), "
+    "sensitivity:S or precision:P (wished, 0 to 1).",
 )
 @click.option("--name", metavar="NAME", help="What to call it. Default: the task and its classes.")
 @click.option("--replace", is_flag=True, help="Put it in place of a calibration of the same name.")
@@ -94,7 +95,7 @@ def _show_calibration(made: Calibration) -> None:
         f"made {made.created_at[:19]} with {made.model}",
         "labels": f"{made.labels}, column {made.label_column}{f', split {made.split}' if made.split else ''}: "
         f"{made.videos} videos of {made.patients} patients, {made.positives} positive",
-        "threshold": f"{made.threshold:.6g} ({made.rule}) on the {_scale(made)}",
+        "threshold": f"{made.threshold:.6g} ({made.rule_in_words}) on the {_scale(made)}",
         "probability": f"1 / (1 + exp(-({made.slope:.6g} * score + {made.offset:.6g})))",
         "left out": f"{made.folds} folds over whole patients: sensitivity {made.sensitivity:.3f}, specificity "
         f"{made.specificity:.3f}, F1 {made.f1:.3f}, calibration error {made.calibration_error:.3f}",

@@ -217,7 +217,10 @@ def read_judgements(path: Path, audit: Audit) -> dict[str, Judgement]:
         where = f"{table.file}, line {line}: "
         row = {column: unsafe_cell(cell) for column, cell in zip(table.header, cells, strict=True)}
         if (stamp := row[columns["audit"]]) != audit.stamp:
-            raise BadLabels(f"{where}the row is of audit {stamp!r}, and judgements of {audit.stamp!r} are read")
+            raise BadLabels(
+                f"{where}the row is of audit {stamp!r}, and judgements of {audit.stamp!r} are read; name the audit "
+                "(--audit), or, if this is its sheet all the same, write its name into the column"
+            )
         unit = units.find(where, row[columns["unit"]], read)
         told = _judgement(where, unit, row, columns)
         read[unit] = _same(where, unit, read.get(unit), told)

@@ -16,6 +16,7 @@ from echosearch.catalog import SweepKey
 from echosearch.cohort.names import AnyTask, Source
 from echosearch.store import View
 from echosearch.types import VideoRecord
+from echosearch.zeroshot.reach import too_short
 from echosearch.zeroshot.sample import decision
 from echosearch.zeroshot.statistics import aggregate
 from echosearch.zeroshot.sweep import Swept, stored
@@ -47,11 +48,12 @@ class Measured:
 
 
 def measure(view: View, source: Source, key: SweepKey) -> Measured | None:
-    """The stored scores of live videos whose view may show it; None where the task was never swept."""
+    """The stored scores of live videos that may show it, by view and length; None where the task was never swept."""
     kept = stored(view, key)
     if kept is None:
         return None
-    live = np.array([row[0] for row in _showing(view, source.task)], np.int64)
+    showing = np.array([row[0] for row in _showing(view, source.task)], np.int64)
+    live = np.setdiff1d(showing, too_short(view, source.task), assume_unique=True)
     seen = np.isin(kept.ids, live, assume_unique=True)
     columns = {name: values[seen] for name, values in kept.columns.items()}
     if source.calibration is None:

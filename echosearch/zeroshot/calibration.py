@@ -19,6 +19,7 @@ from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
 from echosearch.zeroshot.folds import stratified_folds
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
+    RESAMPLES,
     Estimate,
     Outcomes,
     ThresholdRule,
@@ -55,6 +56,7 @@ class Calibration:
     is that of the task, or `scale` says what else: of a contrastive task the log odds of the weight of `classes`, those
     that count as positive. `sensitivity`, `specificity` and `calibration_error` are of
     videos of patients left out, judged by thresholds (`fold_thresholds`) and maps that did not see them.
+    Where a rule picks a best (max-f1, youden), thresholds are means over `resamples` of the patients; 0: they are not.
     `contents` are the beginnings of the content hashes of the videos used, to tell whether an evaluation uses them
     again.
     """
@@ -89,6 +91,12 @@ class Calibration:
     contents: tuple[str, ...]
     model: str
     created_at: str
+    resamples: int = 0
+
+    @property
+    def rule_in_words(self) -> str:
+        """The rule, and over how many resamples of the patients its thresholds were averaged."""
+        return self.rule + (f", mean of {self.resamples} resamples" if self.resamples else "")
 
     def probability(self, scores: Doubles) -> Doubles:
         """(n,) from scores (n,), by the Platt map."""
@@ -197,6 +205,7 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
     return {
         "rule": str(rule),
         "threshold": threshold,
+        "resamples": RESAMPLES if rule.target is None else 0,
         "slope": slope,
         "offset": offset,
         "videos": len(labels),

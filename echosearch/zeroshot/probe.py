@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -31,6 +31,9 @@ Ids = npt.NDArray[np.int64]
 
 PREFIX: Final = "probe:"
 _FORMAT: Final = 1
+_LARGEST: Final = 1e100
+"""Larger weights could make a score that is no number."""
+
 _PENALTIES: Final = tuple(10.0 ** np.arange(-3, 6))
 FEWEST_PATIENTS: Final = 5
 
@@ -39,7 +42,8 @@ FEWEST_PATIENTS: Final = 5
 class Training:
     """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure.
 
-    `contents` are the beginnings of the content hashes of the videos, to tell whether they are used again.
+    `contents` are the beginnings of the content hashes of the videos, to tell whether they are used again. Of a probe
+    of motion `shortest_frames` and `shortest_seconds` are the least that a video showed (see `reach`).
     """
 
     labels: str
@@ -56,15 +60,30 @@ class Training:
     chance: float
     split: str | None = None
     contents: tuple[str, ...] = ()
+    shortest_frames: int | None = None
+    shortest_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        texts = (self.labels, self.labels_sha256, self.label_column, self.figure, *self.contents)
-        counts = (self.videos, self.patients, self.folds)
-        numbers = (self.penalty, self.value, self.chance)
-        if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
-            raise ValueError("what a probe was trained on is told in texts and counts")
-        if not all(isinstance(number, float | int) for number in numbers):
-            raise ValueError("penalty and figures of a training are numbers")
+        for name in ("videos", "patients", "folds", "positives", "shortest_frames"):
+            value = getattr(self, name)
+            if type(value) is not int and (value is not None or name in ("videos", "patients", "folds")):
+                raise ValueError(f"{name} is a count, not {value!r}")
+        for name in ("penalty", "value", "chance", "shortest_seconds"):
+            value = getattr(self, name)
+            if not _is_number(value) and (value is not None or name != "shortest_seconds"):
+                raise ValueError(f"{name} is a finite number, not {value!r}")
+        for name in ("labels", "labels_sha256", "label_column", "figure", "split"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name != "split"):
+                raise ValueError(f"{name} is a text, not {value!r}")
+        if type(self.scaled) is not bool:
+            raise ValueError(f"scaled is yes or no, not {self.scaled!r}")
+        if not all(isinstance(text, str) for text in self.contents):
+            raise ValueError("contents are texts")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +114,8 @@ class Probe:
         if self.kind not in get_args(ProbeKind):
             raise ValueError(f"a probe is logistic or ridge, not {self.kind!r}")
         numbers = (*self.weights, self.offset)
-        if not self.weights or not all(isinstance(number, float) and math.isfinite(number) for number in numbers):
-            raise ValueError("weights and offset of a probe are finite numbers")
+        if not self.weights or not all(_is_number(number) and abs(number) < _LARGEST for number in numbers):
+            raise ValueError(f"weights and offset of a probe are numbers below {_LARGEST:g}")
         if not all(isinstance(text, str) for text in (self.label, self.recipe, *self.views)):
             raise ValueError("label, recipe and views of a probe are texts")
         if self.aggregate not in get_args(Aggregate):
@@ -150,7 +169,8 @@ class Probe:
                 raise ValueError("it has a newer format")
             lists = {name: _row(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
             training = told["training"] | {"contents": _row(told["training"].get("contents", []))}
-            return cls(**told | lists | {"training": Training(**training)})
+            made = cls(**told | lists | {"training": Training(**training)})
+            return replace(made, weights=tuple(map(float, made.weights)), offset=float(made.offset))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
 
@@ -170,8 +190,8 @@ class Features:
 
     @property
     def numbers_per_frame(self) -> int:
-        """See `Scorer`: frames in float64, and their squares."""
-        return 4 * self.dim if self.motion else 0
+        """See `Scorer`: frames in float64, their means and their squares, as twice as many float32."""
+        return 6 * self.dim if self.motion else 0
 
     @property
     def key(self) -> SweepKey:

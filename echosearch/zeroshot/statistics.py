@@ -28,6 +28,9 @@ Statistic = Callable[[Weights], float]
 LIMITS: Final = 1.96
 """Limits of agreement lie so many standard deviations from the bias (Bland & Altman 1986)."""
 
+RESAMPLES: Final = 400
+"""Over so many a threshold of best F1 or Youden's is averaged."""
+
 _MOST_LEFT_OUT: Final = 500
 """Above so many clusters they are left out in groups, for time."""
 
@@ -481,31 +484,39 @@ def steady_threshold(
     labels: npt.ArrayLike,
     clusters: npt.NDArray[np.int64],
     rule: ThresholdRule,
-    repeats: int = 100,
+    repeats: int = RESAMPLES,
     seed: int = 0,
 ) -> float:
     """`choose_threshold`, averaged over resamples of whole clusters (n,) where the rule picks a best (Breiman 1996).
 
     The best of one sample jumps with a few scores; the mean jumps less, and is nearer to what is best for others. A
     wished sensitivity or precision is a promise about these labels, so its threshold is not averaged. Resamples with
-    one class only are left out.
+    one class only are left out. The order of the rows changes nothing.
     """
     chosen = choose_threshold(scores, labels, rule)
     if rule.target is not None:
         return chosen
     positive = _binary(labels)
     steps = _Steps(_numbers("scores", scores, len(positive)), positive)
-    names, codes = np.unique(clusters, return_inverse=True)
-    resamples = (counts[codes] for counts in _resamples(len(names), repeats, np.random.default_rng(seed)))
+    codes = _ordered(clusters, np.lexsort((positive, steps.place)))
+    resamples = (counts[codes] for counts in _resamples(int(codes.max()) + 1, repeats, np.random.default_rng(seed)))
     drawn = [steps.threshold(rule, weights) for weights in resamples if len(np.unique(positive[weights > 0])) == 2]
     return chosen + float(np.mean(np.array(drawn) - chosen)) if drawn else chosen  # equal ones give just themselves
+
+
+def _ordered(clusters: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Clusters (n,) numbered as they first come up when the rows are gone through in an order (n,)."""
+    _, first, codes = np.unique(clusters[order], return_index=True, return_inverse=True)
+    found = np.empty(len(clusters), np.int64)
+    found[order] = np.argsort(np.argsort(first))[codes]
+    return found
 
 
 class _Steps:
     """Scores (n,) with labels (n,), sorted once: the distinct scores, highest first, and what stands at each."""
 
     def __init__(self, scores: Floats, positive: Bools) -> None:
-        values, self._place = np.unique(-scores, return_inverse=True)
+        values, self.place = np.unique(-scores, return_inverse=True)
         self._values = -values
         self._positive = positive
 
@@ -519,7 +530,7 @@ class _Steps:
         return _between(steps, _pick(rule, steps, np.cumsum(positives), np.cumsum(negatives)))
 
     def _counted(self, weights: Weights) -> Weights:
-        return np.bincount(self._place, weights, len(self._values)).astype(np.int64)
+        return np.bincount(self.place, weights, len(self._values)).astype(np.int64)
 
 
 def _pick(rule: ThresholdRule, steps: Floats, found: Weights, false_alarms: Weights) -> int:

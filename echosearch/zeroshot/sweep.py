@@ -87,8 +87,13 @@ def sweep_without_keeping(
 
 
 def columns_of(view: View, scorer: Scorer, ids: Ids) -> Doubles:
-    """The columns (n, C) that a scorer makes of live videos with ids (n,) ascending; nothing is kept."""
+    """The columns (n, C) that a scorer makes of live videos with ids (n,) ascending; nothing is kept.
+
+    ValueError unless the ids are ascending and live, one or more.
+    """
     _check(view, [scorer])
+    if not len(ids) or not np.all(np.diff(ids) > 0) or not np.all(_among(ids, view.rows.ids)):
+        raise ValueError("ids are ascending, live, and one or more")
     found = [(part, columns) for parts in score(view.rows, [scorer], [ids]) for _, part, columns in parts]
     order = np.argsort(np.concatenate([part for part, _ in found]))
     return np.concatenate([np.stack(columns, axis=1) for _, columns in found])[order]
