@@ -225,6 +225,7 @@ def test_an_open_index_sees_later_commits(index: echosearch.Index, colours: Path
     assert _names(after) == ["a greener one"]
 
 
+@pytest.mark.slow
 def test_the_wrong_weights_are_refused_and_the_right_ones_elsewhere_found(
     colours: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

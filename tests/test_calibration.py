@@ -406,6 +406,7 @@ def archive(random: np.random.Generator, patients: int, share: float) -> tuple[A
     return codes, labels, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)) @ PROMPT
 
 
+@pytest.mark.slow
 def test_400_labels_carry_over_to_2000_other_videos() -> None:
     """Probabilities, threshold and prevalence, in ten archives; in a second one of each a tenth has the finding."""
     holds, near = [], []

@@ -250,6 +250,7 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
         assert f"echosearch {name or 'ingest'}" in out, name
 
 
+@pytest.mark.slow
 def test_as_a_process_with_names_that_are_not_utf8(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     write_video(folder / "plain.avi", plain_frames(1, (220, 20, 20)))

@@ -310,6 +310,7 @@ def _serve_strangely(*arguments: Any) -> None:
     _serve(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "code", "sentence"),
     [
@@ -337,6 +338,7 @@ def test_a_decoder_that_dies_or_hangs_costs_one_video(
     assert [Path(video.path).stem for video in open_index(tmp_path / "index").videos()] == ["blue", "green", "red"]
 
 
+@pytest.mark.slow
 def test_workers_import_no_torch_and_end_with_the_ingest(tmp_path: Path) -> None:
     write_video(tmp_path / "videos" / "x.avi", smooth_frames(2, 48, 64))
     script = tmp_path / "script.py"
@@ -363,6 +365,7 @@ if __name__ == "__main__":
     assert told.stdout.split() == ["False", "True", "False"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_with_130_and_keeps_the_batch(tmp_path: Path) -> None:
     import subprocess
 

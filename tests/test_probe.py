@@ -124,6 +124,7 @@ def test_a_probe_is_chosen_and_judged_on_patients_left_out(kind: Any) -> None:
         assert told["value"] < 0.7 * told["chance"]
 
 
+@pytest.mark.slow
 def test_labels_that_mean_nothing_are_learnt_no_better_than_by_chance() -> None:
     """Labels of patients drawn by lot; patients resemble themselves, so folds over videos would be fooled."""
     values = []

@@ -50,6 +50,7 @@ def test_reports_have_commas_quotes_and_lines(tmp_path: Path, delimiter: str) ->
     assert reports.empty == 1
 
 
+@pytest.mark.slow
 def test_what_phantom_make_writes_is_read_as_it_is(tmp_path: Path) -> None:
     make_archive(tmp_path / "archive", studies=2, seed=7, workers=1)
     reports = read_reports(tmp_path / "archive" / "reports.csv")

@@ -326,6 +326,7 @@ def test_sweeps_are_listed_with_what_they_are_of(store: Store) -> None:
     assert (key.columns, key.form, key.recipe, rows["ef"].videos) == (("value", "spread"), "exact", "recipe", 20)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from(["add", "delete", "sweep", "compact"]), st.integers(0, 99)), max_size=8),
 )

@@ -64,7 +64,7 @@ def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
     if source.kind == "yes":
         assert source.calibration is not None
         made = source.calibration
-        origin = f"calibration {made.name} ({made.rule_in_words}, on {made.labels}, made {made.created_at[:10]})"
+        origin = f"calibration {made.name} ({made.rule_in_words} on {made.labels}, made {made.created_at[:10]})"
         return [Bound(made.threshold, denied, origin)] if isinstance(leaf, Flag) else []
     if isinstance(leaf, Compare) and leaf.operator not in ("=", "!="):
         numbers = [(float(leaf.value), (leaf.operator in ("<", "<=")) != denied)]
