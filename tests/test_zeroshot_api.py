@@ -411,7 +411,7 @@ def test_what_shows_less_motion_than_was_learnt_from_is_told_and_left_out(tmp_pa
     [result] = archive.zeroshot.sweep("probe:moving")
     caution = (
         "2 videos show less than 2 frames or 2.00 s, the least that probe:moving learnt motion from, so their scores "
-        "mean nothing; filters take them as unknown"
+        "are not to be trusted; filters take them as unknown"
     )
     assert caution in result.warnings
     with archive.store.view() as view:

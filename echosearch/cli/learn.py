@@ -295,7 +295,7 @@ def train_probe(
 
     \b
     Example:
-      echosearch probe train ef --labels FileList.csv --label-column EF --split TRAIN --motion
+      echosearch probe train ef --labels FileList.csv --label-column EF --split TRAIN --view A4C --motion
     """
     from echosearch.api import open_index
 

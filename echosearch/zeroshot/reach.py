@@ -60,5 +60,5 @@ def caution(probe: Probe, count: int) -> str:
     time = "" if told.shortest_seconds is None else f" or {told.shortest_seconds:.2f} s"
     return (
         f"{count} videos show less than {told.shortest_frames or 2} frames{time}, the least that {probe.name} learnt "
-        "motion from, so their scores mean nothing; filters take them as unknown"
+        "motion from, so their scores are not to be trusted; filters take them as unknown"
     )
