@@ -74,7 +74,7 @@ def findings(
     """Each finding: AUROC; over draws of labels calibration error, F1 at the frozen threshold, prevalence."""
     print(
         "| task | judged, positive | AUROC (bar 0.95) | calibration error (0.05), worst | F1, best F1 (within 0.03) | "
-        "draws within 0.03 | prevalence, truth | intervals that cover |"
+        "draws within 0.03 | prevalence, truth | draws whose interval holds it |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name, (of, is_there, classes) in FINDINGS.items():
