@@ -436,7 +436,7 @@ def test_numbers_among_text_become_text(catalog: Catalog) -> None:
 
 
 def test_there_is_a_most_of_attributes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.catalog.catalog._MOST_ATTRIBUTES", 3)
+    monkeypatch.setattr("echosearch.catalog.transaction._MOST_ATTRIBUTES", 3)
     declare(catalog, a="integer", b="integer", c="integer")
     declare(catalog, c="real")
     with pytest.raises(BadManifest, match=r"^an index keeps at most 3 attributes$"):

@@ -151,7 +151,7 @@ def test_replaced_segments_go_after_the_grace_time(index: Path, monkeypatch: pyt
     assert old[0].is_dir()
     compact_index(index)
     assert old[0].is_dir()
-    monkeypatch.setattr("echosearch.store.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
     compact_index(index)
     assert not old[0].exists()
     assert sorted(folder.name for folder in (index / "segments").iterdir()) == sorted(
@@ -172,7 +172,7 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 ) -> None:
     before = _vectors(index)
     frames = {id_: open_index(index).frame_embeddings(id_) for id_ in before}
-    monkeypatch.setattr("echosearch.store.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 4)
     write_video(tmp_path / "videos" / "7.avi", plain_frames(1, (7, 7, 200)))
     ingest(index, [tmp_path / "videos"], TOY)
     assert len(_segments(index)) == 1
@@ -184,8 +184,8 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 
 def test_merging_keeps_to_what_fits_into_memory(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _vectors(index)
-    monkeypatch.setattr("echosearch.store.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.REWRITE_ROWS", 4)
+    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.writer.REWRITE_ROWS", 4)
     compact_index(index)
     assert [len(np.load(folder / "ids.npy")) for folder in _segments(index)] == [4, 2]
     assert _vectors(index) == before

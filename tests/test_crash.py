@@ -253,8 +253,8 @@ def test_compact(index: Path) -> None:
 
 @pytest.mark.slow
 def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.store.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.REWRITE_ROWS", 4)
+    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.writer.REWRITE_ROWS", 4)
     assert _survives(index, _ingest, None, _either) > 20
 
 

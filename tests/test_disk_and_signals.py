@@ -493,7 +493,7 @@ def compact_and_clear(path: Path) -> None:
 def test_a_reader_in_another_process_keeps_its_commit_through_a_compaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.store.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
     with closing(scattered(tmp_path / "index")) as store:
         folders = {path.name for path in (store.path / "segments").iterdir()}
     with running_python(READS_ONE_VIEW, tmp_path / "index") as reader:
@@ -517,11 +517,11 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 
     def arrange(act: Callable[[], None]) -> None:
         def disturbed(folder: Path, name: str) -> Any:
-            monkeypatch.setattr("echosearch.store.open_segment", open_segment)
+            monkeypatch.setattr("echosearch.store.view.open_segment", open_segment)
             act()
             return open_segment(folder, name)
 
-        monkeypatch.setattr("echosearch.store.open_segment", disturbed)
+        monkeypatch.setattr("echosearch.store.view.open_segment", disturbed)
 
     return arrange
 
@@ -529,7 +529,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 def test_a_reader_that_misses_a_segment_reloads_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Callable[[], None]], None], run: Run
 ) -> None:
-    monkeypatch.setattr("echosearch.store.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
     index = tmp_path / "index"
     scattered(index).close()
     _, expected, _ = run("search", "red", "--index", index, "--json")

@@ -16,7 +16,7 @@ from conftest import ROOT
 from store_helpers import make_store
 
 import echosearch
-import echosearch.store as store_module
+import echosearch.store.store as store_module
 from echosearch.catalog import Catalog
 from echosearch.check import check
 from echosearch.config import FORMAT_VERSION
@@ -154,7 +154,7 @@ def test_work_goes_on_after_a_migration(past: tuple[Path, dict[str, Any]]) -> No
 STEPS: list[tuple[Any, str, int]] = [
     (Catalog, "copy", 1),
     (Catalog, "migrate", 1),
-    (store_module, "_write_json", 2),  # the lock's holder, and the manifest
+    (store_module, "write_json", 1),  # the lock's holder, and the manifest
     (store_module, "fsync_path", 5),
     (Path, "rename", 1),
 ]

@@ -217,7 +217,7 @@ def test_histories(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "decoders", _in_process)
     monkeypatch.setattr(pipeline, "COMMIT_VIDEOS", 2)
-    monkeypatch.setattr("echosearch.store.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 4)
     run_state_machine_as_test(
         IndexHistory,
         settings=settings(

@@ -524,7 +524,7 @@ DIES = """
 import os, sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
-import echosearch.store, echosearch.vectors.faiss_index, echosearch.vectors.segment
+import echosearch.store.writer, echosearch.vectors.faiss_index, echosearch.vectors.segment
 from echosearch.catalog import Catalog, Transaction
 from echosearch.store import Batch, Store
 
@@ -542,7 +542,7 @@ with Store(path).writer() as writer:
     if step == "before the ids are reserved":
         Catalog.reserve_ids = die
     elif step == "before the segment is written":
-        echosearch.store.write_segment = die
+        echosearch.store.writer.write_segment = die
     elif step == "while the segment is written":
         calls = []
         save = echosearch.vectors.segment._write_array
@@ -561,7 +561,7 @@ with Store(path).writer() as writer:
     elif step == "before FAISS gets its name":
         Path.rename = lambda path, target, rename=Path.rename: die() if "ann" in path.parts else rename(path, target)
     elif step == "before the older FAISS goes":
-        echosearch.store.shutil.rmtree = lambda path, **options: die() if path.name == "1" else None
+        echosearch.store.writer.shutil.rmtree = lambda path, **options: die() if path.name == "1" else None
     writer.commit(Batch([new_video("new.avi", unit(1, 2)), new_video("a.avi", unit(0, 2, 1), content="x", replaces=1)]),
                   NUMERICS)
     writer.finish()
@@ -1008,7 +1008,7 @@ def test_a_segment_that_cannot_be_written_is_a_sentence(store: Store, monkeypatc
     def quota(*arguments: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr("echosearch.store.write_segment", quota)
+    monkeypatch.setattr("echosearch.store.writer.write_segment", quota)
     with pytest.raises(BackendError, match=f"^cannot write to the index {store.path}: Disk quota exceeded$"):
         add(store, new_video("a.avi", unit(1)))
     assert look(store.path) == (0, {})

@@ -1,6 +1,6 @@
 """What is known of each video, in SQLite; the catalog decides what exists. Knows no vector and no file format."""
 
-from echosearch.catalog.catalog import AttributeColumn, Catalog, Snapshot, Transaction
+from echosearch.catalog.catalog import Catalog
 from echosearch.catalog.conditions import FIELDS, Matches, Measures
 from echosearch.catalog.migrations import refuse_newer
 from echosearch.catalog.records import (
@@ -17,6 +17,8 @@ from echosearch.catalog.records import (
     SweepRow,
     VideoMetadata,
 )
+from echosearch.catalog.snapshot import AttributeColumn, Snapshot
+from echosearch.catalog.transaction import Transaction
 
 __all__ = [
     "FIELDS",

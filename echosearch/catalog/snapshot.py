@@ -1,0 +1,485 @@
+"""What one moment of the catalog says. Only reads, in the one transaction of its connection. Knows no vector."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    Connection,
+    Select,
+    func,
+    select,
+)
+
+from echosearch.catalog.conditions import Matches, Measures, decisions, matching, spellings
+from echosearch.catalog.records import (
+    AttributeType,
+    Fitted,
+    FittedKind,
+    KnownFile,
+    SegmentRow,
+    SweepKey,
+    SweepRow,
+)
+from echosearch.catalog.tables import (
+    attribute_columns,
+    attributes_table,
+    audits,
+    cohorts,
+    failures,
+    fitted,
+    retired,
+    roots,
+    scores,
+    segments,
+    state,
+    sweeps,
+    tombstones,
+    videos,
+)
+from echosearch.filters import Condition, KnownName, Name
+from echosearch.types import Failure, VideoRecord
+
+AT_ONCE: Final = 400
+"""Parameters in one statement; SQLite's oldest limit is 999."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeColumn:
+    """A column of the wide attribute table."""
+
+    number: int
+    name: str
+    type: AttributeType
+
+
+class Snapshot:
+    """What one moment of the catalog says."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Read at once: SQLite takes its snapshot at the first read, not at BEGIN.
+        self.generation: int = connection.execute(select(state.c.generation)).scalar_one()
+
+    def segments(self) -> list[SegmentRow]:
+        """The active segments, oldest first, with number and sum of the ids that the catalog places in each."""
+        placed = (
+            select(videos.c.segment, func.count().label("videos"), func.sum(videos.c.id).label("ids_sum"))
+            .where(videos.c.segment.is_not(None))
+            .group_by(videos.c.segment)
+            .subquery()
+        )
+        rows = self._connection.execute(
+            select(
+                segments.c.name,
+                segments.c.count,
+                segments.c.ids_sha256,
+                func.coalesce(placed.c.videos, 0),
+                func.coalesce(placed.c.ids_sum, 0),
+            )
+            .outerjoin(placed, placed.c.segment == segments.c.name)
+            .order_by(segments.c.added_generation, segments.c.name)
+        )
+        return [SegmentRow(*row) for row in rows]
+
+    def retired_segments(self) -> dict[str, float]:
+        """Segments that were replaced, and when (seconds since 1970); readers of an older commit may use them."""
+        rows = self._connection.execute(select(retired.c.name, retired.c.retired_at))
+        return {row.name: row.retired_at for row in rows}
+
+    def numerics(self) -> dict[str, str]:
+        """With what the vectors of each active segment were made, as JSON."""
+        rows = self._connection.execute(select(segments.c.name, segments.c.numerics))
+        return {row.name: row.numerics for row in rows}
+
+    def ids_in(self, segment: str) -> list[int]:
+        """All ids, deleted ones included, whose vectors lie in a segment, ascending."""
+        query = select(videos.c.id).where(videos.c.segment == segment).order_by(videos.c.id)
+        return list(self._connection.execute(query).scalars())
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the catalog."""
+        told = [str(row[0]) for row in self._connection.exec_driver_sql("PRAGMA integrity_check")]
+        keys = [
+            f"{row[0]} row {row[1]} points to nothing"
+            for row in self._connection.exec_driver_sql("PRAGMA foreign_key_check")
+        ]
+        return [line for line in told if line != "ok"] + keys
+
+    def deleted_ids(self) -> list[int]:
+        """Ids whose vectors still lie in a segment and which are not to be found, ascending."""
+        return list(
+            self._connection.execute(
+                select(videos.c.id)
+                .where(videos.c.deleted_at.is_not(None), videos.c.segment.is_not(None))
+                .order_by(videos.c.id)
+            ).scalars()
+        )
+
+    def count(self) -> int:
+        """Number of live videos."""
+        return int(
+            self._connection.execute(
+                select(func.count()).select_from(videos).where(videos.c.deleted_at.is_(None))
+            ).scalar_one()
+        )
+
+    def totals(self) -> dict[str, int]:
+        """Numbers of videos, studies, patients, bytes of media, and deleted ids, for display."""
+        live = videos.c.deleted_at.is_(None)
+        row = self._connection.execute(
+            select(
+                func.count(),
+                func.count(videos.c.study.distinct()),
+                func.count(videos.c.patient.distinct()),
+                func.coalesce(func.sum(videos.c.num_embedded_frames), 0),
+                func.coalesce(func.sum(videos.c.size_bytes), 0),
+            ).where(live)
+        ).one()
+        names = ("videos", "studies", "patients", "embedded_frames", "media_bytes")
+        return dict(zip(names, map(int, row), strict=True)) | {"deleted": len(self.deleted_ids())}
+
+    def videos(self, ids: Iterable[int] | None = None) -> Iterator[VideoRecord]:
+        """Live videos by ascending id: all of them, or those of `ids`."""
+        if ids is None:
+            yield from self._records(self._select_videos())
+            return
+        for chunk in chunks(sorted(set(ids))):
+            yield from self._records(self._select_videos().where(videos.c.id.in_(chunk)))
+
+    def ids_where(
+        self, *, study: str | None = None, patient: str | None = None, content_sha256: str | None = None
+    ) -> set[int]:
+        """Ids of the live videos of a study, of a patient, or with these bytes."""
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None))
+        for column, value in (
+            (videos.c.study, study),
+            (videos.c.patient, patient),
+            (videos.c.content_sha256, content_sha256),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        return set(self._connection.execute(query).scalars())
+
+    def count_without(self, what: Literal["study", "patient"]) -> int:
+        """Number of live videos of which the study, or the patient, is not known."""
+        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
+        return int(self._connection.execute(query).scalar_one())
+
+    def belongings(self) -> Iterator[tuple[int, str | None, str | None, str | None]]:
+        """Id, study, patient and view of each live video, by ascending id; lighter than whole records."""
+        columns = (videos.c.id, videos.c.study, videos.c.patient, videos.c.view)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield row.id, row.study, row.patient, row.view
+
+    def lengths(self) -> Iterator[tuple[int, int, int, float | None]]:
+        """Id, number of embedded frames and of all frames, and frames a second of each live video, by ascending id."""
+        columns = (videos.c.id, videos.c.num_embedded_frames, videos.c.num_frames, videos.c.fps)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield row.id, row.num_embedded_frames, row.num_frames, row.fps or None
+
+    def count_views(self) -> dict[str | None, int]:
+        """Number of live videos of each view; None: not known."""
+        query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
+        return {view: int(count) for view, count in self._connection.execute(query)}
+
+    def verified(self, ids: Iterable[int]) -> set[int]:
+        """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
+        found: set[int] = set()
+        for chunk in chunks(sorted(ids)):
+            query = select(videos.c.id).where(videos.c.id.in_(chunk), videos.c.unverified.is_(None))
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def count_unverified(self) -> int:
+        """Number of live videos whose vectors came from elsewhere, with no probe that shows that they are right."""
+        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c.unverified.is_not(None))
+        return int(self._connection.execute(query).scalar_one())
+
+    def known_files(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
+        """Those of `paths` that are live videos."""
+        found: dict[Path, KnownFile] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in chunks(members):
+                rows = self._connection.execute(
+                    select(
+                        videos.c.relative_path,
+                        videos.c.id,
+                        videos.c.size_bytes,
+                        videos.c.mtime_ns,
+                        videos.c.content_sha256,
+                    ).where(
+                        videos.c.root_id == root_id,
+                        videos.c.relative_path.in_(chunk),
+                        videos.c.deleted_at.is_(None),
+                    )
+                )
+                found |= {root / path: KnownFile(*rest) for path, *rest in rows}
+        return found
+
+    def ids_with_content(self, digests: Sequence[str]) -> dict[str, int]:
+        """For each content hash of a live video the lowest id that has it."""
+        found: dict[str, int] = {}
+        for chunk in chunks(list(digests)):
+            rows = self._connection.execute(
+                select(videos.c.content_sha256, videos.c.id)
+                .where(videos.c.content_sha256.in_(chunk), videos.c.deleted_at.is_(None))
+                .order_by(videos.c.id.desc())
+            )
+            found.update((digest, video_id) for digest, video_id in rows)
+        return found
+
+    def failed_files(self, paths: Sequence[Path], codes: Sequence[str]) -> dict[Path, tuple[int | None, int | None]]:
+        """Size and time that those of `paths` had which could not be ingested, for one of these reasons."""
+        found: dict[Path, tuple[int | None, int | None]] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in chunks(members):
+                rows = self._connection.execute(
+                    select(failures.c.relative_path, failures.c.size_bytes, failures.c.mtime_ns).where(
+                        failures.c.root_id == root_id,
+                        failures.c.relative_path.in_(chunk),
+                        failures.c.code.in_(codes),
+                    )
+                )
+                found |= {root / path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
+        return found
+
+    def buried_paths(self, paths: Sequence[Path]) -> set[Path]:
+        """Those of `paths` that were deleted on purpose."""
+        return set(self._buried(paths).values())
+
+    def buried_ids(self, paths: Sequence[Path]) -> set[int]:
+        """Ids of the videos at these paths that were deleted on purpose."""
+        return set(self._buried(paths))
+
+    def _buried(self, paths: Sequence[Path]) -> dict[int, Path]:
+        found: dict[int, Path] = {}
+        for root_id, root, members in self._by_root(paths):
+            for chunk in chunks(members):
+                rows = self._connection.execute(
+                    select(tombstones.c.video_id, tombstones.c.relative_path).where(
+                        tombstones.c.root_id == root_id, tombstones.c.relative_path.in_(chunk)
+                    )
+                )
+                found |= {video_id: root / path for video_id, path in rows}
+        return found
+
+    def is_buried(self, content_sha256: str) -> bool:
+        """Whether a video with these bytes was deleted on purpose."""
+        query = select(tombstones.c.video_id).where(tombstones.c.content_sha256 == content_sha256).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def buried_where(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
+        """Ids of the videos deleted on purpose: all, or those of a study or patient."""
+        query = select(tombstones.c.video_id).join(videos, videos.c.id == tombstones.c.video_id)
+        if study is not None:
+            query = query.where(videos.c.study == study)
+        if patient is not None:
+            query = query.where(videos.c.patient == patient)
+        return set(self._connection.execute(query).scalars())
+
+    def places(self, ids: Iterable[int] | None = None) -> dict[int, tuple[Path, Path]]:
+        """Root and path of live videos: of all, or of those of `ids`."""
+        query = (
+            select(videos.c.id, roots.c.path, videos.c.relative_path)
+            .join(roots, roots.c.id == videos.c.root_id)
+            .where(videos.c.deleted_at.is_(None))
+        )
+        queries = [query] if ids is None else [query.where(videos.c.id.in_(chunk)) for chunk in chunks(sorted(ids))]
+        return {
+            video_id: (Path(root), Path(root, path))
+            for each in queries
+            for video_id, root, path in self._connection.execute(each)
+        }
+
+    def replaced_by(self, video_id: int) -> int | None:
+        """The id that a changed file has now, or None."""
+        query = select(videos.c.replaced_by).where(videos.c.id == video_id)
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def failures(self) -> list[Failure]:
+        """Files that could not be ingested, by path."""
+        rows = self._connection.execute(
+            select(roots.c.path, failures.c.relative_path, failures.c.code, failures.c.message)
+            .join(roots, roots.c.id == failures.c.root_id)
+            .order_by(roots.c.path, failures.c.relative_path)
+        )
+        return [Failure(str(Path(root, path)), code, message) for root, path, code, message in rows]
+
+    def attribute_columns(self) -> list[AttributeColumn]:
+        """The manifest columns that are kept as attributes, in the order in which they came."""
+        rows = self._connection.execute(select(attribute_columns).order_by(attribute_columns.c.number))
+        return [AttributeColumn(*row) for row in rows]
+
+    def sweeps(self) -> list[SweepRow]:
+        """All sweeps, oldest first."""
+        videos_of = (
+            select(scores.c.sweep_id, func.count().label("videos"))
+            .where(scores.c.column == 0)
+            .group_by(scores.c.sweep_id)
+            .subquery()
+        )
+        rows = self._connection.execute(
+            select(sweeps, func.coalesce(videos_of.c.videos, 0).label("videos"))
+            .outerjoin(videos_of, videos_of.c.sweep_id == sweeps.c.id)
+            .order_by(sweeps.c.id)
+        )
+        return [SweepRow(row.id, _sweep_key(row), row.created_at, row.videos) for row in rows]
+
+    def sweep_id(self, key: SweepKey) -> int | None:
+        """The sweep that holds such scores, or None."""
+        found = select(sweeps.c.id).where(*(sweeps.c[name] == getattr(key, name) for name in SWEEP_IDENTITY))
+        return self._connection.execute(found).scalar_one_or_none()
+
+    def scores(self, sweep_id: int, column: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Ids (n,) ascending and values (n,) float64 of one column of a sweep; deleted videos are among them."""
+        rows = self._driver.execute(
+            'SELECT video_id, value FROM scores WHERE sweep_id = ? AND "column" = ? ORDER BY video_id',
+            (sweep_id, column),
+        )
+        table = np.fromiter(rows, dtype=np.dtype([("id", np.int64), ("value", np.float64)]))
+        return np.ascontiguousarray(table["id"]), np.ascontiguousarray(table["value"])
+
+    def fitted(self, kind: FittedKind) -> list[Fitted]:
+        """All calibrations, or all probes, by name."""
+        rows = self._connection.execute(select(fitted).where(fitted.c.kind == kind).order_by(fitted.c.name))
+        return [Fitted(kind, row.name, row.recipe, row.content, row.created_at) for row in rows]
+
+    def cohorts(self) -> dict[str, str]:
+        """The content of each cohort by its name, oldest first."""
+        rows = self._connection.execute(select(cohorts).order_by(cohorts.c.created_at, cohorts.c.name))
+        return {row.name: row.content for row in rows}
+
+    def cohort(self, name: str) -> str | None:
+        """The content of one cohort, or None."""
+        return self._connection.execute(select(cohorts.c.content).where(cohorts.c.name == name)).scalar_one_or_none()
+
+    def audits(self, cohort: str) -> list[str]:
+        """The content of each audit of a cohort, in the order of their numbers."""
+        query = select(audits.c.content).where(audits.c.cohort == cohort).order_by(audits.c.number)
+        return list(self._connection.execute(query).scalars())
+
+    def added_since(self, generation: int) -> set[int]:
+        """Ids of the live videos that were not there yet at a generation."""
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None), videos.c.added_generation > generation)
+        return set(self._connection.execute(query).scalars())
+
+    def matching(
+        self, condition: Condition, names: Mapping[Name, KnownName], attributes: Mapping[str, int], measures: Measures
+    ) -> Matches:
+        """The live videos of which a condition is true; see `conditions`."""
+        return matching(self._connection, condition, names, attributes, measures)
+
+    def spellings(
+        self, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Texts that no live video has in a field or attribute, and how it writes them otherwise; see `conditions`."""
+        return spellings(self._connection, known, attributes, texts)
+
+    def decisions(
+        self,
+        asked: Sequence[Condition],
+        names: Mapping[Name, KnownName],
+        attributes: Mapping[str, int],
+        measures: Measures,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+        """Of every live video whether each condition is true (1), unknown (0) or false (-1): ids (n,), (n, C)."""
+        return decisions(self._connection, asked, names, attributes, measures)
+
+    def roots(self) -> list[Path]:
+        """The folders below which all videos lie."""
+        return [Path(path) for path in self._connection.execute(select(roots.c.path)).scalars()]
+
+    @property
+    def _driver(self) -> sqlite3.Connection:
+        """SQLite itself, in the same transaction: for a million rows of numbers, which it moves in seconds."""
+        driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
+        return driver
+
+    def _select_videos(self) -> Select[Any]:
+        columns = self.attribute_columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        return (
+            select(
+                videos.c.id,
+                roots.c.path,
+                videos.c.relative_path,
+                *(videos.c[name] for name in _RECORD_COLUMNS),
+                *(wide.c[f"a{column.number}"].label(f"a{column.number}") for column in columns),
+            )
+            .join(roots, roots.c.id == videos.c.root_id)
+            .outerjoin(wide, wide.c.video_id == videos.c.id)
+            .where(videos.c.deleted_at.is_(None))
+            .order_by(videos.c.id)
+        )
+
+    def _records(self, query: Select[Any]) -> Iterator[VideoRecord]:
+        names = [column.name for column in self.attribute_columns()]
+        width = 3 + len(_RECORD_COLUMNS)
+        for row in self._connection.execute(query):
+            facts = dict(zip(_RECORD_COLUMNS, row[3:width], strict=True))
+            yield VideoRecord(
+                video_id=row[0],
+                path=str(Path(row[1], row[2])),
+                **facts,
+                attributes=dict(zip(names, row[width:], strict=True)),
+            )
+
+    def _by_root(self, paths: Sequence[Path]) -> Iterator[tuple[int, Path, list[str]]]:
+        """The paths below each root that has any, relative to it."""
+        known = {Path(path): root_id for root_id, path in self._connection.execute(select(roots.c.id, roots.c.path))}
+        members: dict[Path, list[str]] = defaultdict(list)
+        for path in paths:
+            if (root := root_of(path, known)) is not None:
+                members[root].append(str(path.relative_to(root)))
+        for root, relative in members.items():
+            yield known[root], root, relative
+
+
+_RECORD_COLUMNS: Final = (
+    "study",
+    "patient",
+    "view",
+    "acquired_at",
+    "kind",
+    "num_frames",
+    "num_embedded_frames",
+    "height",
+    "width",
+    "fps",
+    "size_bytes",
+    "content_sha256",
+    "added_at",
+    "unverified",
+)
+
+
+SWEEP_IDENTITY: Final = ("content_id", "form", "formula_version", "recipe", "precision")
+
+
+def _sweep_key(row: Any) -> SweepKey:
+    told = {name: getattr(row, name) for name in (*SWEEP_IDENTITY, "task", "definition")}
+    return SweepKey(**told, columns=tuple(json.loads(row.columns)))
+
+
+def root_of(path: Path, known: Mapping[Path, int]) -> Path | None:
+    """The longest known root that holds a path."""
+    return next((parent for parent in path.parents if parent in known), None)
+
+
+def chunks(items: Sequence[Item], size: int = AT_ONCE) -> Iterator[Sequence[Item]]:
+    """The items, at most so many at once."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

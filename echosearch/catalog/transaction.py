@@ -1,0 +1,370 @@
+"""What one commit of the catalog consists of. Knows no vector."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import repeat
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    Connection,
+    delete,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+
+from echosearch.catalog.records import (
+    AttributeType,
+    AttributeValue,
+    FailedFile,
+    Fitted,
+    FittedKind,
+    KnownFile,
+    MetadataChange,
+    NewVideo,
+    SweepKey,
+)
+from echosearch.catalog.snapshot import AT_ONCE, SWEEP_IDENTITY, AttributeColumn, Snapshot, chunks, root_of
+from echosearch.catalog.tables import (
+    ATTRIBUTE_TYPES,
+    attribute_columns,
+    attributes_table,
+    audits,
+    cohorts,
+    failures,
+    fitted,
+    retired,
+    roots,
+    segments,
+    sweeps,
+    tombstones,
+    videos,
+)
+from echosearch.errors import BadManifest
+
+_MOST_ATTRIBUTES: Final = 1500
+"""SQLite allows 2,000 columns."""
+
+
+class Transaction(Snapshot):
+    """One commit in the making; nothing of it is seen by anyone before it ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.generation += 1
+        """The generation that this commit will be."""
+        self._now = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def add_segment(self, name: str, count: int, ids_sha256: str, numerics: str) -> None:
+        """Make a segment active."""
+        self._connection.execute(
+            insert(segments).values(
+                name=name,
+                count=count,
+                ids_sha256=ids_sha256,
+                numerics=numerics,
+                added_generation=self.generation,
+            )
+        )
+
+    def add_videos(self, segment: str, new: Sequence[NewVideo]) -> None:
+        """Add the videos of a segment; what they replace is deleted, and their earlier failures are forgotten."""
+        placed = [(video, *self._place(video.root, video.path)) for video in new]
+        self._clear_failures([(root_id, relative) for _, root_id, relative in placed])
+        for video in new:
+            if video.replaces is not None:
+                self._connection.execute(
+                    update(videos)
+                    .where(videos.c.id == video.replaces)
+                    .values(deleted_at=self._now, replaced_by=video.video_id)
+                )
+        self._connection.execute(
+            insert(videos),
+            [
+                {
+                    "id": video.video_id,
+                    "segment": segment,
+                    "root_id": root_id,
+                    "relative_path": relative,
+                    "content_sha256": video.content_sha256,
+                    "size_bytes": video.size_bytes,
+                    "mtime_ns": video.mtime_ns,
+                    "kind": video.facts.kind,
+                    "num_frames": video.facts.num_frames,
+                    "num_embedded_frames": video.num_embedded_frames,
+                    "height": video.facts.height,
+                    "width": video.facts.width,
+                    "fps": video.facts.fps,
+                    "study": video.metadata.study,
+                    "patient": video.metadata.patient,
+                    "view": video.metadata.view,
+                    "acquired_at": video.metadata.acquired_at,
+                    "added_generation": self.generation,
+                    "added_at": self._now,
+                    "unverified": video.unverified,
+                }
+                for video, root_id, relative in placed
+            ],
+        )
+        self._set_attributes({video.video_id: video.metadata.attributes for video in new})
+
+    def delete(self, ids: Iterable[int], bury: bool) -> None:
+        """Delete live videos; with `bury` a tombstone keeps a later ingest from bringing them back silently."""
+        for chunk in chunks(sorted(ids)):
+            live = videos.c.id.in_(chunk) & videos.c.deleted_at.is_(None)
+            if bury:
+                told = select(videos.c.id, videos.c.root_id, videos.c.relative_path, videos.c.content_sha256).where(
+                    live
+                )
+                self._connection.execute(
+                    insert(tombstones).from_select(["video_id", "root_id", "relative_path", "content_sha256"], told)
+                )
+            self._connection.execute(update(videos).where(live).values(deleted_at=self._now))
+
+    def unbury(self, ids: Iterable[int]) -> list[int]:
+        """Take tombstones away; gives the ids that are live again (their vectors are there and their path is free)."""
+        back = []
+        for video_id in sorted(ids):
+            row = self._connection.execute(select(videos).where(videos.c.id == video_id)).one()
+            self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
+            taken = select(videos.c.id).where(
+                videos.c.root_id == row.root_id,
+                videos.c.relative_path == row.relative_path,
+                videos.c.deleted_at.is_(None),
+            )
+            if row.segment is not None and self._connection.execute(taken).first() is None:
+                self._connection.execute(update(videos).where(videos.c.id == video_id).values(deleted_at=None))
+                back.append(video_id)
+        return back
+
+    def unbury_files(self, paths: Sequence[Path]) -> None:
+        """Take away the tombstones of these paths, and of the bytes that they had; ingesting brings them back."""
+        for root_id, _, members in list(self._by_root(paths)):
+            for chunk in chunks(members):
+                here = (tombstones.c.root_id == root_id) & tombstones.c.relative_path.in_(chunk)
+                digests = list(self._connection.execute(select(tombstones.c.content_sha256).where(here)).scalars())
+                self._connection.execute(delete(tombstones).where(here | tombstones.c.content_sha256.in_(digests)))
+
+    def move(self, file: KnownFile, root: Path, path: Path) -> None:
+        """Note that a video's file lies elsewhere now."""
+        root_id, relative = self._place(root, path)
+        self._clear_failures([(root_id, relative)])
+        self._connection.execute(
+            update(videos)
+            .where(videos.c.id == file.video_id)
+            .values(root_id=root_id, relative_path=relative, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+        )
+
+    def change_metadata(self, changes: Sequence[MetadataChange]) -> None:
+        """Set fields and attributes of videos; attributes have to be declared."""
+        columns = {column.name: column for column in self.attribute_columns()}
+        wide = attributes_table([(column.number, column.type) for column in columns.values()])
+        for change in changes:
+            if change.fields:
+                self._connection.execute(update(videos).where(videos.c.id == change.video_id).values(**change.fields))
+            if change.attributes:
+                values = {
+                    f"a{columns[name].number}": _as(columns[name], value) for name, value in change.attributes.items()
+                }
+                changed = self._connection.execute(
+                    update(wide).where(wide.c.video_id == change.video_id).values(values)
+                )
+                if changed.rowcount == 0:
+                    self._connection.execute(insert(wide).values(video_id=change.video_id, **values))
+
+    def rename_root(self, old: Path, new: Path) -> int:
+        """Say that everything below one folder lies below another now; gives the number of roots that changed."""
+        changed = 0
+        for root_id, path in self._connection.execute(select(roots.c.id, roots.c.path)).all():
+            if Path(path) == old or old in Path(path).parents:
+                moved = new / Path(path).relative_to(old)
+                self._connection.execute(update(roots).where(roots.c.id == root_id).values(path=str(moved)))
+                changed += 1
+        return changed
+
+    def place_in(self, segment: str, ids: Sequence[int]) -> None:
+        """Say that these videos' vectors lie in another segment now."""
+        for chunk in chunks(ids):
+            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(segment=segment))
+
+    def retire_segments(self, names: Sequence[str]) -> int:
+        """Let go of segments; videos that still lie in one have no vectors any more and are deleted. Their number."""
+        lost = 0
+        for name in names:
+            here = videos.c.segment == name
+            live = here & videos.c.deleted_at.is_(None)
+            lost += self._connection.execute(update(videos).where(live).values(deleted_at=self._now)).rowcount
+            self._connection.execute(update(videos).where(here).values(segment=None))
+            self._connection.execute(delete(segments).where(segments.c.name == name))
+            self._connection.execute(insert(retired).values(name=name, retired_at=time.time()))
+        return lost
+
+    def forget_retired(self, names: Sequence[str]) -> None:
+        """Say that the folders of these retired segments are gone."""
+        for chunk in chunks(names):
+            self._connection.execute(delete(retired).where(retired.c.name.in_(chunk)))
+
+    def verify(self, ids: Sequence[int]) -> None:
+        """Note that the vectors of these videos were made as the index's own are."""
+        for chunk in chunks(ids):
+            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
+
+    def begin_sweep(self, key: SweepKey) -> int:
+        """The sweep that holds such scores, made now if need be."""
+        known = self.sweep_id(key)
+        if known is not None:
+            return known
+        values = {name: getattr(key, name) for name in (*SWEEP_IDENTITY, "task", "definition")}
+        added = insert(sweeps).values(**values, columns=json.dumps(key.columns), created_at=self._now)
+        made: int = self._connection.execute(added.returning(sweeps.c.id)).scalar_one()
+        return made
+
+    def add_scores(self, sweep_id: int, ids: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[np.float64]]) -> None:
+        """Keep the scores of videos (n,) ascending, each column (n,); a score that is there is replaced."""
+        for number, values in enumerate(columns):
+            rows = zip(repeat(sweep_id), repeat(number), ids.tolist(), values.tolist(), strict=False)
+            self._driver.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
+
+    def forget_scores(self, ids: Sequence[int]) -> None:
+        """Drop the scores of videos whose vectors are gone."""
+        for sweep_id, names in self._connection.execute(select(sweeps.c.id, sweeps.c.columns)).all():
+            for column in range(len(json.loads(names))):
+                rows = ((sweep_id, column, video_id) for video_id in ids)
+                self._driver.executemany(
+                    'DELETE FROM scores WHERE sweep_id = ? AND "column" = ? AND video_id = ?', rows
+                )
+
+    def put_fitted(self, item: Fitted) -> None:
+        """Keep a calibration or probe, in place of one of the same name."""
+        self.drop_fitted(item.kind, item.name)
+        self._connection.execute(
+            insert(fitted).values(
+                kind=item.kind,
+                name=item.name,
+                recipe=item.recipe,
+                content=item.content,
+                created_at=item.created_at or self._now,
+            )
+        )
+
+    def drop_fitted(self, kind: FittedKind, name: str) -> int:
+        """Forget a calibration or probe; gives how many there were."""
+        return self._connection.execute(delete(fitted).where(fitted.c.kind == kind, fitted.c.name == name)).rowcount
+
+    def add_cohort(self, name: str, content: str) -> None:
+        """Keep a cohort under a name that is free."""
+        self._connection.execute(insert(cohorts).values(name=name, content=content, created_at=self._now))
+
+    def drop_cohort(self, name: str) -> int:
+        """Forget a cohort with its audits; gives how many there were."""
+        self._connection.execute(delete(audits).where(audits.c.cohort == name))
+        return self._connection.execute(delete(cohorts).where(cohorts.c.name == name)).rowcount
+
+    def put_audit(self, cohort: str, number: int, content: str) -> None:
+        """Keep an audit, in place of the one of the same number."""
+        self._connection.execute(delete(audits).where(audits.c.cohort == cohort, audits.c.number == number))
+        self._connection.execute(insert(audits).values(cohort=cohort, number=number, content=content))
+
+    def touch(self, file: KnownFile) -> None:
+        """Note that a file has another time, but the bytes that it had."""
+        self._connection.execute(
+            update(videos)
+            .where(videos.c.id == file.video_id)
+            .values(size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+        )
+
+    def record_failure(self, failed: FailedFile) -> None:
+        """Note why a file could not be ingested, in place of what was noted of it before."""
+        root_id, relative = self._place(failed.root, Path(failed.failure.path))
+        self._clear_failures([(root_id, relative)])
+        self._connection.execute(
+            insert(failures).values(
+                root_id=root_id,
+                relative_path=relative,
+                code=failed.failure.code,
+                message=failed.failure.message,
+                size_bytes=failed.size_bytes,
+                mtime_ns=failed.mtime_ns,
+                failed_at=self._now,
+            )
+        )
+
+    def forget_failures(self, paths: Sequence[Path]) -> None:
+        """Take failures of these files off the list."""
+        for root_id, _, members in list(self._by_root(paths)):
+            self._clear_failures([(root_id, member) for member in members])
+
+    def _clear_failures(self, keys: Sequence[tuple[int, str]]) -> None:
+        for chunk in chunks(keys, AT_ONCE // 2):
+            self._connection.execute(
+                delete(failures).where(tuple_(failures.c.root_id, failures.c.relative_path).in_(chunk))
+            )
+
+    def _place(self, root: Path, path: Path) -> tuple[int, str]:
+        """Root and relative path of a file: below a root that is known already, else below `root`."""
+        known = {Path(row.path): int(row.id) for row in self._connection.execute(select(roots.c.id, roots.c.path))}
+        found = root_of(path, known)
+        if found is None:
+            found = root
+            added = insert(roots).values(path=str(root)).returning(roots.c.id)
+            known[root] = self._connection.execute(added).scalar_one()
+        return known[found], str(path.relative_to(found))
+
+    def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
+        """Make sure that there is a column for each attribute; whole numbers become real where fractions come.
+
+        BadManifest when text would go among numbers.
+        """
+        known = {column.name: column for column in self.attribute_columns()}
+        if strange := set(types.values()) - ATTRIBUTE_TYPES.keys():
+            raise BadManifest(
+                f"attributes are {', '.join(ATTRIBUTE_TYPES)}, not {', '.join(sorted(map(str, strange)))}"
+            )
+        if len(known.keys() | types.keys()) > _MOST_ATTRIBUTES:
+            raise BadManifest(f"an index keeps at most {_MOST_ATTRIBUTES} attributes")
+        number = len(known)
+        for name, wanted in types.items():
+            if name not in known:
+                number += 1
+                self._connection.execute(insert(attribute_columns).values(number=number, name=name, type=wanted))
+                # No declared type: SQLite then keeps each value as it is.
+                self._connection.execute(text(f"ALTER TABLE attributes ADD COLUMN a{number}"))
+            elif (known[name].type, wanted) == ("integer", "real"):
+                self._connection.execute(
+                    update(attribute_columns).where(attribute_columns.c.name == name).values(type="real")
+                )
+                column = f"a{known[name].number}"
+                self._connection.execute(text(f"UPDATE attributes SET {column} = CAST({column} AS REAL)"))
+            elif wanted == "text" and known[name].type != "text":
+                raise BadManifest(
+                    f"attribute {name!r} holds numbers ({known[name].type}) in this index, and text in the "
+                    "manifest; leave cells without a number empty, or rename the column"
+                )
+
+    def _set_attributes(self, values: Mapping[int, Mapping[str, AttributeValue]]) -> None:
+        columns = self.attribute_columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        rows = [
+            {"video_id": video_id}
+            | {f"a{column.number}": _as(column, attributes.get(column.name)) for column in columns}
+            for video_id, attributes in values.items()
+            if attributes
+        ]
+        if rows:
+            self._connection.execute(insert(wide), rows)
+
+
+def _as(column: AttributeColumn, value: AttributeValue) -> AttributeValue:
+    """A value in the type of its column, which may have come from another manifest."""
+    if value is None or column.type == "integer":
+        return value
+    return str(value) if column.type == "text" else float(value)

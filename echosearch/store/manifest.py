@@ -1,0 +1,114 @@
+"""What an index is bound to, and the file that says so. Knows no catalog and no vectors of videos."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from echosearch.catalog import (
+    refuse_newer,
+)
+from echosearch.config import FORMAT_VERSION
+from echosearch.errors import (
+    DamagedIndex,
+    IndexNotFound,
+)
+from echosearch.types import EncoderCard, ModelRequest, ProbeVectors, Recipe
+from echosearch.vectors import (
+    FramesDtype,
+)
+
+MANIFEST: Final = "manifest.json"
+PARTIAL: Final = ".partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index is bound to: the model that made it, its recipe, and the vectors that prove a machine."""
+
+    created_at: str
+    model: str
+    weights: str
+    notice: str | None
+    dim: int
+    frames_dtype: FramesDtype
+    precision: str
+    logit_scale: float | None
+    recipe: Recipe
+    probe: ProbeVectors
+
+    @classmethod
+    def of(cls, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype) -> Manifest:
+        """The manifest of a new index."""
+        return cls(
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            card.name,
+            card.weights,
+            card.notice,
+            card.dim,
+            frames_dtype,
+            card.numerics.precision,
+            card.logit_scale,
+            card.recipe,
+            probe,
+        )
+
+    def request(self) -> ModelRequest:
+        """The model to load for this index, from where its weights lay when it was made."""
+        weights = None if self.weights in (self.model, "none") else self.weights
+        return ModelRequest(self.model, weights, sampling=self.recipe.sampling)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `manifest.json` holds it."""
+        shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return (
+            {"format_version": FORMAT_VERSION}
+            | shallow
+            | {
+                "space_id": self.recipe.space.id,
+                "recipe_id": self.recipe.id,
+                "recipe": self.recipe.to_dict(),
+                "probe": self.probe.to_dict(),
+            }
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of an index. IndexStateError says why there is none that can be used."""
+    file = path / MANIFEST
+    if not file.is_file():
+        near = sorted(found.parent for found in path.parent.glob(f"[!.]*/{MANIFEST}")) if path.parent.is_dir() else []
+        hint = f"; there are {', '.join(map(str, near[:5]))}" if near else ""
+        raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        version = int(values["format_version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    refuse_newer(path, version)
+    try:
+        manifest = Manifest(
+            recipe=Recipe.from_dict(values["recipe"]),
+            probe=ProbeVectors.from_dict(values["probe"]),
+            **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
+        )
+        recipe_id = values["recipe_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    if manifest.recipe.id != recipe_id:
+        raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
+    return manifest
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Replace a file as a whole, so that no reader ever sees half of it."""
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
