@@ -8,8 +8,8 @@ from typing import Final
 
 from echosearch.errors import BadOption
 
-FORMAT_VERSION: Final = 4
-"""Version of the index folder's layout: 2 has imported vectors (`videos.unverified`), 3 zero-shot sweeps, 4 cohorts."""
+FORMAT_VERSION: Final = 5
+"""Version of the index folder's layout: 2 has imported vectors, 3 zero-shot sweeps, 4 cohorts, 5 purging."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")
 INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"

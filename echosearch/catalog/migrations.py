@@ -31,6 +31,11 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
         "CREATE TABLE audits (cohort TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, "
         "PRIMARY KEY (cohort, number), FOREIGN KEY(cohort) REFERENCES cohorts (name))",
     ),
+    5: (
+        "CREATE INDEX video_segment ON videos (segment)",
+        "ALTER TABLE state ADD COLUMN purge_key TEXT",
+        "CREATE TABLE purged (keyed_hash TEXT NOT NULL, PRIMARY KEY (keyed_hash))",
+    ),
 }
 """For each format, how it comes from the one before. A step that was published is never edited."""
 

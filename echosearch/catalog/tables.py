@@ -53,6 +53,7 @@ state = Table(
     Column("id", Integer, primary_key=True),
     Column("generation", BigInteger, nullable=False),
     Column("next_video_id", BigInteger, nullable=False),
+    Column("purge_key", Text),  # with which what is purged is hashed; made by the first purge
 )
 
 roots = Table(
@@ -112,6 +113,7 @@ videos = Table(
         unique=True,
         sqlite_where=text("deleted_at IS NULL"),
     ),
+    Index("video_segment", "segment"),
     Index("video_content", "content_sha256"),
     Index("video_study", "study"),
     Index("video_patient", "patient"),
@@ -136,6 +138,12 @@ tombstones = Table(
     Column("content_sha256", Text, nullable=False),
     Index("tombstone_path", "root_id", "relative_path"),
     Index("tombstone_content", "content_sha256"),
+)
+
+purged = Table(
+    "purged",
+    metadata,
+    Column("keyed_hash", Text, primary_key=True),  # of bytes or of a place that are not to come back silently
 )
 
 failures = Table(
