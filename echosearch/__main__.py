@@ -1,6 +1,6 @@
 """`python -m echosearch` is the command `echosearch`."""
 
-from echosearch.cli import main
+from echosearch.start import main
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from echosearch import files
 from echosearch.errors import BadOption
 
 FORMAT_VERSION: Final = 5
@@ -18,32 +19,48 @@ TASKS_VARIABLE: Final = "ECHOSEARCH_TASKS"
 COMMIT_VIDEOS: Final = 256
 COMMIT_SECONDS: Final = 20.0
 
-SMALL_SEGMENT: Final = 4096
-"""Segments with fewer rows are merged, once there are MERGE_FROM of them."""
+IMPORT_VIDEOS: Final = 4096
+"""Videos that an import commits at once."""
 
 MERGE_FROM: Final = 8
-REWRITE_ROWS: Final = 8192
-"""Rows that are held in memory at once while segments are rewritten."""
+"""So many segments of similar size become one; sizes are similar up to this factor."""
+
+MERGED_ROWS: Final = 131_072
+"""Rows of the largest segments that merging makes; those are left alone then."""
 
 GRACE_SECONDS: Final = 3600.0
 """How long the folder of a replaced segment stays, for readers that have an older commit open."""
 
 
 def index_path(given: Path | str | None = None) -> Path:
-    """The absolute path of the index to use: the one given, else ECHOSEARCH_INDEX, else indexes/default."""
+    """The absolute path of the index to use: the one given, else ECHOSEARCH_INDEX, else indexes/default.
+
+    BadOption for a path that the files of an index cannot keep.
+    """
     if given is not None and not str(given):
         raise BadOption("--index is empty; give a folder, or leave it out for the default")
     chosen = given or os.environ.get(INDEX_VARIABLE) or DEFAULT_INDEX
-    return Path(chosen).expanduser().absolute()
+    path = files.absolute(Path(chosen))
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BadOption(f"the path of an index is UTF-8 text, and {str(path)!r} is not; give another --index") from None
+    return path
 
 
-def tasks_path() -> Path:
-    """The user's folder of tasks, there or not: ECHOSEARCH_TASKS, else echosearch/tasks where settings are kept."""
+def tasks_path() -> Path | None:
+    """The user's folder of tasks, there or not: ECHOSEARCH_TASKS, else echosearch/tasks where settings are kept.
+
+    None for a user who has no home folder, as in many containers.
+    """
     if chosen := os.environ.get(TASKS_VARIABLE):
-        return Path(chosen).expanduser().absolute()
+        return files.absolute(Path(chosen))
     settings = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     if not settings.is_absolute():  # the XDG specification has relative ones ignored
-        settings = Path.home() / ".config"
+        try:
+            settings = Path.home() / ".config"
+        except RuntimeError:
+            return None
     return settings / "echosearch" / "tasks"
 
 

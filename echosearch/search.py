@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from echosearch.errors import BadQuery
 from echosearch.store import View
-from echosearch.types import Exclude, Hit, ScoreKind, VideoRecord
+from echosearch.types import Exclude, Hit, ScoreKind, VideoRecord, whole
 from echosearch.vectors import Ranking, Weighting
 
 
@@ -55,8 +55,7 @@ def search(
     Ranks count hits; percentiles are over all live videos, or over the live ones of `among` where these ids (m,)
     ascending are given, and in both cases over those left out too. BadQuery when k is less than 1.
     """
-    if k < 1:
-        raise BadQuery(f"k is at least 1, not {k}")
+    whole("k", k, 1, error=BadQuery)
     [ranking] = view.index.nearest(query.vector[None], k + len(left_out), query.weighting, among)
     percentiles = _percentiles(ranking, len(view.rows.allowed(among)))
     wanted = [

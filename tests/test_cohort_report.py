@@ -34,6 +34,7 @@ from echosearch.cohort.report import (
     write_report,
 )
 from echosearch.errors import BackendError, BadOption, DamagedIndex
+from echosearch.files import Output
 
 CRITERIA = ("view = 'A4C'", "task.pacemaker.yes")
 PAPER = "a paper of 2024"
@@ -664,7 +665,7 @@ def test_pictures_that_cannot_be_made_say_why(tmp_path: Path) -> None:
     assert [each.reason for each in shown] == [
         "the file is empty",
         "the file does not exist",
-        f"Pillow cannot decode it: cannot identify image file '{tmp_path / 'bad.png'}'",
+        "it is not a picture of a kind that is read here, whatever its name says",
         "no file is known for its first video",
         "the member has no video",
     ]
@@ -695,28 +696,28 @@ def test_a_picture_is_nothing_but_a_jpeg_in_the_page(image: str) -> None:
 
 def test_the_report_is_written_whole_and_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    write_report(path, "<p>ä</p>\n")
+    write_report(Output(path, "the report", ".html"), "<p>ä</p>\n")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
     with pytest.raises(BadOption, match=r"a\.html is there already; give another name"):
-        write_report(path, "x")
+        write_report(Output(path, "the report", ".html"), "x")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
     assert [each.name for each in tmp_path.iterdir()] == ["a.html"]
 
 
 def test_a_report_is_called_html(tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"its name ends in \.html, not 'a\.pdf'"):
-        write_report(tmp_path / "a.pdf", "x")
+    with pytest.raises(BadOption, match=r"^the name of the report ends in \.html, not 'a\.pdf'$"):
+        write_report(Output(tmp_path / "a.pdf", "the report", ".html"), "x")
 
 
 def test_a_link_to_nowhere_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.html").symlink_to(tmp_path / "none")
     with pytest.raises(BadOption, match="is there already"):
-        write_report(tmp_path / "a.html", "x")
+        write_report(Output(tmp_path / "a.html", "the report", ".html"), "x")
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"cannot write the report .*a\.html: No such file"):
-        write_report(tmp_path / "none" / "a.html", "x")
+        write_report(Output(tmp_path / "none" / "a.html", "the report", ".html"), "x")
 
 
 def test_half_a_report_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -725,5 +726,5 @@ def test_half_a_report_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(BackendError, match="No space left on device"):
-        write_report(tmp_path / "a.html", "x")
+        write_report(Output(tmp_path / "a.html", "the report", ".html"), "x")
     assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,13 @@ from sqlalchemy import (
     Connection,
     Engine,
     create_engine,
+    event,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from echosearch.catalog.migrations import catalog_format, migrate, refuse_newer
@@ -30,7 +32,7 @@ from echosearch.catalog.tables import (
 )
 from echosearch.catalog.transaction import Transaction
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import BackendError, DamagedIndex
+from echosearch.errors import BackendError, DamagedIndex, InputError
 
 _BUSY_SECONDS: Final = 30.0
 """How long to wait for SQLite's own short locks; the writers' lock lies above and is asked first."""
@@ -114,7 +116,8 @@ class Catalog:
             try:
                 yield connection
             except BaseException:
-                with suppress(DBAPIError):  # SQLite may have rolled back by itself: keep the error that tells why
+                # SQLite may have rolled back by itself, an interrupt may have cut the connection: keep what tells why.
+                with suppress(SQLAlchemyError, sqlite3.Error):
                     connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
@@ -155,7 +158,20 @@ def _engine(path: Path, mode: str) -> Engine:
             return _migrated(connection)
         return connection
 
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    event.listen(engine, "handle_error", _refuse_what_sqlite_cannot_hold)
+    return engine
+
+
+def _refuse_what_sqlite_cannot_hold(context: ExceptionContext) -> None:
+    """A value of the user's, in a query, that is of no kind that SQLite has."""
+    error = context.original_exception
+    if isinstance(error, OverflowError):
+        raise InputError(
+            "a whole number that was given is beyond 64 bits; nothing in an index is that large"
+        ) from error
+    if isinstance(error, UnicodeEncodeError):
+        raise InputError(f"{error.object[:200]!r} is not UTF-8 text, so nothing in an index is called so") from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

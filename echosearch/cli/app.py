@@ -17,13 +17,17 @@ from echosearch.cli import render
 from echosearch.cli.cohort import cohort, sweep_named
 from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
-from echosearch.cli.interrupt import INTERRUPTED, TwoInterrupts
-from echosearch.cli.keeping import annotate, check, compact, delete, roots
+from echosearch.cli.keeping import annotate, check, compact, delete, roots, undelete
 from echosearch.cli.learn import calibrate, calibrations, probe
 from echosearch.cli.options import (
+    FilePath,
+    Finite,
+    IdOrFile,
     MappingType,
     SamplingType,
+    Whole,
     column_fields,
+    force_option,
     index_option,
     model_runtime_options,
     output_option,
@@ -36,9 +40,12 @@ from echosearch.cli.phantom import phantom
 from echosearch.cli.sweep import sweep
 from echosearch.cli.tasks import tasks
 from echosearch.config import index_path
-from echosearch.errors import BackendError, BadOption, EchoSearchError
+from echosearch.errors import BackendError, BadOption, EchoSearchError, InputError
+from echosearch.interrupt import INTERRUPTED, TwoInterrupts
 
 if TYPE_CHECKING:
+    from echosearch.api import Index
+    from echosearch.files import Output
     from echosearch.types import IngestReport, SearchResult
 
 INTERNAL_ERROR = 70
@@ -63,7 +70,7 @@ def app() -> None:
 
 
 @app.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=FilePath())
 @index_option
 @click.option(
     "--model",
@@ -76,7 +83,7 @@ def app() -> None:
 )
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     help="A CSV with a row for each file: path, study, patient, view, acquired_at; "
     "every other column is kept as a typed attribute.",
@@ -100,10 +107,10 @@ def app() -> None:
     metavar="FRAMES",
     help="Frames to embed: all, even:N or START:STOP:STRIDE. Default: the model's usual ones.",
 )
-@click.option("--workers", type=int, metavar="N", help="Decoding processes. Default: half of the processors.")
+@click.option("--workers", type=Whole(), metavar="N", help="Decoding processes. Default: half of the processors.")
 @click.option(
     "--timeout",
-    type=float,
+    type=Finite(),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
@@ -111,7 +118,7 @@ def app() -> None:
 )
 @click.option(
     "--worker-memory",
-    type=float,
+    type=Finite(),
     default=4.0,
     show_default=True,
     metavar="GIB",
@@ -120,6 +127,7 @@ def app() -> None:
 @wait_option
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before and have not changed since.")
 @click.option("--undelete", is_flag=True, help="Ingest files again that were deleted from the index.")
+@click.option("--rehash", is_flag=True, help="Read all files again, also those with the size and time that they had.")
 @click.option("--prune", is_flag=True, help="Afterwards delete videos below SOURCE whose files are gone.")
 @click.option("--yes", is_flag=True, help="With --prune: also when more than a tenth is gone.")
 @model_runtime_options
@@ -138,6 +146,7 @@ def ingest(
     worker_memory: float,
     retry_failed: bool,
     undelete: bool,
+    rehash: bool,
     prune: bool,
     yes: bool,
     wait: float,
@@ -180,6 +189,7 @@ def ingest(
         precision=precision,
         retry_failed=retry_failed,
         undelete=undelete,
+        rehash=rehash,
         prune=prune,
         yes=yes,
         wait_seconds=wait,
@@ -206,10 +216,11 @@ def _ingest_summary(report: IngestReport) -> str:
     for count, words in (
         (report.copies, "with the bytes of another file, so not encoded again"),
         (report.moved, "moved"),
+        (report.returned, "back, as they were known"),
         (report.updated, "with new metadata"),
         (report.pruned, "pruned"),
         (report.failed_earlier, "failed earlier (--retry-failed)"),
-        (report.deleted_earlier, "deleted earlier (--undelete)"),
+        (report.deleted_earlier, "deleted earlier (echosearch undelete, or --undelete)"),
     ):
         if count:
             parts.append(f"{count} {words}")
@@ -239,6 +250,7 @@ def _ingest_summary(report: IngestReport) -> str:
 @sweep_missing_option
 @index_option
 @query_options
+@force_option
 @model_runtime_options
 @output_option("json", "csv", "paths")
 def search(
@@ -251,7 +263,8 @@ def search(
     k: int,
     min_score: float | None,
     model: str | None,
-    contact_sheet: str | None,
+    contact_sheet: Path | None,
+    force: bool,
     device: Any,
     precision: Any,
     output: str | None,
@@ -269,13 +282,14 @@ def search(
     from echosearch.api import open_index
 
     opened = open_index(index_path(index), model, device, precision)
+    sheet = _sheet(opened, contact_sheet, force)
     sweep_named(opened, where, sweep_missing)
     result = opened.search(*phrases, without=without, k=k, min_score=min_score, score=score, where=where)
-    _answer(result, output, contact_sheet, " + ".join(phrases) + "".join(f" - {phrase}" for phrase in without))
+    _answer(result, output, sheet, " + ".join(phrases) + "".join(f" - {phrase}" for phrase in without))
 
 
 @app.command()
-@click.argument("example", metavar="ID|FILE")
+@click.argument("example", metavar="ID|FILE", type=IdOrFile())
 @click.option(
     "--exclude",
     multiple=True,
@@ -286,10 +300,11 @@ def search(
 @sweep_missing_option
 @index_option
 @query_options
+@force_option
 @model_runtime_options
 @output_option("json", "csv", "paths")
 def similar(
-    example: str,
+    example: int | Path,
     exclude: tuple[Any, ...],
     where: tuple[str, ...],
     sweep_missing: bool,
@@ -297,7 +312,8 @@ def similar(
     k: int,
     min_score: float | None,
     model: str | None,
-    contact_sheet: str | None,
+    contact_sheet: Path | None,
+    force: bool,
     device: Any,
     precision: Any,
     output: str | None,
@@ -314,24 +330,27 @@ def similar(
     from echosearch.api import open_index
 
     opened = open_index(index_path(index), model, device, precision)
-    wanted: int | Path = int(example) if example.isdecimal() else Path(example)
+    sheet = _sheet(opened, contact_sheet, force, [example] if isinstance(example, Path) else [])
     sweep_named(opened, where, sweep_missing)
-    result = opened.similar(wanted, k=k, exclude=exclude, min_score=min_score, where=where)
-    _answer(result, output, contact_sheet, f"similar to {example}")
+    result = opened.similar(example, k=k, exclude=exclude, min_score=min_score, where=where)
+    _answer(result, output, sheet, f"similar to {example}")
 
 
-def _answer(result: SearchResult, output: str | None, contact_sheet: str | None, title: str) -> None:
+def _sheet(opened: Index, path: Path | None, force: bool, inputs: Sequence[Path] = ()) -> Output | None:
+    if path is None and force:
+        raise BadOption("--force goes with --contact-sheet PNG")
+    return None if path is None else opened.output(path, "the contact sheet", ".png", force, inputs)
+
+
+def _answer(result: SearchResult, output: str | None, sheet: Output | None, title: str) -> None:
     render.print_result(result, output)
-    if contact_sheet is None:
+    if sheet is None:
         return
     from echosearch.contact_sheet import write_contact_sheet
 
-    path = Path(contact_sheet).absolute()
-    if path.suffix.lower() != ".png":
-        raise BadOption(f"--contact-sheet writes a PNG; give it such a name, not {path.name}")
-    for warning in write_contact_sheet(path, title, result.hits, result.warnings):
+    for warning in write_contact_sheet(sheet, title, result.hits, result.warnings):
         click.echo(f"note: {render.printable(warning)}", err=True)
-    click.echo(f"contact sheet {render.printable(str(path))}", err=output is not None)
+    click.echo(f"contact sheet {render.printable(str(sheet.path))}", err=output is not None)
 
 
 @app.command()
@@ -441,7 +460,7 @@ def list_videos(
 
 
 @app.command()
-@click.argument("video_id", metavar="ID", type=int)
+@click.argument("video_id", metavar="ID", type=Whole())
 @index_option
 @output_option("json")
 def show(video_id: int, index: str | None, output: str | None) -> None:
@@ -532,7 +551,7 @@ def models(index: str | None, output: str | None) -> None:
     )
 
 
-for keeping in (annotate, check, compact, delete, roots):
+for keeping in (annotate, check, compact, delete, roots, undelete):
     app.add_command(keeping)
 app.add_command(export_embeddings)
 app.add_command(import_embeddings)
@@ -550,8 +569,14 @@ app.add_command(phantom)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code."""
-    with TwoInterrupts():
-        exit_code = _run(arguments)
+    interrupts = TwoInterrupts()
+    try:
+        with interrupts:
+            exit_code = _run(arguments)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the edge of the process
+        # While a library is being imported, or a commit undone, an interrupt comes out as an error of any kind.
+        came = interrupts.came or isinstance(error, KeyboardInterrupt | click.Abort)
+        exit_code = _say("interrupted", INTERRUPTED) if came else _in_words(error)
     sys.exit(exit_code)
 
 
@@ -560,27 +585,39 @@ def _run(arguments: Sequence[str] | None) -> int:
         # File names of any bytes go out as they are; where the encoding lacks a letter, it is escaped.
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-    try:
-        result = app.main(arguments, prog_name="echosearch", standalone_mode=False)
-        sys.stdout.flush()
-    except EchoSearchError as error:
-        click.echo(f"error: {render.printable_lines(str(error))}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
+    result = app.main(arguments, prog_name="echosearch", standalone_mode=False)
+    sys.stdout.flush()
+    return int(result or 0)
+
+
+def _in_words(error: BaseException) -> int:
+    """Say what went wrong, and give the exit code of that."""
+    if isinstance(error, EchoSearchError):
+        return _say(f"error: {error}", error.exit_code)
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # click and rich leave with SystemExit when nobody reads any more
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        if isinstance(error.filename, str | bytes):
+            return _say(f"error: {os.fsdecode(error.filename)}: {reason}", InputError.exit_code)
+        if _output_fails():
+            return _say(f"error: cannot write the output: {reason}", BackendError.exit_code)
+        return _say(f"error: the system refused something: {reason}", BackendError.exit_code)
+    traceback.print_exception(error)
+    return _say("error: this is a bug in echosearch; please report the lines above", INTERNAL_ERROR)
+
+
+def _output_fails() -> bool:
+    """Whether what is still to be written to standard output cannot be written; then it is given up."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  else Python complains at exit
-        return 0
-    except OSError as error:
-        click.echo(f"error: cannot write the output: {error.strerror or error}", err=True)
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return BackendError.exit_code
-    except Exception:  # noqa: BLE001  the edge of the process: show what it was, and that it is ours
-        traceback.print_exc()
-        click.echo("error: this is a bug in echosearch; please report the lines above", err=True)
-        return INTERNAL_ERROR
-    return int(result or 0)
+        return True
+    return False
+
+
+def _say(sentence: str, exit_code: int) -> int:
+    click.echo(render.printable_lines(sentence), err=True)
+    return exit_code

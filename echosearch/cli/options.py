@@ -2,15 +2,103 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from echosearch.errors import BadOption
-from echosearch.types import FrameSampling
+from echosearch.types import LARGEST, FrameSampling, finite, whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Whole(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
+    """A whole number from `low` to `high`: an id, a count, a seed."""
+
+    def __init__(self, low: int = -LARGEST, high: int = LARGEST) -> None:
+        self._low, self._high = low, high
+        self.name = "integer" if high == LARGEST else f"{low}..{high}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or a usage error."""
+        try:
+            return whole("it", int(value), self._low, self._high)
+        except ValueError:  # no number, or one of thousands of digits
+            self.fail(f"{str(value)[:40]!r} is not a whole number", param, ctx)
+        except BadOption as error:
+            self.fail(str(error), param, ctx)
+
+
+class Finite(click.ParamType):  # type: ignore[type-arg]
+    """A number from `low` to `high` that is neither nan nor infinite."""
+
+    name = "number"
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
+        self._low, self._high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        try:
+            return finite("it", float(value), self._low, self._high)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is not a number", param, ctx)
+        except BadOption as error:
+            self.fail(str(error), param, ctx)
+
+
+class FilePath(click.Path):
+    """A path of any bytes. An empty one, as an unset variable leaves it, is refused: else it is the folder here."""
+
+    def __init__(self, **what: bool) -> None:
+        super().__init__(path_type=Path, **what)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a usage error."""
+        if not value:
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class IdOrFile(click.ParamType):  # type: ignore[type-arg]
+    """Digits are the id of a video, all else is a path."""
+
+    name = "id|file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Path:
+        """The id or the path, or a usage error."""
+        kind: click.ParamType = Whole(1) if str(value).isdecimal() else FilePath()  # type: ignore[type-arg]
+        return kind.convert(value, param, ctx)  # type: ignore[no-any-return]
+
+
+class SamplingType(click.ParamType):  # type: ignore[type-arg]
+    """A frame sampling: all, even:N or START:STOP:STRIDE."""
+
+    name = "sampling"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> FrameSampling:
+        """The sampling, or a usage error."""
+        try:
+            return value if isinstance(value, FrameSampling) else FrameSampling.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MappingType(click.ParamType):  # type: ignore[type-arg]
+    """COLUMN=FIELD."""
+
+    name = "column=field"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The two parts, or a usage error."""
+        column, separator, field = str(value).rpartition("=")
+        if not separator or not column or not field:
+            self.fail(f"{value!r} is not COLUMN=FIELD", param, ctx)
+        return column, field
+
 
 index_option = click.option(
     "--index",
@@ -65,12 +153,12 @@ def query_options(command: Command) -> Command:
         ),
         click.option(
             "--contact-sheet",
-            type=click.Path(dir_okay=False),
+            type=FilePath(dir_okay=False),
             metavar="PNG",
             help="Also write a picture with the best-matching frame of each hit.",
         ),
-        click.option("--min-score", type=float, metavar="S", help="Leave out hits that score less."),
-        click.option("-k", type=int, default=10, show_default=True, help="Number of hits."),
+        click.option("--min-score", type=Finite(), metavar="S", help="Leave out hits that score less."),
+        click.option("-k", type=Whole(1), default=10, show_default=True, help="Number of hits."),
     ):
         command = option(command)
     return command
@@ -87,12 +175,18 @@ sweep_missing_option = click.option(
     "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
 )
 
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace a file that is there already; those of the index and of its source folders are never replaced.",
+)
+
 
 def wait_option(command: Command) -> Command:
     """`--wait`: how long to wait for another writer."""
     return click.option(
         "--wait",
-        type=click.FloatRange(0, 1e6),
+        type=Finite(0, 1e6),
         default=0.0,
         metavar="SECONDS",
         help="Wait so long while another process is writing to the index.  [default: not at all]",
@@ -106,29 +200,3 @@ def column_fields(column_map: Sequence[tuple[str, str]]) -> dict[str, str]:
         if fields[column] != field:
             raise BadOption(f"--map gives {column} twice: {field} and {fields[column]}")
     return fields
-
-
-class SamplingType(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
-    """A frame sampling: all, even:N or START:STOP:STRIDE."""
-
-    name = "sampling"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> FrameSampling:
-        """The sampling, or a usage error."""
-        try:
-            return value if isinstance(value, FrameSampling) else FrameSampling.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class MappingType(click.ParamType):  # type: ignore[type-arg]
-    """COLUMN=FIELD."""
-
-    name = "column=field"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The two parts, or a usage error."""
-        column, separator, field = str(value).rpartition("=")
-        if not separator or not column or not field:
-            self.fail(f"{value!r} is not COLUMN=FIELD", param, ctx)
-        return column, field

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import output_option
+from echosearch.cli.options import FilePath, output_option
 from echosearch.errors import BadTask
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def show(reference: str, output: str | None) -> None:
 
 
 @tasks.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
 @output_option("json")
 def validate(files: tuple[Path, ...], output: str | None) -> int:
     """Check task files, and say what is wrong in which line.
@@ -124,10 +124,10 @@ def validate(files: tuple[Path, ...], output: str | None) -> int:
 
 
 @tasks.command("import")
-@click.argument("file", metavar="FILE.json", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE.json", type=FilePath())
 @click.option(
     "--into",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="DIR",
     help="Where the files go. Default: $ECHOSEARCH_TASKS, else ~/.config/echosearch/tasks.",
 )
@@ -152,6 +152,8 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
     if not found:
         raise BadTask("; ".join([f"{file} has no task that can be used, so nothing was stored", *warnings]))
     folder = tasks_path() if into is None else into
+    if folder is None:
+        raise BadTask("there is no home folder for tasks of your own; say where: --into FOLDER or $ECHOSEARCH_TASKS")
     plan = plan_import([replace(task, name=prefix + task.name) for task in found], folder)
     if not dry_run:
         write_tasks(plan.new, folder)

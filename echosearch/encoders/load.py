@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from echosearch import files
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset, list_presets
 from echosearch.encoders.toy import ToyBackend
@@ -58,7 +59,7 @@ def _absolute(address: str | None) -> str | None:
     """An address whose path does not depend on where one stands: it is kept in the index's manifest."""
     scheme, _, rest = (address or "").partition(":")
     if scheme == "local-dir" and rest:
-        return f"local-dir:{Path(rest).expanduser().absolute()}"
+        return f"local-dir:{files.absolute(Path(rest))}"
     if scheme == "open_clip":
         architecture, _, tag = rest.partition("/")
         if Path(tag).is_file():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from echosearch import files
 from echosearch.errors import ModelUnavailable, UnknownEncoder
 
 CONFIG_NAME: Final = "open_clip_config.json"
@@ -28,7 +29,7 @@ class ModelFolder:
 
 def local_folder(path: Path) -> ModelFolder:
     """A model folder on this machine. ModelUnavailable says which part is missing or broken."""
-    path = path.expanduser().absolute()
+    path = files.absolute(path)
     if not path.is_dir():
         raise ModelUnavailable(
             f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}. "

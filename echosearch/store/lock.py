@@ -19,6 +19,7 @@ from echosearch.errors import (
     IndexLocked,
 )
 from echosearch.store.manifest import write_json
+from echosearch.types import finite
 
 _LOCK: Final = "writer.lock"
 _HOLDER: Final = "writer.json"
@@ -27,6 +28,7 @@ _HOLDER: Final = "writer.json"
 @contextmanager
 def lock(path: Path, wait_seconds: float) -> Iterator[None]:
     """Hold the writers' lock of an index; the operating system lets go of it however this process ends."""
+    finite("the time to wait, in seconds,", wait_seconds, 0, 1e6)
     holder = path / _HOLDER
     file = FileLock(path / _LOCK, timeout=wait_seconds)
     with named_disk_errors(path):

@@ -19,6 +19,7 @@ from echosearch.types.models import (
     Recipe,
     Space,
 )
+from echosearch.types.numbers import LARGEST, finite, whole
 from echosearch.types.protocols import EmbeddingCache, EncoderBackend, ProgressListener
 from echosearch.types.results import (
     Exclude,
@@ -32,6 +33,7 @@ from echosearch.types.results import (
 )
 
 __all__ = [
+    "LARGEST",
     "Device",
     "EmbeddingCache",
     "EncodedText",
@@ -60,5 +62,7 @@ __all__ = [
     "VideoEmbedding",
     "VideoFacts",
     "VideoRecord",
+    "finite",
     "pool",
+    "whole",
 ]

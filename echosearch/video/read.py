@@ -5,8 +5,8 @@ decord reads videos, Pillow stills. Both hand over RGB, whatever the file holds.
 
 from __future__ import annotations
 
-import os
-import re
+import stat
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +18,26 @@ import numpy.typing as npt
 
 from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
-from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES
+from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES, named_refusals
 
 Frame = npt.NDArray[np.uint8]
 
 _FRAMES_AT_ONCE: Final = 32
 """Frames taken from decord in one call: bounds memory, and holds the usual sampling, so that decord is done early."""
+
+_DAMAGED_OR_UNKNOWN: Final = "it cannot be decoded: the file is damaged or of a kind that the decoder does not know"
+_WORDS: Final = {
+    "recovered from nearest frames": "frames are damaged or missing, and decord would repeat a neighbour",
+    "Error sending packet": "a part of the video is damaged and cannot be decoded",
+    "av_read_frame failed": "the file ends too early, or a part of it is damaged",
+    "REWIND_RETRY_MAX": "the file ends too early, or a part of it is damaged",
+    "cannot find video stream": "the file holds no video, or its beginning is damaged",
+    "broken metadata": "the file does not say how many frames it has; its beginning or end is damaged",
+}
+"""What a file is said to be, by a sign in decord's own words, which name its source lines and variables."""
+
+_PILLOW_RAISES: Final = (SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
+"""What damaged pictures come to in Pillow, where it does not look at what it reads."""
 
 _NO_REPEATED_FRAME: Final = 1e-9
 """Part of a video's frames that decord may replace by a neighbour before it raises: none."""
@@ -44,16 +58,17 @@ class OpenMedia(Protocol):
 def open_media(path: Path) -> OpenMedia:
     """Open a video or a still. UnreadableVideo or UnsupportedVideo say why not."""
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise InaccessibleVideo("the file does not exist" if not path.exists() else "this is not a file")
-    if not os.access(path, os.R_OK):
-        raise InaccessibleVideo("no permission to read the file")
-    if path.stat().st_size == 0:
-        raise UnreadableVideo("the file is empty")
-    if suffix in STILL_SUFFIXES:
-        return _Still(path)
-    if suffix in VIDEO_SUFFIXES:
-        return _Video(path)
+    with named_refusals():
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise InaccessibleVideo("this is not a file")
+        path.open("rb").close()
+        if status.st_size == 0:
+            raise UnreadableVideo("the file is empty")
+        if suffix in STILL_SUFFIXES:
+            return _Still(path)
+        if suffix in VIDEO_SUFFIXES:
+            return _Video(path)
     raise UnsupportedVideo(
         f"files of type {suffix or '(no suffix)'} are not read; "
         f"these are: {' '.join(sorted(VIDEO_SUFFIXES | STILL_SUFFIXES))}"
@@ -121,14 +136,13 @@ class _Video:
         try:
             yield
         except self._errors as error:
-            text = str(error)
-            if "The size must exactly match" in text:
+            if "The size must exactly match" in str(error):
                 raise UnsupportedVideo("decord cannot hand over frames of this width") from error
-            if "recovered from nearest frames" in text:
-                raise UnreadableVideo("frames are damaged or missing, and decord would repeat a neighbour") from error
-            # Without the clock time and source line that decord puts in front.
-            reason = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", _first_line(text))
-            raise UnreadableVideo(f"decord cannot decode it: {reason}") from error
+            raise UnreadableVideo(_in_plain_words(str(error))) from error
+
+
+def _in_plain_words(decord_says: str) -> str:
+    return next((words for sign, words in _WORDS.items() if sign in decord_says), _DAMAGED_OR_UNKNOWN)
 
 
 def _is_even(starts: npt.NDArray[np.floating[Any]], fps: float) -> bool:
@@ -173,16 +187,16 @@ class _Still:
                             "convert it to 8 bits with the window you mean"
                         )
                     self._rgb: Frame = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise UnreadableVideo(f"Pillow cannot decode it: {_first_line(str(error))}") from error
+        except UnidentifiedImageError as error:
+            raise UnreadableVideo("it is not a picture of a kind that is read here, whatever its name says") from error
+        except (OSError, *_PILLOW_RAISES) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's, not Pillow's
+            raise UnreadableVideo("the picture is damaged or cut off") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise UnsupportedVideo(f"the still is too large: {error}") from error
+            limit = Image.MAX_IMAGE_PIXELS
+            raise UnsupportedVideo(f"the still is too large: it has more than {limit} pixels") from error
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         for _ in frame_numbers:
             yield self._rgb
-
-
-def _first_line(text: str) -> str:
-    lines: list[Any] = text.strip().splitlines() or ["(no message)"]
-    return str(lines[0])[:300]

@@ -9,14 +9,19 @@ import numpy as np
 
 from echosearch.errors import InaccessibleVideo, UnsupportedVideo
 from echosearch.types import FrameSampling, PreparedVideo, PreprocessSpec, VideoFacts
-from echosearch.video.files import content_sha256
+from echosearch.video.files import content_sha256, named_refusals
 from echosearch.video.prepare import prepare
 from echosearch.video.read import open_media
 
 
 def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
     """Read and prepare the sampled frames of one file. UnreadableVideo or UnsupportedVideo say why not."""
-    before = path.stat() if path.exists() else None
+    with named_refusals():
+        return _prepare_video(path, sampling, spec)
+
+
+def _prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
+    before = path.stat()
     media = open_media(path)
     frame_numbers = sampling.frame_numbers(media.num_frames)
     if not frame_numbers:
@@ -27,6 +32,6 @@ def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> 
     pixels = prepare(chain([first], frames), spec)
     digest = content_sha256(path)
     now = path.stat()
-    if before is None or (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
         raise InaccessibleVideo("the file was changed while it was being read; ingest it again")
     return PreparedVideo(facts, digest, np.asarray(frame_numbers, np.int32), pixels)
