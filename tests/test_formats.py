@@ -21,7 +21,7 @@ from echosearch.catalog import Catalog
 from echosearch.check import check
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, NewerFormat
-from echosearch.ingest import delete_videos
+from echosearch.ingest import delete_videos, undelete_videos
 from echosearch.store import Store
 
 PAST = sorted((ROOT / "tests" / "formats").glob("format-*.zip"))
@@ -144,7 +144,7 @@ def test_work_goes_on_after_a_migration(past: tuple[Path, dict[str, Any]]) -> No
     index = echosearch.open_index(path)
     assert [video.video_id for video in index.videos()] == rest
     index.close()
-    delete_videos(path, [first], undelete=True)
+    undelete_videos(path, [first])
     assert answers(path) == expected(told, path, generation=2)
     assert [folder.name for folder in path.glob("before-format-*")] == [  # once, not with every writer
         f"before-format-{FORMAT_VERSION}-generation-{told['red']['generation']}"

@@ -32,6 +32,7 @@ from echosearch.ingest import (
     move_roots,
     read_metadata,
     recognise,
+    undelete_videos,
 )
 from echosearch.store import Store
 from echosearch.types import FrameSampling, IngestReport, ModelRequest
@@ -91,21 +92,22 @@ def test_nothing_is_deleted_when_one_of_them_is_not_there(index: Path, colours: 
             delete_videos(index, videos, **more)
     assert len(_names(index)) == 3
     with pytest.raises(UnknownVideo, match="3 was not deleted from this index"):
-        delete_videos(index, [3], undelete=True)
+        undelete_videos(index, [3])
 
 
 def test_undelete_brings_the_same_ids_back(index: Path, colours: Path) -> None:
     before = open_index(index).search("red").hits
     delete_videos(index, [], patient="P1")
-    back = delete_videos(index, [], patient="P1", undelete=True)
-    assert (back["undeleted"], back["to_ingest"]) == ([2, 3], 0)
+    back = undelete_videos(index, [], patient="P1")
+    assert (back["undeleted"], back["to_ingest"]) == ([2, 3], [])
     assert open_index(index).search("red").hits == before
     delete_videos(index, [colours / "red.avi"])
-    assert delete_videos(index, [colours / "red.avi"], undelete=True)["undeleted"] == [3]
+    assert undelete_videos(index, [colours / "red.avi"])["undeleted"] == [3]
     delete_videos(index, [3])
     report = _ingest(index, colours, undelete=True)
-    assert (report.added, report.deleted_earlier) == (1, 0)
-    assert _names(index) == {"blue": 1, "green": 2, "red": 4}  # an id is never used again
+    assert (report.added, report.returned, report.frames_encoded, report.deleted_earlier) == (0, 1, 0, 0)
+    assert _names(index) == {"blue": 1, "green": 2, "red": 3}  # the same bytes are the same video
+    assert open_index(index).video(3).patient == "P1"
     report = _ingest(index, colours)
     assert (report.unchanged, report.deleted_earlier) == (3, 0)
 
@@ -151,7 +153,7 @@ def test_prune_deletes_what_has_vanished_and_asks_when_it_is_much(tmp_path: Path
     assert _ingest(index, folder, prune=True, yes=True).pruned == 2
     (tmp_path / "04.avi").rename(folder / "04.avi")
     report = _ingest(index, folder)  # pruned is not deleted on purpose: it comes back
-    assert (report.added, report.deleted_earlier) == (1, 0)
+    assert (report.added, report.returned, report.deleted_earlier) == (0, 1, 0)
     shutil.rmtree(folder)
     with pytest.raises(InputError, match="does not exist"):
         _ingest(index, folder, prune=True, yes=True)
@@ -265,11 +267,11 @@ def test_the_commands(index: Path, colours: Path, run: Run, tmp_path: Path) -> N
     code, out, _ = run("delete", 3, "--index", index)
     assert (code, "1 deleted; generation 3" in out) == (0, True)
     code, out, _ = run("ingest", colours, "--index", index)
-    assert "2 unchanged, 0 failed, 1 deleted earlier (--undelete)" in out
-    told = json.loads(run("delete", 3, "--undelete", "--index", index, "--json")[1])
-    assert (told["undeleted"], told["to_ingest"]) == ([3], 0)
+    assert "2 unchanged, 0 failed, 1 deleted earlier (echosearch undelete, or --undelete)" in out
+    told = json.loads(run("undelete", 3, "--index", index, "--json")[1])
+    assert (told["undeleted"], told["to_ingest"]) == ([3], [])
     code, _, err = run("delete", "--index", index)
-    assert (code, "say what to delete: ids or files, --study or --patient" in err) == (2, True)
+    assert (code, "say which videos: ids or files, --study or --patient" in err) == (2, True)
     (tmp_path / "a.csv").write_text("file,who,EF\nred,P7,60\n")
     code, out, _ = run("annotate", tmp_path / "a.csv", "--map", "who=patient", "--index", index)
     assert code == 0

@@ -226,7 +226,7 @@ def test_deleted_videos_have_no_scores_and_come_back_with_theirs(store: Store) -
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
     with store.writer() as writer:
-        writer.undelete(gone)
+        writer.restore(gone)
     [back] = sweep(store, scorers(EF))
     assert (back.scored_now, table(back)) == (0, table(before))
 

@@ -35,6 +35,20 @@ class KnownFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SameBytes:
+    """A video, deleted ones included, that was made of certain bytes, and where these lay."""
+
+    video_id: int
+    root: Path
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+    is_live: bool
+    has_vectors: bool
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataChange:
     """New values for some fields and attributes of a video; what is not named stays as it is."""
 

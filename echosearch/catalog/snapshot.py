@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ from echosearch.catalog.records import (
     Fitted,
     FittedKind,
     KnownFile,
+    SameBytes,
     SegmentRow,
     SweepKey,
     SweepRow,
@@ -36,6 +39,7 @@ from echosearch.catalog.tables import (
     cohorts,
     failures,
     fitted,
+    purged,
     retired,
     roots,
     scores,
@@ -97,10 +101,15 @@ class Snapshot:
         rows = self._connection.execute(select(retired.c.name, retired.c.retired_at))
         return {row.name: row.retired_at for row in rows}
 
-    def numerics(self) -> dict[str, str]:
-        """With what the vectors of each active segment were made, as JSON."""
-        rows = self._connection.execute(select(segments.c.name, segments.c.numerics))
-        return {row.name: row.numerics for row in rows}
+    def segment_sizes(self) -> list[tuple[str, int, str]]:
+        """Name, number of rows, and with what its vectors were made (JSON) of each active segment, oldest first."""
+        order = (segments.c.added_generation, segments.c.name)
+        rows = self._connection.execute(select(segments.c.name, segments.c.count, segments.c.numerics).order_by(*order))
+        return [(name, count, numerics) for name, count, numerics in rows]
+
+    def next_video_id(self) -> int:
+        """The id that will be given next; all that were ever given are lower."""
+        return int(self._connection.execute(select(state.c.next_video_id)).scalar_one())
 
     def ids_in(self, segment: str) -> list[int]:
         """All ids, deleted ones included, whose vectors lie in a segment, ascending."""
@@ -149,13 +158,16 @@ class Snapshot:
         names = ("videos", "studies", "patients", "embedded_frames", "media_bytes")
         return dict(zip(names, map(int, row), strict=True)) | {"deleted": len(self.deleted_ids())}
 
-    def videos(self, ids: Iterable[int] | None = None) -> Iterator[VideoRecord]:
-        """Live videos by ascending id: all of them, or those of `ids`."""
+    def videos(self, ids: Iterable[int] | None = None, deleted: bool = False) -> Iterator[VideoRecord]:
+        """Live videos by ascending id: all of them, or those of `ids`; with `deleted` the deleted ones as well."""
+        query = self._select_videos()
+        if not deleted:
+            query = query.where(videos.c.deleted_at.is_(None))
         if ids is None:
-            yield from self._records(self._select_videos())
+            yield from self._records(query)
             return
         for chunk in chunks(sorted(set(ids))):
-            yield from self._records(self._select_videos().where(videos.c.id.in_(chunk)))
+            yield from self._records(query.where(videos.c.id.in_(chunk)))
 
     def ids_where(
         self, *, study: str | None = None, patient: str | None = None, content_sha256: str | None = None
@@ -256,16 +268,9 @@ class Snapshot:
                 found |= {root / path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
         return found
 
-    def buried_paths(self, paths: Sequence[Path]) -> set[Path]:
-        """Those of `paths` that were deleted on purpose."""
-        return set(self._buried(paths).values())
-
-    def buried_ids(self, paths: Sequence[Path]) -> set[int]:
-        """Ids of the videos at these paths that were deleted on purpose."""
-        return set(self._buried(paths))
-
-    def _buried(self, paths: Sequence[Path]) -> dict[int, Path]:
-        found: dict[int, Path] = {}
+    def tombstones_at(self, paths: Sequence[Path]) -> dict[Path, set[int]]:
+        """Those of `paths` that were deleted on purpose, with the ids that they had; purged ones have none."""
+        found: dict[Path, set[int]] = defaultdict(set)
         for root_id, root, members in self._by_root(paths):
             for chunk in chunks(members):
                 rows = self._connection.execute(
@@ -273,22 +278,59 @@ class Snapshot:
                         tombstones.c.root_id == root_id, tombstones.c.relative_path.in_(chunk)
                     )
                 )
-                found |= {video_id: root / path for video_id, path in rows}
-        return found
+                for video_id, path in rows:
+                    found[root / path].add(video_id)
+        for path in self._purged(paths):
+            found[path]
+        return dict(found)
 
-    def is_buried(self, content_sha256: str) -> bool:
+    def is_tombstone(self, content_sha256: str) -> bool:
         """Whether a video with these bytes was deleted on purpose."""
         query = select(tombstones.c.video_id).where(tombstones.c.content_sha256 == content_sha256).limit(1)
-        return self._connection.execute(query).first() is not None
+        return self._connection.execute(query).first() is not None or bool(self._purged([content_sha256]))
 
-    def buried_where(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
-        """Ids of the videos deleted on purpose: all, or those of a study or patient."""
+    def tombstones(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
+        """Ids of the videos deleted on purpose and not purged: all, or those of a study or patient."""
         query = select(tombstones.c.video_id).join(videos, videos.c.id == tombstones.c.video_id)
         if study is not None:
             query = query.where(videos.c.study == study)
         if patient is not None:
             query = query.where(videos.c.patient == patient)
         return set(self._connection.execute(query).scalars())
+
+    def with_content(self, content_sha256: str) -> list[SameBytes]:
+        """All videos that were made of these bytes, deleted ones included, by ascending id."""
+        rows = self._connection.execute(
+            select(videos, roots.c.path)
+            .join(roots, roots.c.id == videos.c.root_id)
+            .where(videos.c.content_sha256 == content_sha256)
+            .order_by(videos.c.id)
+        )
+        return [
+            SameBytes(
+                row.id,
+                Path(row.path),
+                Path(row.path, row.relative_path),
+                row.size_bytes,
+                row.mtime_ns,
+                row.deleted_at is None,
+                row.segment is not None,
+                row.unverified is None,
+            )
+            for row in rows
+        ]
+
+    def _purged(self, things: Sequence[Path | str]) -> set[Path | str]:
+        """Those of some paths or content hashes that were purged; only keyed hashes of them are left."""
+        key = self._connection.execute(select(state.c.purge_key)).scalar_one()
+        if key is None:
+            return set()
+        hashed = {keyed_hash(key, thing): thing for thing in things}
+        found = set()
+        for chunk in chunks(list(hashed)):
+            query = select(purged.c.keyed_hash).where(purged.c.keyed_hash.in_(chunk))
+            found |= {hashed[value] for value in self._connection.execute(query).scalars()}
+        return found
 
     def places(self, ids: Iterable[int] | None = None) -> dict[int, tuple[Path, Path]]:
         """Root and path of live videos: of all, or of those of `ids`."""
@@ -421,7 +463,6 @@ class Snapshot:
             )
             .join(roots, roots.c.id == videos.c.root_id)
             .outerjoin(wide, wide.c.video_id == videos.c.id)
-            .where(videos.c.deleted_at.is_(None))
             .order_by(videos.c.id)
         )
 
@@ -472,6 +513,11 @@ SWEEP_IDENTITY: Final = ("content_id", "form", "formula_version", "recipe", "pre
 def _sweep_key(row: Any) -> SweepKey:
     told = {name: getattr(row, name) for name in (*SWEEP_IDENTITY, "task", "definition")}
     return SweepKey(**told, columns=tuple(json.loads(row.columns)))
+
+
+def keyed_hash(key: str, thing: Path | str) -> str:
+    """What is left of a purged path or content hash: HMAC-SHA256, hexadecimal."""
+    return hmac.digest(bytes.fromhex(key), os.fsencode(thing), "sha256").hex()
 
 
 def root_of(path: Path, known: Mapping[Path, int]) -> Path | None:

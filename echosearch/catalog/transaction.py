@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ from echosearch.catalog.records import (
     NewVideo,
     SweepKey,
 )
-from echosearch.catalog.snapshot import AT_ONCE, SWEEP_IDENTITY, AttributeColumn, Snapshot, chunks, root_of
+from echosearch.catalog.snapshot import AT_ONCE, SWEEP_IDENTITY, AttributeColumn, Snapshot, chunks, keyed_hash, root_of
 from echosearch.catalog.tables import (
     ATTRIBUTE_TYPES,
     attribute_columns,
@@ -42,14 +43,16 @@ from echosearch.catalog.tables import (
     cohorts,
     failures,
     fitted,
+    purged,
     retired,
     roots,
     segments,
+    state,
     sweeps,
     tombstones,
     videos,
 )
-from echosearch.errors import BadManifest
+from echosearch.errors import BadManifest, BadOption
 
 _MOST_ATTRIBUTES: Final = 1500
 """SQLite allows 2,000 columns."""
@@ -77,8 +80,9 @@ class Transaction(Snapshot):
         )
 
     def add_videos(self, segment: str, new: Sequence[NewVideo]) -> None:
-        """Add the videos of a segment; what they replace is deleted, and their earlier failures are forgotten."""
+        """Add the videos of a segment; what they replace is deleted, and earlier failures and tombstones go."""
         placed = [(video, *self._place(video.root, video.path)) for video in new]
+        self._lift([(root_id, relative, video.path, video.content_sha256) for video, root_id, relative in placed])
         self._clear_failures([(root_id, relative) for _, root_id, relative in placed])
         for video in new:
             if video.replaces is not None:
@@ -117,11 +121,11 @@ class Transaction(Snapshot):
         )
         self._set_attributes({video.video_id: video.metadata.attributes for video in new})
 
-    def delete(self, ids: Iterable[int], bury: bool) -> None:
-        """Delete live videos; with `bury` a tombstone keeps a later ingest from bringing them back silently."""
+    def delete(self, ids: Iterable[int], on_purpose: bool) -> None:
+        """Delete live videos; if on purpose, a tombstone keeps a later ingest from bringing them back silently."""
         for chunk in chunks(sorted(ids)):
             live = videos.c.id.in_(chunk) & videos.c.deleted_at.is_(None)
-            if bury:
+            if on_purpose:
                 told = select(videos.c.id, videos.c.root_id, videos.c.relative_path, videos.c.content_sha256).where(
                     live
                 )
@@ -130,39 +134,55 @@ class Transaction(Snapshot):
                 )
             self._connection.execute(update(videos).where(live).values(deleted_at=self._now))
 
-    def unbury(self, ids: Iterable[int]) -> list[int]:
-        """Take tombstones away; gives the ids that are live again (their vectors are there and their path is free)."""
-        back = []
-        for video_id in sorted(ids):
-            row = self._connection.execute(select(videos).where(videos.c.id == video_id)).one()
-            self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
-            taken = select(videos.c.id).where(
-                videos.c.root_id == row.root_id,
-                videos.c.relative_path == row.relative_path,
-                videos.c.deleted_at.is_(None),
-            )
-            if row.segment is not None and self._connection.execute(taken).first() is None:
-                self._connection.execute(update(videos).where(videos.c.id == video_id).values(deleted_at=None))
-                back.append(video_id)
-        return back
+    def restore(self, ids: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Take tombstones away, by id: those that are live again, and those that have no vectors any more.
 
-    def unbury_files(self, paths: Sequence[Path]) -> None:
-        """Take away the tombstones of these paths, and of the bytes that they had; ingesting brings them back."""
-        for root_id, _, members in list(self._by_root(paths)):
-            for chunk in chunks(members):
-                here = (tombstones.c.root_id == root_id) & tombstones.c.relative_path.in_(chunk)
-                digests = list(self._connection.execute(select(tombstones.c.content_sha256).where(here)).scalars())
-                self._connection.execute(delete(tombstones).where(here | tombstones.c.content_sha256.in_(digests)))
+        The latter come back when their file is ingested. No other video has their path: it would have taken it with
+        its tombstone.
+        """
+        back, without_vectors = [], []
+        for video_id in sorted(ids):
+            self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
+            here = (videos.c.id == video_id) & videos.c.segment.is_not(None)
+            revived = self._connection.execute(update(videos).where(here).values(deleted_at=None)).rowcount
+            (back if revived else without_vectors).append(video_id)
+        return back, without_vectors
 
     def move(self, file: KnownFile, root: Path, path: Path) -> None:
-        """Note that a video's file lies elsewhere now."""
+        """Note that a video's bytes lie here now, whether it was live or deleted; whoever was here is deleted."""
         root_id, relative = self._place(root, path)
         self._clear_failures([(root_id, relative)])
+        if (other := self._live_at(root_id, relative)) not in (None, file.video_id):
+            gone = update(videos).where(videos.c.id == other)
+            self._connection.execute(gone.values(deleted_at=self._now, replaced_by=file.video_id))
+        self._lift([(root_id, relative, path, file.content_sha256)])
         self._connection.execute(
             update(videos)
             .where(videos.c.id == file.video_id)
-            .values(root_id=root_id, relative_path=relative, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+            .values(
+                root_id=root_id,
+                relative_path=relative,
+                size_bytes=file.size_bytes,
+                mtime_ns=file.mtime_ns,
+                deleted_at=None,
+                replaced_by=None,
+            )
         )
+
+    def _live_at(self, root_id: int, relative: str) -> int | None:
+        """The live video at a place, or None."""
+        here = (videos.c.root_id == root_id) & (videos.c.relative_path == relative) & videos.c.deleted_at.is_(None)
+        return self._connection.execute(select(videos.c.id).where(here)).scalar_one_or_none()
+
+    def _lift(self, files: Sequence[tuple[int, str, Path, str]]) -> None:
+        """Nothing at these places, or with these bytes, counts as deleted on purpose any more."""
+        key = self._connection.execute(select(state.c.purge_key)).scalar_one()
+        for root_id, relative, path, digest in files:
+            here = (tombstones.c.root_id == root_id) & (tombstones.c.relative_path == relative)
+            self._connection.execute(delete(tombstones).where(here | (tombstones.c.content_sha256 == digest)))
+            if key is not None:
+                hashes = [keyed_hash(key, path), keyed_hash(key, digest)]
+                self._connection.execute(delete(purged).where(purged.c.keyed_hash.in_(hashes)))
 
     def change_metadata(self, changes: Sequence[MetadataChange]) -> None:
         """Set fields and attributes of videos; attributes have to be declared."""
@@ -182,22 +202,50 @@ class Transaction(Snapshot):
                     self._connection.execute(insert(wide).values(video_id=change.video_id, **values))
 
     def rename_root(self, old: Path, new: Path) -> int:
-        """Say that everything below one folder lies below another now; gives the number of roots that changed."""
-        changed = 0
-        for root_id, path in self._connection.execute(select(roots.c.id, roots.c.path)).all():
-            if Path(path) == old or old in Path(path).parents:
-                moved = new / Path(path).relative_to(old)
-                self._connection.execute(update(roots).where(roots.c.id == root_id).values(path=str(moved)))
-                changed += 1
-        return changed
+        """Say that everything below one folder lies below another now; gives the number of roots that changed.
 
-    def place_in(self, segment: str, ids: Sequence[int]) -> None:
-        """Say that these videos' vectors lie in another segment now."""
-        for chunk in chunks(ids):
-            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(segment=segment))
+        BadOption where two videos would then lie at one path, or be looked for below the wrong root.
+        """
+        before = {row.id: Path(row.path) for row in self._connection.execute(select(roots))}
+        changed = {
+            root_id: new / path.relative_to(old)
+            for root_id, path in before.items()
+            if path == old or old in path.parents
+        }
+        after = before | changed
+        at = {path: root_id for root_id, path in after.items()}
+        if twice := [path for root_id, path in after.items() if at[path] != root_id]:
+            raise BadOption(f"{twice[0]} is a folder of this index already, and two folders cannot become one")
+        for inner, inner_id in at.items():
+            for outer in at.keys() & set(inner.parents):
+                if {inner_id, at[outer]} & changed.keys() and self._holds(at[outer], inner.relative_to(outer)):
+                    raise BadOption(
+                        f"{inner} would lie within {outer}, and both are folders of this index with videos there, so "
+                        "that one path could mean two videos; ingest or move one of them elsewhere first"
+                    )
+        for values in ({root_id: f"//{root_id}" for root_id in changed}, changed):  # so that no two meet on the way
+            for root_id, path_now in values.items():
+                self._connection.execute(update(roots).where(roots.c.id == root_id).values(path=str(path_now)))
+        return len(changed)
 
-    def retire_segments(self, names: Sequence[str]) -> int:
-        """Let go of segments; videos that still lie in one have no vectors any more and are deleted. Their number."""
+    def _holds(self, root_id: int, folder: Path) -> bool:
+        """Whether a root has videos, live or deleted, below a folder within it."""
+        paths = self._connection.execute(select(videos.c.relative_path).where(videos.c.root_id == root_id)).scalars()
+        return any(folder in Path(path).parents for path in paths)
+
+    def move_rows(self, names: Sequence[str], into: str, with_deleted: bool) -> None:
+        """Say that the vectors of the live videos of these segments, or of all, lie in another segment now."""
+        for chunk in chunks(names):
+            here = update(videos).where(videos.c.segment.in_(chunk))
+            wanted = here if with_deleted else here.where(videos.c.deleted_at.is_(None))
+            self._connection.execute(wanted.values(segment=into))
+
+    def retire_segments(self, names: Sequence[str], is_kept: bool = False) -> int:
+        """Let go of segments; videos that still lie in one have no vectors any more and are deleted. Their number.
+
+        With `is_kept` the grace time of their folders never ends.
+        """
+        retired_at = math.inf if is_kept else time.time()
         lost = 0
         for name in names:
             here = videos.c.segment == name
@@ -205,7 +253,7 @@ class Transaction(Snapshot):
             lost += self._connection.execute(update(videos).where(live).values(deleted_at=self._now)).rowcount
             self._connection.execute(update(videos).where(here).values(segment=None))
             self._connection.execute(delete(segments).where(segments.c.name == name))
-            self._connection.execute(insert(retired).values(name=name, retired_at=time.time()))
+            self._connection.execute(insert(retired).values(name=name, retired_at=retired_at))
         return lost
 
     def forget_retired(self, names: Sequence[str]) -> None:

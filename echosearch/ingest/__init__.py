@@ -8,7 +8,7 @@ from echosearch.ingest.exchange import (
     export_embeddings,
     import_embeddings,
 )
-from echosearch.ingest.housekeeping import compact_index, delete_videos, move_roots
+from echosearch.ingest.housekeeping import compact_index, delete_videos, move_roots, undelete_videos
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import FIELDS, MetadataTable, read_metadata
 from echosearch.ingest.pipeline import IngestOptions, ingest
@@ -30,4 +30,5 @@ __all__ = [
     "move_roots",
     "read_metadata",
     "recognise",
+    "undelete_videos",
 ]

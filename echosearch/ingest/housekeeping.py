@@ -7,36 +7,71 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from echosearch.catalog import Snapshot
 from echosearch.errors import InputError, UnknownVideo
-from echosearch.store import Store, View, Writer
+from echosearch.files import absolute
+from echosearch.store import Store
 from echosearch.video import media_path
+
+Wanted = Sequence[int | Path]
 
 
 def delete_videos(
     index_path: Path,
-    videos: Sequence[int | Path],
+    videos: Wanted,
     study: str | None = None,
     patient: str | None = None,
-    undelete: bool = False,
+    wait_seconds: float = 0.0,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Delete videos by id, path, study or patient, all in one commit; what is known of them stays for `undelete`.
+
+    A dry run only says which. UnknownVideo when one of them is not there; then nothing is done.
+    """
+    store = Store(index_path)
+    with store.view() as view:
+        chosen = _live(view.catalog, videos, study, patient)
+        generation = view.generation
+    if not dry_run:
+        with store.writer(wait_seconds) as writer:
+            with writer.view() as view:
+                chosen = _live(view.catalog, videos, study, patient)
+            writer.delete(chosen)
+            with writer.view() as view:
+                generation = view.generation
+    return {
+        "index": str(index_path),
+        "generation": generation,
+        "dry_run": dry_run,
+        "deleted": [] if dry_run else sorted(chosen),
+        "videos": [{"video_id": video_id, "path": str(path)} for video_id, path in sorted(chosen.items())],
+    }
+
+
+def undelete_videos(
+    index_path: Path,
+    videos: Wanted,
+    study: str | None = None,
+    patient: str | None = None,
     wait_seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """Delete videos by id, path, study or patient, all in one commit; or take their deletion back.
+    """Take deletions back, with all that was known of the videos: by id, path, study or patient, in one commit.
 
-    UnknownVideo when one of them is not there; then nothing is done.
+    `undeleted` are live again; `to_ingest` have no vectors any more and come back when their folder is ingested.
+    UnknownVideo when nothing of it was deleted.
     """
     with Store(index_path).writer(wait_seconds) as writer:
-        done: dict[str, Any] = {"index": str(index_path)}
-        if undelete:
-            back, to_ingest = writer.undelete(_buried(writer, videos, study, patient))
-            done |= {"undeleted": back, "to_ingest": to_ingest}
-        else:
-            with writer.view() as view:
-                wanted = _live(view, videos, study, patient)
-            writer.delete(wanted)
-            done["deleted"] = sorted(wanted)
         with writer.view() as view:
-            done["generation"] = view.generation
-    return done
+            chosen = _deleted(view.catalog, videos, study, patient)
+        back, to_ingest = writer.restore(chosen)
+        with writer.view() as view:
+            generation = view.generation
+    return {
+        "index": str(index_path),
+        "generation": generation,
+        "undeleted": back,
+        "to_ingest": to_ingest,
+    }
 
 
 def compact_index(index_path: Path, wait_seconds: float = 0.0) -> dict[str, Any]:
@@ -50,7 +85,7 @@ def compact_index(index_path: Path, wait_seconds: float = 0.0) -> dict[str, Any]
 
 def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0) -> int:
     """Say that the videos below `old` lie below `new` now; gives the number of folders of the index that changed."""
-    folders = [Path(os.path.normpath(folder.expanduser().absolute())) for folder in (old, new)]
+    folders = [Path(os.path.normpath(absolute(folder))) for folder in (old, new)]
     with Store(index_path).writer(wait_seconds) as writer:
         changed = writer.rename_root(*folders)
         with writer.view() as view:
@@ -60,40 +95,43 @@ def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0
     return changed
 
 
-def _live(view: View, videos: Sequence[int | Path], study: str | None, patient: str | None) -> set[int]:
+def _live(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | None) -> dict[int, Path]:
+    """The path of each live video that is meant, by id. UnknownVideo when one of them is not there."""
     wanted: set[int] = set()
     for video in videos:
         if isinstance(video, int):
-            if not view.catalog.places([video]):
+            if not catalog.places([video]):
                 raise UnknownVideo(f"there is no video {video} in this index; nothing was deleted")
             wanted.add(video)
         else:
             path = media_path(video)
-            known = view.catalog.known_files([path]).get(path)
+            known = catalog.known_files([path]).get(path)
             if known is None:
                 raise UnknownVideo(f"{path} is not in this index; nothing was deleted")
             wanted.add(known.video_id)
     for name, value in (("study", study), ("patient", patient)):
         if value is not None:
-            found = view.catalog.ids_where(**{name: value})
+            found = catalog.ids_where(**{name: value})
             if not found:
                 raise UnknownVideo(f"there is no video of {name} {value!r} in this index; nothing was deleted")
             wanted |= found
-    return wanted
+    return {video_id: path for video_id, (_, path) in catalog.places(wanted).items()}
 
 
-def _buried(writer: Writer, videos: Sequence[int | Path], study: str | None, patient: str | None) -> set[int]:
+def _deleted(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | None) -> set[int]:
+    """The ids that were deleted on purpose and are meant. UnknownVideo when one of them was not."""
     wanted: set[int] = set()
-    with writer.view() as view:
-        for video in videos:
-            paths = [] if isinstance(video, int) else [media_path(video)]
-            found = view.catalog.buried_ids(paths) if paths else view.catalog.buried_where() & {video}
-            if not found:
-                raise UnknownVideo(f"{video} was not deleted from this index; nothing was undeleted")
-            wanted |= found
-        for name, value in (("study", study), ("patient", patient)):
-            if value is not None:
-                wanted |= view.catalog.buried_where(**{name: value})
+    for video in videos:
+        if isinstance(video, int):
+            found = catalog.tombstones() & {video}
+        else:
+            found = catalog.tombstones_at([media_path(video)]).get(media_path(video), set())
+        if not found:
+            raise UnknownVideo(f"{video} was not deleted from this index; nothing was undeleted")
+        wanted |= found
+    for name, value in (("study", study), ("patient", patient)):
+        if value is not None:
+            wanted |= catalog.tombstones(**{name: value})
     if not wanted:
         raise UnknownVideo("nothing of that was deleted from this index")
     return wanted

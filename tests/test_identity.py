@@ -1,0 +1,313 @@
+"""Bytes say which video a file is: what moved, was swapped, came back or changed keeps, or loses, what is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import plain_frames, write_video
+
+from echosearch import open_index
+from echosearch.catalog import KnownFile, SameBytes
+from echosearch.encoders import load_encoder
+from echosearch.errors import BadOption
+from echosearch.ingest import (
+    IngestOptions,
+    compact_index,
+    delete_videos,
+    ingest,
+    move_roots,
+    read_metadata,
+    undelete_videos,
+)
+from echosearch.ingest.decide import Decision, decide
+from echosearch.types import IngestReport, ModelRequest, pool
+from echosearch.video import prepare_video
+
+COLOURS = {"a": (220, 20, 20), "b": (20, 220, 20), "c": (20, 20, 220)}
+
+
+def _ingest(index: Path, *sources: Path, manifest: Path | None = None, **options: Any) -> IngestReport:
+    tables = [read_metadata(manifest)] if manifest else []
+    return ingest(index, list(sources), IngestOptions(ModelRequest("toy"), workers=1, **options), tables)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """a.avi, b.avi, c.avi (videos 1, 2, 3) of patients PA, PB, PC, with an attribute; the manifest is gone after."""
+    folder = tmp_path / "archive"
+    for name, colour in COLOURS.items():
+        write_video(folder / f"{name}.avi", plain_frames(2, colour))
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,study,patient,view,EF\na,SA,PA,A4C,11\nb,SB,PB,PLAX,22\nc,SC,PC,A2C,33\n")
+    _ingest(tmp_path / "index", folder, manifest=manifest)
+    manifest.unlink()
+    return folder
+
+
+@pytest.fixture
+def index(archive: Path) -> Path:
+    return archive.parent / "index"
+
+
+def known(index: Path) -> dict[str, tuple[int, str | None, Any]]:
+    """Id, patient and EF of each video, by its file's name; its vector is what the model makes of its file."""
+    opened, encoder = open_index(index), load_encoder(ModelRequest("toy"))
+    recipe = encoder.card.recipe
+    found = {}
+    for video in opened.videos():
+        found[Path(video.path).stem] = (video.video_id, video.patient, video.attributes["EF"])
+        if Path(video.path).is_file():
+            pixels = prepare_video(Path(video.path), recipe.sampling, recipe.preprocess).pixels
+            vector = pool(encoder.encode_pixels(pixels)).vector
+            assert opened.video_embedding(video.video_id) @ vector == pytest.approx(1, abs=1e-6)
+    opened.close()
+    return found
+
+
+def swap(one: Path, other: Path) -> None:
+    one.rename(one.with_suffix(".tmp"))
+    other.rename(one)
+    one.with_suffix(".tmp").rename(other)
+
+
+# Files that change places.
+
+
+def test_two_files_that_swap_names_keep_their_patients(index: Path, archive: Path) -> None:
+    swap(archive / "a.avi", archive / "b.avi")
+    report = _ingest(index, archive)
+    assert (report.moved, report.added, report.replaced, report.unchanged, report.frames_encoded) == (2, 0, 0, 1, 0)
+    assert known(index) == {"a": (2, "PB", 22), "b": (1, "PA", 11), "c": (3, "PC", 33)}
+    assert _ingest(index, archive).unchanged == 3
+
+
+@pytest.mark.parametrize("commit_videos", [1, 256])
+def test_three_files_in_a_ring_keep_their_patients(
+    index: Path, archive: Path, commit_videos: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", commit_videos)
+    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_SECONDS", 0.0 if commit_videos == 1 else 20.0)
+    swap(archive / "a.avi", archive / "b.avi")
+    swap(archive / "b.avi", archive / "c.avi")  # a has b, b has c, c has a
+    report = _ingest(index, archive)
+    assert (report.moved + report.returned, report.added, report.replaced) == (3, 0, 0)
+    assert known(index) == {"a": (2, "PB", 22), "b": (3, "PC", 33), "c": (1, "PA", 11)}
+
+
+def test_a_file_that_takes_the_name_of_another_takes_its_place(index: Path, archive: Path) -> None:
+    (archive / "b.avi").rename(archive / "a.avi")
+    report = _ingest(index, archive)
+    assert (report.moved, report.replaced) == (1, 0)
+    assert known(index)["a"] == (2, "PB", 22)
+    assert "b" not in known(index)
+
+
+@pytest.mark.parametrize(("old", "new"), [("a", "z"), ("c", "Z")])  # before and after the old name, as files are sorted
+def test_new_bytes_under_an_old_name_are_another_video_when_the_old_ones_lie_elsewhere(
+    index: Path, archive: Path, old: str, new: str
+) -> None:
+    before = known(index)[old]
+    (archive / f"{old}.avi").rename(archive / f"{new}.avi")
+    write_video(archive / f"{old}.avi", plain_frames(2, (200, 200, 10)))
+    report = _ingest(index, archive)
+    assert (report.moved + report.returned, report.added + report.replaced) == (1, 1)
+    assert known(index)[new] == before
+    assert known(index)[old] == (4, None, None)  # nobody said whose these bytes are
+
+
+def test_new_bytes_that_are_nowhere_else_stay_the_patients_own(index: Path, archive: Path) -> None:
+    write_video(archive / "a.avi", plain_frames(2, (200, 200, 10)))
+    assert _ingest(index, archive).replaced == 1
+    assert known(index)["a"] == (4, "PA", 11)
+
+
+def test_a_file_overwritten_with_a_copy_of_another_is_that_ones(index: Path, archive: Path) -> None:
+    shutil.copy(archive / "b.avi", archive / "a.avi")
+    report = _ingest(index, archive)
+    assert (report.replaced, report.copies, report.moved) == (1, 1, 0)
+    assert known(index) == {"a": (4, "PB", 22), "b": (2, "PB", 22), "c": (3, "PC", 33)}
+
+
+def test_bytes_that_come_back_to_their_name_are_the_same_video(index: Path, archive: Path) -> None:
+    first = (archive / "a.avi").read_bytes()
+    write_video(archive / "a.avi", plain_frames(2, (200, 200, 10)))
+    _ingest(index, archive)
+    (archive / "a.avi").write_bytes(first)
+    report = _ingest(index, archive)
+    assert (report.returned, report.frames_encoded) == (1, 0)
+    assert known(index)["a"] == (1, "PA", 11)
+
+
+# Size and time say nothing for sure.
+
+
+def _with_times_of(path: Path, data: bytes) -> None:
+    status = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_rehash_sees_other_bytes_of_the_same_size_and_time(index: Path, archive: Path, tmp_path: Path) -> None:
+    data = bytearray((archive / "a.avi").read_bytes())
+    place = data.rindex(b"\xff\xd9") - 40
+    data[place] ^= 1  # one bit of a picture
+    _with_times_of(archive / "a.avi", bytes(data))
+    assert _ingest(index, archive).unchanged == 3
+    report = _ingest(index, archive, rehash=True)
+    assert (report.unchanged, report.replaced) == (2, 1)
+    assert _ingest(index, archive, rehash=True).unchanged == 3
+
+
+def test_rehash_sees_names_swapped_with_the_same_size_and_time(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (20, 20), colour).save(folder / f"{name}.bmp")
+        os.utime(folder / f"{name}.bmp", (1_000_000_000, 1_000_000_000))
+    (tmp_path / "m.csv").write_text("path,patient,EF\na,PA,11\nb,PB,22\nc,PC,33\n")
+    _ingest(tmp_path / "index", folder, manifest=tmp_path / "m.csv")
+    swap(folder / "a.bmp", folder / "b.bmp")
+    assert _ingest(tmp_path / "index", folder).unchanged == 3
+    report = _ingest(tmp_path / "index", folder, rehash=True)
+    assert (report.moved, report.unchanged, report.frames_encoded) == (2, 1, 0)
+    assert known(tmp_path / "index") == {"a": (2, "PB", 22), "b": (1, "PA", 11), "c": (3, "PC", 33)}
+
+
+# What was deleted comes back whole.
+
+
+def test_undeleted_videos_are_whole(index: Path, archive: Path) -> None:
+    before = known(index)
+    delete_videos(index, [], patient="PA")
+    assert undelete_videos(index, [], patient="PA")["undeleted"] == [1]
+    assert known(index) == before
+    delete_videos(index, [1])
+    assert _ingest(index, archive, undelete=True).returned == 1
+    assert known(index) == before
+
+
+def test_only_what_is_named_is_undeleted(index: Path, archive: Path) -> None:
+    delete_videos(index, [1, 2])
+    undelete_videos(index, [archive / "b.avi"])
+    report = _ingest(index, archive)
+    assert (report.deleted_earlier, report.unchanged) == (1, 2)
+    assert set(known(index)) == {"b", "c"}
+
+
+@pytest.mark.parametrize("way", ["undelete", "ingest --undelete"])
+def test_what_was_compacted_away_comes_back_with_all_that_was_known(index: Path, archive: Path, way: str) -> None:
+    delete_videos(index, [1])
+    compact_index(index)
+    if way == "undelete":
+        told = undelete_videos(index, [1])
+        assert (told["undeleted"], told["to_ingest"]) == ([], [1])
+    report = _ingest(index, archive, undelete=way != "undelete")
+    assert (report.added, report.frames_encoded) == (1, 1)
+    assert known(index)["a"] == (4, "PA", 11)
+    assert _ingest(index, archive).deleted_earlier == 0
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_was_pruned_and_is_found_elsewhere_is_whole(index: Path, archive: Path, compacted: bool) -> None:
+    (archive / "a.avi").rename(archive.parent / "a.avi")
+    assert _ingest(index, archive, prune=True, yes=True).pruned == 1
+    if compacted:
+        compact_index(index)
+    (archive.parent / "a.avi").rename(archive / "other name.avi")
+    _ingest(index, archive)
+    assert known(index)["other name"] == (4 if compacted else 1, "PA", 11)
+
+
+def test_where_the_path_is_taken_nothing_is_lost(index: Path, archive: Path) -> None:
+    delete_videos(index, [1])
+    write_video(archive / "a.avi", plain_frames(2, (200, 200, 10)))
+    report = _ingest(index, archive)
+    assert (report.added, report.deleted_earlier) == (0, 1)  # other bytes at a path that was deleted: still left alone
+    _ingest(index, archive, undelete=True)
+    assert known(index)["a"] == (4, None, None)
+    (archive / "a.avi").rename(archive / "new.avi")
+    write_video(archive / "a.avi", plain_frames(2, COLOURS["a"]))
+    assert _ingest(index, archive).returned == 1
+    assert known(index)["a"] == (1, "PA", 11)
+
+
+def test_a_copy_of_bytes_at_a_new_path_is_known_as_nobody(index: Path, archive: Path) -> None:
+    shutil.copy(archive / "a.avi", archive / "x.avi")
+    report = _ingest(index, archive)
+    assert (report.added, report.copies) == (1, 1)
+    assert known(index)["x"] == (4, None, None)
+    assert known(index)["a"] == (1, "PA", 11)
+
+
+# The decision itself, case by case.
+
+HERE, THERE = Path("/d/here.avi"), Path("/d/there.avi")
+
+
+def _video(video_id: int, live: bool = True, vectors: bool = True, verified: bool = True) -> SameBytes:
+    return SameBytes(video_id, Path("/d"), THERE, 1, 1, live, vectors, verified)
+
+
+KNOWN = KnownFile(9, 1, 1, "old")
+
+
+@pytest.mark.parametrize(
+    ("before", "same", "deleted", "holds", "taken", "wanted"),
+    [
+        (None, [], False, [], [], Decision("added")),
+        (KNOWN, [], False, [], [], Decision("added", None, 9)),
+        (KnownFile(9, 1, 1, "x"), [_video(9)], True, [9], [], Decision("touched")),
+        (None, [], True, [], [], Decision("deleted")),
+        (None, [_video(1)], False, [1], [], Decision("added", _video(1))),
+        (KNOWN, [_video(1)], False, [1], [], Decision("added", _video(1), 1)),
+        (None, [_video(1)], False, [], [], Decision("moved", _video(1))),
+        (KNOWN, [_video(1)], False, [], [], Decision("moved", _video(1))),
+        (None, [_video(1), _video(2)], False, [1], [], Decision("moved", _video(2))),
+        (None, [_video(1)], False, [], [1], Decision("added", _video(1))),
+        (None, [_video(1, live=False)], False, [], [], Decision("returned", _video(1, live=False))),
+        (None, [_video(1, False), _video(2, False)], False, [], [], Decision("returned", _video(2, False))),
+        (None, [_video(1, False)], False, [], [1], Decision("added")),
+        (None, [_video(1, False, False)], False, [], [], Decision("added", None, 1)),
+        (KNOWN, [_video(1, False, False)], False, [], [], Decision("added", None, 1)),
+        (None, [_video(1, False, True, False)], False, [], [], Decision("added", None, 1)),
+        (None, [_video(1, False), _video(2)], False, [2], [], Decision("added", _video(2))),
+        (None, [_video(1, verified=False)], False, [1], [], Decision("added")),
+    ],
+)
+def test_decisions(
+    before: KnownFile | None,
+    same: list[SameBytes],
+    deleted: bool,
+    holds: list[int],
+    taken: list[int],
+    wanted: Decision,
+) -> None:
+    assert decide(before, "x", same, deleted, lambda video: video.video_id in holds, set(taken)) == wanted
+
+
+# Folders that moved.
+
+
+def test_roots_that_would_make_one_path_mean_two_videos_are_refused(index: Path, archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_video(other / "sub" / "x.avi", plain_frames(2, (1, 200, 200)))
+    _ingest(index, other)
+    before = {video.video_id: video.path for video in open_index(index).videos()}
+    for old, new, sentence in (
+        (archive, other, f"{other} is a folder of this index already, and two folders cannot become one"),
+        (archive, other / "sub", f"{other / 'sub'} would lie within {other}, and both are folders of this index"),
+        (other, archive.parent / "archive", f"{archive} is a folder of this index already"),
+    ):
+        with pytest.raises(BadOption, match=sentence):
+            move_roots(index, old, new)
+    assert {video.video_id: video.path for video in open_index(index).videos()} == before
+    assert move_roots(index, archive, other / "elsewhere") == 1  # within, but no video is there yet
+    assert open_index(index).video(1).path == str(other / "elsewhere" / "a.avi")
+    assert move_roots(index, tmp_path, tmp_path / "other") == 2  # all of them, into one of their own
+    assert open_index(index).video(4).path == str(other / "other" / "sub" / "x.avi")
