@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from echosearch.errors import BackendError, EchoSearchError
+from echosearch.errors import EchoSearchError
+from echosearch.files import GENERATOR, Output
 from echosearch.types import Hit
 from echosearch.video import open_media
 
@@ -21,7 +23,7 @@ _TEXT: Final = (235, 235, 235)
 _FAINT: Final = (150, 150, 158)
 
 
-def write_contact_sheet(path: Path, title: str, hits: Sequence[Hit], notes: Sequence[str] = ()) -> list[str]:
+def write_contact_sheet(output: Output, title: str, hits: Sequence[Hit], notes: Sequence[str] = ()) -> list[str]:
     """Write a PNG with a tile for each hit; gives a warning for each video whose frame could not be read."""
     columns = min(_COLUMNS, max(1, len(hits)))
     rows = -(-len(hits) // columns)
@@ -47,17 +49,10 @@ def write_contact_sheet(path: Path, title: str, hits: Sequence[Hit], notes: Sequ
         where = "" if hit.best_frame is None else f"  frame {hit.best_frame}"
         name = _fit(draw, _printable(Path(hit.path).name), small, _TILE[0] - 90)
         draw.text((left, top + _TILE[1] + 23), name + where, _FAINT, small)
-    try:
-        with path.open("wb") as file:
-            try:
-                sheet.save(file, "PNG")
-                file.flush()
-            except OSError:
-                if path.is_file():
-                    path.unlink()  # half a picture is of no use
-                raise
-    except OSError as error:
-        raise BackendError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
+    marked = PngInfo()
+    marked.add_text("Software", GENERATOR)
+    with output.writing() as file:
+        sheet.save(file, "PNG", pnginfo=marked)
     return warnings
 
 

@@ -1,13 +1,47 @@
-"""Paths and files as users name them, and as disks have them. Knows no index, no video and no format."""
+"""Paths and files as users name them, and what is written for users. Knows an index by the names of its files only.
+
+A file written for the user is an `Output`, a folder an `OutputFolder`: there whole or not at all, and over nothing
+that is not ours to replace.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Final
+
+from echosearch.errors import BackendError, BadOption, InputError
+
+PARTIAL: Final = ".partial-"
+"""How the name of what is not yet whole begins; nobody reads it."""
+
+GENERATOR: Final = "echosearch"
+"""What pictures (PNG text `Software`) and pages (HTML meta `generator`) written here say near their beginning."""
+
+_MARKS: Final = {
+    ".png": (b"\x89PNG\r\n\x1a\n", f"tEXtSoftware\0{GENERATOR}".encode()),
+    ".html": (b"<!DOCTYPE html>", f'<meta name="generator" content="{GENERATOR}">'.encode()),
+}
+_MARKED_BYTES: Final = 512
+
+_INDEX_NAMES: Final = ("manifest.json", "catalog.sqlite", "segments")
+"""A folder with two of these is an index, be it a damaged one."""
 
 
 def absolute(path: Path) -> Path:
-    """The absolute path, with `~` and `~name` as home folders where there are such, else as names."""
+    """The absolute path, with `~` and `~name` as home folders where there are such, else as names.
+
+    InputError for what is no path of any file.
+    """
+    if "\0" in str(path):
+        raise InputError(f"no path has a NUL character in it, as {str(path)[:200]!r} has")
     with suppress(RuntimeError):  # no such user, or no home folder at all
         path = path.expanduser()
     return path.absolute()
@@ -22,3 +56,147 @@ def is_gone(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def is_our_own(path: Path) -> bool:
+    """Whether a file is a picture or page that echosearch wrote, by its first bytes. One that cannot be read is not."""
+    if path.suffix.lower() not in _MARKS:
+        return False
+    beginning, mark = _MARKS[path.suffix.lower()]
+    try:
+        with path.open("rb") as file:
+            head = file.read(_MARKED_BYTES)
+    except OSError:
+        return False
+    return head.startswith(beginning) and mark in head
+
+
+def refuse_inside_index(path: Path) -> None:
+    """BadOption for a file or folder in an index folder: its next writer would take it for what a crash left."""
+    path = absolute(path)
+    for folder in (*Path(os.path.realpath(path)).parents, *_plain(path).parents):
+        if sum(_identity(folder / name) is not None for name in _INDEX_NAMES) > 1:
+            raise BadOption(f"{path} lies in the index {folder}, which holds its own files only; give another place")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to be written for the user; checked when made, so that long work is not done in vain, and when written.
+
+    `what` is its name in sentences ("the report"), `suffix` how its name ends. Links are followed: the real file
+    counts. None lies in an index. Of what is there, what `is_our_own` is replaced, and any other file with `force`
+    (None where there is no such option); but none of `sources`: files, and folders with all below them. BadOption
+    says what may not be, BackendError what the disk does not let.
+    """
+
+    path: Path
+    what: str
+    suffix: str
+    sources: tuple[Path, ...] = ()
+    force: bool | None = False
+
+    def __post_init__(self) -> None:
+        if self.path.suffix.lower() != self.suffix:
+            raise BadOption(f"the name of {self.what} ends in {self.suffix}, not {self.path.name!r}")
+        object.__setattr__(self, "path", absolute(self.path))
+        with self._named_errors():
+            tempfile.TemporaryFile(dir=self._target().parent).close()  # has the disk's own word, and no name
+
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """A file to write into, which takes its place when the block ends, and is removed when it fails."""
+        with self._named_errors():
+            partial = self._target().with_name(PARTIAL + secrets.token_hex(8))
+            try:
+                with partial.open("xb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                target = self._target()
+                with suppress(OSError):  # it is new, or this disk knows no rights
+                    shutil.copymode(target, partial)  # what was private stays so
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _target(self) -> Path:
+        """The real file, which is new or may be replaced."""
+        refuse_inside_index(self.path)
+        target = Path(os.path.realpath(self.path))
+        is_link = self.path.is_symlink()
+        named = f"{self.path} (a link to {target})" if is_link else str(self.path)
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            if is_link:
+                raise BadOption(f"{named} is there already, and leads nowhere; give another name") from None
+            return target
+        if not stat.S_ISREG(mode) or target.suffix.lower() != self.suffix:
+            raise BadOption(f"{named} is no regular {self.suffix} file, as {self.what} has to be; give another name")
+        if is_our_own(target):
+            return target
+        places = {_identity(place) for place in (target, *target.parents)} - {None}
+        if (source := next((each for each in self.sources if _identity(each) in places), None)) is not None:
+            why = f"lies in the source folder {source}" if source.is_dir() else "is itself a source"
+            raise BadOption(f"{named} {why}, and sources are never replaced; give another name")
+        if not self.force:
+            way_out = "" if self.force is None else ", or --force to replace it"
+            raise BadOption(f"{named} is there already; give another name{way_out}")
+        return target
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BackendError(f"cannot write {self.what} {self.path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """A folder to be written for the user, new or empty and in no index; checked when made. Errors as of `Output`."""
+
+    path: Path
+    what: str
+
+    def __post_init__(self) -> None:
+        path = _plain(absolute(self.path))
+        object.__setattr__(self, "path", path)
+        refuse_inside_index(path)
+        try:
+            if path.is_symlink() or (path.exists() and not path.is_dir()):
+                raise BadOption(f"{path} is not a folder; name one that is new or empty")
+            if path.is_dir() and any(path.iterdir()):
+                raise BadOption(f"{path} is not empty; name a new folder, so that nothing there is mixed or lost")
+            if not path.parent.is_dir():
+                raise BadOption(f"{path.parent} does not exist; make it first, or name another folder")
+        except OSError as error:
+            raise BadOption(f"cannot use {path}: {error.strerror or error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """A folder to write into, which takes its place when the block ends, and is removed when it fails."""
+        partial = self.path.with_name(PARTIAL + secrets.token_hex(8))
+        try:
+            partial.mkdir()
+            yield partial
+            partial.rename(self.path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise BackendError(f"cannot write {self.what} {self.path}: {reason}; nothing was kept") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _plain(path: Path) -> Path:
+    """Without `..`, and with links as they are named."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  .absolute() keeps '..'
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What is the same for one file or folder however it is named; None where nothing can be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -35,6 +35,7 @@ from echosearch.cohort.audit import (
 from echosearch.cohort.cohort import Cohort, Definition, Level, Measure, Member
 from echosearch.cohort.spreadsheet import write_csv
 from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
+from echosearch.files import Output
 from echosearch.zeroshot.labels import read_labels
 
 EF = "task.ef.value"
@@ -186,41 +187,45 @@ def test_a_sheet_by_hand(tmp_path: Path) -> None:
     flag: dict[str, float | str | None] = {"task.lead.yes": "no", "task.lead.yes (score)": -0.25, "task.ef.p": None}
     cohort = _cohort([_member("=B", other=5.0, **flag), replace(_member("A,1", **flag), acquired_at=None)], measures)
     audit = _audit(cohort, units=("A,1", "=B"), number=3)
-    write_sheet(tmp_path / "a.csv", cohort, audit)
+    write_sheet(_to(tmp_path / "a.csv"), cohort, audit)
     assert (tmp_path / "a.csv").read_bytes().decode("utf-8") == (
         "\ufeffaudit,unit,study,patient,acquired_at,video_ids,task.ef.value,task.lead.yes,task.lead.yes (score),"
         "task.ef.p,verdict,note,finding.ef,finding.lead\n"
         'low_ef#3 2026-01-02,"A,1","A,1","P-A,1",,1 12,30.5,no,-0.25,,,,,\n'
         "low_ef#3 2026-01-02,'=B,'=B,P-=B,2019-05-31T00:00:00,1 12,30.5,no,-0.25,,,,,\n"
     )
-    write_sheet(tmp_path / "b.csv", cohort, audit, with_patients=False)
+    write_sheet(_to(tmp_path / "b.csv"), cohort, audit, with_patients=False)
     assert "patient" not in (tmp_path / "b.csv").read_text("utf-8")
     assert "P-" not in (tmp_path / "b.csv").read_text("utf-8")
+
+
+def _to(path: Path) -> Output:
+    return Output(path, "the sheet", ".csv", force=None)
 
 
 def test_a_sheet_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("judged")
-    with pytest.raises(BadOption, match=r"a\.csv is there already, maybe with judgements; name another file"):
-        write_sheet(path, _named("A"), _audit(_named("A")))
+    with pytest.raises(BadOption, match=r"a\.csv is there already; give another name$"):
+        write_sheet(_to(path), _named("A"), _audit(_named("A")))
     assert path.read_text() == "judged"
 
 
 def test_what_sheets_cannot_be_written(tmp_path: Path) -> None:
     cohort, path = _named("A", "B"), tmp_path / "a.csv"
     with pytest.raises(BackendError, match=r"cannot write the sheet .*none/a\.csv: No such file or directory"):
-        write_sheet(tmp_path / "none/a.csv", cohort, _audit(cohort))
+        write_sheet(_to(tmp_path / "none/a.csv"), cohort, _audit(cohort))
     sentence = r"audit low_ef#1 is not of cohort low_ef as it is, with 2 members"
     for other in (_named("A", "C"), _named("A")):
         with pytest.raises(BadOption, match=sentence):
-            write_sheet(path, cohort, _audit(other))
+            write_sheet(_to(path), cohort, _audit(other))
     with pytest.raises(BadOption, match="audit high_ef#1 is not of cohort low_ef"):
-        write_sheet(path, cohort, replace(_audit(cohort), cohort="high_ef"))
+        write_sheet(_to(path), cohort, replace(_audit(cohort), cohort="high_ef"))
     patients = _cohort([_member("P1")], level="patient")
     with pytest.raises(BadOption, match="units of cohort low_ef are patients, so its sheet cannot leave them out"):
-        write_sheet(path, patients, _audit(patients), with_patients=False)
+        write_sheet(_to(path), patients, _audit(patients), with_patients=False)
     assert not path.exists()
-    write_sheet(path, patients, _audit(patients))
+    write_sheet(_to(path), patients, _audit(patients))
 
 
 @pytest.mark.parametrize("pair", [("A", " A"), ("A B", "A\nB"), ("=1", "'=1"), ("A", "\tA"), ("A", "'A")])
@@ -228,7 +233,7 @@ def test_units_that_a_spreadsheet_makes_alike_are_refused(tmp_path: Path, pair: 
     with pytest.raises(
         BadOption, match=r"of audit low_ef#1 cannot be told apart in a spreadsheet; leave one of them out"
     ):
-        write_sheet(tmp_path / "a.csv", _named(*pair), _audit(_named(*pair)))
+        write_sheet(_to(tmp_path / "a.csv"), _named(*pair), _audit(_named(*pair)))
     assert not (tmp_path / "a.csv").exists()
 
 
@@ -273,7 +278,7 @@ def test_nasty_units_come_back_from_any_program(tmp_path: Path, delimiter: str, 
     units = [unit for unit in NASTY if unit.strip()]
     cohort = _named(*units)
     audit, path = _audit(cohort), tmp_path / "a.csv"
-    write_sheet(path, cohort, audit)
+    write_sheet(_to(path), cohort, audit)
     told = {str(row): {"verdict": ("yes", "no", "unclear")[row % 3]} for row in range(1, len(units))}
     told["1"] |= {"note": "see, there", "finding.ef": "35"}
     _saved(path, told, delimiter, strip, turn)
@@ -308,7 +313,7 @@ def test_what_was_judged_is_read_or_the_sheet_is_refused(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.csv"
         try:
-            write_sheet(path, cohort, audit)
+            write_sheet(_to(path), cohort, audit)
         except BadOption as error:
             assert "cannot be told apart" in str(error)  # noqa: PT017
             return
@@ -693,7 +698,7 @@ def test_labels_of_verdicts_by_hand(tmp_path: Path) -> None:
             "of 2 units audits say different things; what was judged later counts",
             "borderline members are among them, so the labels are no random sample of the cohort",
         )
-    write_csv(tmp_path / "l.csv", (told.key_column, "label"), told.table())
+    write_csv(Output(tmp_path / "l.csv", "the labels", ".csv"), (told.key_column, "label"), told.table())
     read = read_labels(tmp_path / "l.csv")
     assert (read.kind, [(row.key, row.value) for row in read.rows]) == ("study", [("S0", 1.0), ("S1", 1.0)])
     assert labels([replace(second, judged_at="2026-01-01"), first], cohort).rows == (("S1", 0), ("S3", 1), ("S0", 1))

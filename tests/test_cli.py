@@ -193,7 +193,7 @@ def test_titles_with_line_breaks_fit_on_a_contact_sheet(index: Path, run: Run, t
     code, _, err = run("search", "red\nleft", "--index", index, "--contact-sheet", tmp_path / "s.png")
     assert code == 0, err
     code, _, err = run("search", "red", "--index", index, "--contact-sheet", tmp_path / "s.jpg")
-    assert (code, "--contact-sheet writes a PNG" in err) == (2, True)
+    assert (code, "the name of the contact sheet ends in .png, not 's.jpg'" in err) == (2, True)
 
 
 def test_a_full_disk_and_a_closed_pipe_behind_the_output(index: Path) -> None:

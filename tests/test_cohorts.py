@@ -473,7 +473,7 @@ def test_an_export_is_the_same_bytes_each_time_and_safe_in_a_spreadsheet(archive
     assert "members" not in manifest
     members = json.loads((tmp_path / "json-one" / "members.json").read_text())["members"]
     assert members[0]["values"]["attr.site"] == "=v1; =v2"
-    with pytest.raises(BadOption, match=r"is there already; give the name of a new folder$"):
+    with pytest.raises(BadOption, match=r"csv-one is not empty; name a new folder"):
         archive.cohorts.export("low", tmp_path / "csv-one")
 
 

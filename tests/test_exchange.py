@@ -141,9 +141,9 @@ def test_deleted_videos_stay_behind(media: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_and_the_name_must_fit(made: Path, tmp_path: Path) -> None:
     (tmp_path / "there.npz").write_text("precious")
-    with pytest.raises(BadOption, match=r"there\.npz is there already; give another name, or remove it first$"):
+    with pytest.raises(BadOption, match=r"there\.npz is there already; give another name, or --force to replace it$"):
         export_embeddings(made, tmp_path / "there.npz")
-    with pytest.raises(BadOption, match=r"^embeddings go into a file that ends in \.npz, not out\.csv$"):
+    with pytest.raises(BadOption, match=r"^the name of the embeddings ends in \.npz, not 'out\.csv'$"):
         export_embeddings(made, tmp_path / "out.csv")
     with pytest.raises(BackendError, match=r"^cannot write .*nowhere/out\.npz: No such file or directory$"):
         export_embeddings(made, tmp_path / "nowhere" / "out.npz")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from echosearch.errors import BackendError, BadOption
+from echosearch.files import Output
 from echosearch.types import VideoRecord
 from echosearch.zeroshot.predictions import VIEWS, write_predictions
 from echosearch.zeroshot.probe import Probe, Training
@@ -39,11 +40,15 @@ def _ids(*ids: int) -> npt.NDArray[np.int64]:
     return np.array(ids, np.int64)
 
 
+def _to(path: Path) -> Output:
+    return Output(path, "the predictions", ".csv", force=True)
+
+
 def test_ejection_fractions_by_file_in_the_order_of_ids(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     values = np.array([1 / 3, 55.0, 1e-7])
     records = _records(_video(1, "/m/0X1A.avi"), _video(2, "/m/x/0X2B.mp4"), _video(10, "/m/0X3C.avi"))
-    assert write_predictions(out, EF, _ids(10, 1, 2), {"value": values, "spread": values}, records) == ()
+    assert write_predictions(_to(out), EF, _ids(10, 1, 2), {"value": values, "spread": values}, records) == ()
     assert out.read_bytes() == b"FileName,EF_pred\n0X1A,55.0\n0X2B,1e-07\n0X3C,0.3333333333333333\n"
     assert float(_read(out)[3][1]) == 1 / 3
     assert list(tmp_path.iterdir()) == [out]
@@ -65,7 +70,7 @@ def test_ejection_fractions_by_file_in_the_order_of_ids(tmp_path: Path) -> None:
 )
 def test_how_a_file_is_named(tmp_path: Path, path: str, with_suffix: bool, name: str) -> None:
     write_predictions(
-        tmp_path / "o.csv", EF, _ids(1), {"value": np.array([-3.5])}, _records(_video(1, path)),
+        _to(tmp_path / "o.csv"), EF, _ids(1), {"value": np.array([-3.5])}, _records(_video(1, path)),
         "HashedFileName", with_suffix,
     )  # fmt: skip
     assert _read(tmp_path / "o.csv") == [["HashedFileName", "EF_pred"], [name, "-3.5"]]
@@ -73,20 +78,20 @@ def test_how_a_file_is_named(tmp_path: Path, path: str, with_suffix: bool, name:
 
 def test_bytes_of_a_name_that_is_no_text_stay(tmp_path: Path) -> None:
     records = _records(_video(1, "/m/\udcff.avi"))
-    write_predictions(tmp_path / "o.csv", EF, _ids(1), {"value": np.array([1.0])}, records)
+    write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1), {"value": np.array([1.0])}, records)
     assert (tmp_path / "o.csv").read_bytes() == b"FileName,EF_pred\n\xff,1.0\n"
 
 
 def test_a_name_that_comes_twice_is_said(tmp_path: Path) -> None:
     records = _records(_video(1, "/a/x.avi"), _video(2, "/b/x.avi"), _video(3, "/c/x.avi"), _video(4, "/c/y.avi"))
-    told = write_predictions(tmp_path / "o.csv", EF, _ids(1, 2, 3, 4), {"value": np.arange(4.0)}, records)
+    told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3, 4), {"value": np.arange(4.0)}, records)
     assert told == ("2 videos have the file name of an earlier one; CardioBench reads the first of each only",)
     assert len(_read(tmp_path / "o.csv")) == 5
 
 
 def test_videos_of_views_that_do_not_show_it_are_left_out(tmp_path: Path) -> None:
     records = _records(_video(1, "/x.avi", None, "a4c"), _video(2, "/y.avi", None, "PLAX"), _video(3, "/z.avi"))
-    told = write_predictions(tmp_path / "o.csv", EF, _ids(1, 2, 3), {"value": np.arange(3.0)}, records)
+    told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3), {"value": np.arange(3.0)}, records)
     assert told == ("1 videos have a view that does not show ef and are left out",)
     assert [row[0] for row in _read(tmp_path / "o.csv")] == ["FileName", "x", "z"]
 
@@ -100,7 +105,7 @@ def test_a_patient_has_the_mean_of_the_videos(tmp_path: Path) -> None:
         _video(5, "/e.avi", "patient0002", "PLAX"),
     )
     values = np.array([40.0, 61.5, 99.0, 50.0, 99.0])
-    told = write_predictions(tmp_path / "o.csv", EF, _ids(1, 2, 3, 4, 5), {"value": values}, records, "patient_id")
+    told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3, 4, 5), {"value": values}, records, "patient_id")
     assert _read(tmp_path / "o.csv") == [["patient_id", "EF_pred"], ["patient0001", "61.5"], ["patient0002", "45.0"]]
     assert told == (
         "1 videos have a view that does not show ef and are left out",
@@ -115,7 +120,7 @@ def _weights(*rows: tuple[float, ...], names: tuple[str, ...] = VIEWS) -> dict[s
 def test_views_have_their_probabilities_and_the_highest(tmp_path: Path) -> None:
     records = _records(_video(1, "/a.avi"), _video(2, "/b.avi"))
     columns = _weights((0.5, 0.125, 0.125, 0.125, 0.125), (0.1, 0.1, 0.2, 0.2, 0.4))
-    assert write_predictions(tmp_path / "o.csv", VIEW, _ids(1, 2), columns, records) == ()
+    assert write_predictions(_to(tmp_path / "o.csv"), VIEW, _ids(1, 2), columns, records) == ()
     assert _read(tmp_path / "o.csv") == [
         ["FileName", "view_pred", "prob_A2C", "prob_A3C", "prob_A4C", "prob_PSAX", "prob_PLAX"],
         ["a", "A2C", "0.5", "0.125", "0.125", "0.125", "0.125"],
@@ -126,7 +131,7 @@ def test_views_have_their_probabilities_and_the_highest(tmp_path: Path) -> None:
 def test_a_patients_view_is_that_of_the_mean_probabilities(tmp_path: Path) -> None:
     records = _records(_video(1, "/a.avi", "P"), _video(2, "/b.avi", "P"))
     columns = _weights((0.5, 0.0, 0.25, 0.25, 0.0), (0.0, 0.0, 0.5, 0.25, 0.25))
-    write_predictions(tmp_path / "o.csv", VIEW, _ids(1, 2), columns, records, "patient_id")
+    write_predictions(_to(tmp_path / "o.csv"), VIEW, _ids(1, 2), columns, records, "patient_id")
     assert _read(tmp_path / "o.csv")[1:] == [["P", "A4C", "0.25", "0.0", "0.375", "0.25", "0.125"]]
 
 
@@ -134,7 +139,7 @@ def test_the_view_task_in_the_package_fills_what_it_does_not_know(tmp_path: Path
     task = find_task("view")
     assert isinstance(task, Task)
     columns = _weights((0.1, 0.2, 0.1, 0.1, 0.5), names=task.columns)
-    told = write_predictions(tmp_path / "o.csv", task, _ids(1), columns, _records(_video(1, "/a.avi")))
+    told = write_predictions(_to(tmp_path / "o.csv"), task, _ids(1), columns, _records(_video(1, "/a.avi")))
     header, row = _read(tmp_path / "o.csv")
     assert header == ["FileName", "view_pred", *(f"prob_{view}" for view in VIEWS), "prob_SUBCOSTAL"]
     assert dict(zip(header, row, strict=True)) == {
@@ -151,7 +156,7 @@ def _probe(kind: str) -> Probe:
 
 def test_a_probe_for_a_measurement_is_one_too(tmp_path: Path) -> None:
     records = _records(_video(1, "/a.avi"))
-    write_predictions(tmp_path / "o.csv", _probe("ridge"), _ids(1), {"value": np.array([50.0])}, records)
+    write_predictions(_to(tmp_path / "o.csv"), _probe("ridge"), _ids(1), {"value": np.array([50.0])}, records)
     assert _read(tmp_path / "o.csv")[1] == ["a", "50.0"]
 
 
@@ -168,7 +173,7 @@ def test_a_probe_for_a_measurement_is_one_too(tmp_path: Path) -> None:
 def test_other_tasks_are_refused(tmp_path: Path, task: Task | Probe, sentence: str) -> None:
     columns = {name: np.zeros(1) for name in task.columns}
     with pytest.raises(BadOption, match=sentence):
-        write_predictions(tmp_path / "o.csv", task, _ids(1), columns, _records(_video(1, "/a.avi")))
+        write_predictions(_to(tmp_path / "o.csv"), task, _ids(1), columns, _records(_video(1, "/a.avi")))
     assert not list(tmp_path.iterdir())
 
 
@@ -176,9 +181,9 @@ def test_what_gives_no_row_is_refused(tmp_path: Path) -> None:
     records = _records(_video(1, "/a.avi"), _video(2, "/b.avi", "P", "PLAX"))
     columns = {"value": np.zeros(2)}
     with pytest.raises(BadOption, match="no video with a score of ef can be named by patient_id"):
-        write_predictions(tmp_path / "o.csv", EF, _ids(1, 2), columns, records, "patient_id")
+        write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2), columns, records, "patient_id")
     with pytest.raises(BadOption, match="predictions are by FileName, HashedFileName, patient_id, not by 'name'"):
-        write_predictions(tmp_path / "o.csv", EF, _ids(1, 2), columns, records, "name")  # type: ignore[arg-type]
+        write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2), columns, records, "name")  # type: ignore[arg-type]
 
 
 def test_a_disk_that_cannot_be_written_is_said_and_nothing_changes(tmp_path: Path, full: Path) -> None:
@@ -186,7 +191,7 @@ def test_a_disk_that_cannot_be_written_is_said_and_nothing_changes(tmp_path: Pat
     values = {"value": np.zeros(1)}
     for path in (tmp_path / "none" / "o.csv", full / "o.csv"):
         with pytest.raises(BackendError, match=r"cannot write the predictions .*o\.csv: "):
-            write_predictions(path, EF, _ids(1), values, records)
+            write_predictions(_to(path), EF, _ids(1), values, records)
 
 
 @pytest.fixture
@@ -205,5 +210,5 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "replace", no_room)
     with pytest.raises(BackendError, match=r"cannot write the predictions .*: No space left on device"):
-        write_predictions(out, EF, _ids(1), {"value": np.zeros(1)}, _records(_video(1, "/a.avi")))
+        write_predictions(_to(out), EF, _ids(1), {"value": np.zeros(1)}, _records(_video(1, "/a.avi")))
     assert (out.read_text(), list(tmp_path.iterdir())) == ("before", [out])

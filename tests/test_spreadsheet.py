@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from echosearch.cohort.spreadsheet import safe_cell, unsafe_cell, write_csv
 from echosearch.errors import BackendError
+from echosearch.files import Output
 
 NASTY = st.text(st.sampled_from("=+-@'\t\r\n ,;\"aé1.e＝\u00a0\ufeff"), max_size=6) | st.text(max_size=8)
 
@@ -106,7 +107,7 @@ def test_a_file_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("what was there before")
     rows = [{"b": -1.5, "=a": 'x,"y"', "other": 1}, {"=a": "two\nlines"}, {"=a": " blank", "b": "ä;b"}]
-    write_csv(path, ["=a", "b"], rows)
+    write_csv(Output(path, "the table", ".csv", force=True), ["=a", "b"], rows)
     assert path.read_bytes() == '\'=a,b\n"x,""y""",-1.5\n"two\nlines",\n" blank","ä;b"\n'.encode()
     assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
 
@@ -118,13 +119,17 @@ def test_one_empty_cell_is_a_row() -> None:
 
 
 def test_bytes_of_file_names_stay(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", ["path"], [{"path": b"/a/\xff.avi".decode("utf-8", "surrogateescape")}])
+    write_csv(
+        Output(tmp_path / "a.csv", "the table", ".csv"),
+        ["path"],
+        [{"path": b"/a/\xff.avi".decode("utf-8", "surrogateescape")}],
+    )
     assert (tmp_path / "a.csv").read_bytes() == b"path\n/a/\xff.avi\n"
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"cannot write .*none/a\.csv: No such file or directory"):
-        write_csv(tmp_path / "none/a.csv", ["a"], [])
+        write_csv(Output(tmp_path / "none/a.csv", "the table", ".csv"), ["a"], [])
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -133,5 +138,5 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyError("broken")
 
     with pytest.raises(KeyError, match="broken"):
-        write_csv(tmp_path / "a.csv", ["a"], rows())  # type: ignore[arg-type]
+        write_csv(Output(tmp_path / "a.csv", "the table", ".csv"), ["a"], rows())  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

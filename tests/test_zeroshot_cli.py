@@ -176,7 +176,7 @@ def test_retrieval_by_reports(index: Path, run: Run) -> None:
         (("sweep",), "name the tasks to sweep, or give --all"),
         (("sweep", "red.yaml", "--all"), "--all goes without names of tasks"),
         (("sweep", "rde"), "no task is called 'rde'"),
-        (("sweep", "red.yaml", "--plot", "scores.pdf"), "--plot writes a PNG; give it such a name, not scores.pdf"),
+        (("sweep", "red.yaml", "--plot", "scores.pdf"), "the name of the picture ends in .png, not 'scores.pdf'"),
         (("sweep", "red.yaml", "--calibration", "x"), "there is no calibration 'x' in this index; there are none"),
         (("sweep", "red.yaml", "--approximate"), "only regressions are approximated"),
         (("calibrate", "red.yaml"), "labels are needed: --labels FILE"),

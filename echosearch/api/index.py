@@ -24,8 +24,9 @@ import numpy.typing as npt
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
+from echosearch.files import Output
 from echosearch.search import Query, combine, ids_to_leave_out, search
-from echosearch.store import Manifest, Store, View
+from echosearch.store import Manifest, Store, View, output_of
 from echosearch.text_cache import TextCache
 from echosearch.types import (
     Device,
@@ -37,7 +38,9 @@ from echosearch.types import (
     ScoreKind,
     SearchResult,
     VideoRecord,
+    finite,
     pool,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +110,7 @@ class Index:
             raise BadOption(f"score is 'cosine' or 'mean', not {score!r}")
         if not phrases:
             raise BadQuery("nothing is asked; give a phrase of a report, such as 'SEVERE LV DILATION'")
+        _check_numbers(k, min_score)
         _refuse_one_string("without", without)
         if without and score == "mean":
             raise BadQuery("score 'mean' is a published form for wanted phrases only; leave --not or the score out")
@@ -137,6 +141,7 @@ class Index:
         A file need not be in the index; unless it is, it is embedded now. `where` are conditions that hits
         have to meet. `exclude` leaves out videos of the example's study or patient, or with its bytes.
         """
+        _check_numbers(k, min_score)
         _refuse_one_string("exclude", exclude)
         _refuse_one_string("where", where)
         for what in exclude:
@@ -220,17 +225,17 @@ class Index:
     def video_embedding(self, video_id: int) -> npt.NDArray[np.float32]:
         """(D,) float32 of unit length."""
         with self._store.view() as view:
-            return view.stored(video_id).vector
+            return view.stored(_possible(video_id)).vector
 
     def pooled_norm(self, video_id: int) -> float:
         """The length of the mean of the frame embeddings before it was renormalised."""
         with self._store.view() as view:
-            return view.stored(video_id).pooled_norm
+            return view.stored(_possible(video_id)).pooled_norm
 
     def frame_embeddings(self, video_id: int) -> npt.NDArray[np.float32]:
         """(T, D) float32 of unit length, as precise as the index keeps them. BadQuery where it keeps none."""
         with self._store.view() as view:
-            frames = view.stored(video_id).frame_embeddings
+            frames = view.stored(_possible(video_id)).frame_embeddings
         if frames is None:
             raise BadQuery("this index keeps no frame embeddings (--frames none)")
         return frames.astype(np.float32)
@@ -238,7 +243,7 @@ class Index:
     def frame_numbers(self, video_id: int) -> npt.NDArray[np.int32]:
         """(T,) 0-based frames of the file that were embedded."""
         with self._store.view() as view:
-            return view.stored(video_id).frame_numbers
+            return view.stored(_possible(video_id)).frame_numbers
 
     def info(self) -> dict[str, Any]:
         """What the index is and holds, as plain JSON values."""
@@ -254,7 +259,7 @@ class Index:
                 "dim": manifest.dim,
                 "frames_dtype": manifest.frames_dtype,
                 "precision": manifest.precision,
-                "numerics": [json.loads(told) for told in sorted(set(view.catalog.numerics().values()))],
+                "numerics": [json.loads(told) for told in sorted({told for *_, told in view.catalog.segment_sizes()})],
                 "created_at": manifest.created_at,
                 "space": manifest.recipe.space.id,
                 "recipe": manifest.recipe.id,
@@ -267,6 +272,12 @@ class Index:
                 "roots": [str(root) for root in view.catalog.roots()],
                 "disk_bytes": _bytes_below(self.path),
             }
+
+    def output(
+        self, path: Path, what: str, suffix: str, force: bool | None = False, inputs: Sequence[Path] = ()
+    ) -> Output:
+        """A file to write for the user, checked: no file of the index, of its source folders or of `inputs`."""
+        return output_of(self._store, path, what, suffix, force, inputs)
 
     def close(self) -> None:
         """Let go of the index's files."""
@@ -393,6 +404,12 @@ def _known_record(view: View, path: Path) -> VideoRecord | None:
     return None if video_id is None else _record(view, video_id)
 
 
+def _check_numbers(k: int, min_score: float | None) -> None:
+    whole("k", k, 1, error=BadQuery)
+    if min_score is not None:
+        finite("the least score", min_score)
+
+
 def _refuse_one_string(name: str, values: object) -> None:
     if isinstance(values, str):
         raise BadOption(f"{name} is a list of strings, not one string: [{values!r}]")
@@ -407,9 +424,16 @@ def _is_utf8(text: str) -> bool:
 
 
 def _record(view: View, video_id: int) -> VideoRecord:
-    if 0 < video_id < 2**63:
-        for record in view.catalog.videos([video_id]):
-            return record
-        if (later := view.catalog.replaced_by(video_id)) is not None:
-            raise UnknownVideo(f"video {video_id} is no more: its file changed and is video {later} now")
+    for record in view.catalog.videos([_possible(video_id)]):
+        return record
+    if (later := view.catalog.replaced_by(video_id)) is not None:
+        raise UnknownVideo(f"video {video_id} is no more: its file changed and is video {later} now")
     raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")
+
+
+def _possible(video_id: int) -> int:
+    """An id as a catalog can hold it. UnknownVideo for what none can."""
+    try:
+        return whole("the id of a video", video_id, 1)
+    except BadOption as error:
+        raise UnknownVideo(f"there is no such video in this index: {error}") from None

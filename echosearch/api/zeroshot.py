@@ -26,7 +26,7 @@ from echosearch.errors import (
     IndexLocked,
     UnknownTask,
 )  # fmt: skip
-from echosearch.store import Store, View
+from echosearch.store import Store, View, output_of
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
@@ -382,8 +382,13 @@ class ZeroShot:
         id_column: IdColumn = "FileName",
         with_suffix: bool = False,
         approximate: bool = False,
+        force: bool = False,
     ) -> tuple[str, ...]:
-        """Write the scores of every video as CardioBench's evaluators read them; gives warnings."""
+        """Write the scores of every video as CardioBench's evaluators read them; gives warnings.
+
+        BadOption for a file that is there already, unless `force`; one of a source folder is never replaced.
+        """
+        output = output_of(self.store, path, "the predictions", ".csv", force)
         found = self.find(task)
         scorer = self._scorer(found, "approximate" if approximate else "exact", [])
         swept, warnings = self._swept(scorer, 0.0)
@@ -391,7 +396,7 @@ class ZeroShot:
             records = {record.video_id: record for record in view.catalog.videos()}
         left = np.isin(swept.ids, np.array(list(records), np.int64))  # some may have been deleted meanwhile
         columns = {name: values[left] for name, values in swept.columns.items()}
-        told = write_predictions(path, found, swept.ids[left], columns, records, id_column, with_suffix)
+        told = write_predictions(output, found, swept.ids[left], columns, records, id_column, with_suffix)
         return (*warnings, *told)
 
     # How it is done.

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import index_option, output_option, sweep_missing_option, wait_option, where_option
+from echosearch.cli.options import (
+    FilePath,
+    Finite,
+    Whole,
+    force_option,
+    index_option,
+    output_option,
+    sweep_missing_option,
+    wait_option,
+    where_option,
+)
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
@@ -54,8 +64,8 @@ def cohort() -> None:
 @click.argument("name")
 @where_option
 @click.option("--near", multiple=True, metavar="PHRASE", help="Rank by similarity to report phrases (with --top).")
-@click.option("--like", type=int, metavar="ID", help="Rank by similarity to a video of the index (with --top).")
-@click.option("--top", type=int, metavar="N", help="Keep the N highest ranked units.")
+@click.option("--like", type=Whole(), metavar="ID", help="Rank by similarity to a video of the index (with --top).")
+@click.option("--top", type=Whole(), metavar="N", help="Keep the N highest ranked units.")
 @click.option(
     "--level",
     type=click.Choice(["video", "study", "patient"]),
@@ -79,7 +89,7 @@ def cohort() -> None:
     metavar="TASK=RULE",
     help="How a task's videos become one score of a study: mean, median, max, top2, top3. Default: the task's own.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="For splits and samples.")
+@click.option("--seed", type=Whole(), default=0, show_default=True, help="For splits and samples.")
 @click.option("--about", default="", metavar="TEXT", help="A sentence on what the cohort is for.")
 @click.option("--dry-run", is_flag=True, help="Show what would be selected, and keep nothing.")
 @sweep_missing_option
@@ -190,7 +200,7 @@ def _units(made: Cohort) -> str:
 
 @cohort.command("show")
 @click.argument("name")
-@click.option("-k", type=click.IntRange(0), default=_SHOWN, show_default=True, help="Number of members to show.")
+@click.option("-k", type=Whole(0), default=_SHOWN, show_default=True, help="Number of members to show.")
 @index_option
 @output_option("json")
 def show(name: str, k: int, index: str | None, output: str | None) -> None:
@@ -402,7 +412,7 @@ def rerun(
 
 @cohort.command("export")
 @click.argument("name")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.argument("folder", type=FilePath(file_okay=False), metavar="FOLDER")
 @click.option(
     "--format",
     "form",
@@ -438,7 +448,7 @@ def export(
 
     if label is not None and form != "echonet":
         raise BadOption("--label goes with --format echonet")
-    told = open_index(index_path(index)).cohorts.export(name, folder.absolute(), form, views, label)
+    told = open_index(index_path(index)).cohorts.export(name, folder, form, views, label)
     if output == "json":
         render.print_json(told)
         return
@@ -455,13 +465,14 @@ def export(
 
 @cohort.command("report")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="OUT.html")
-@click.option("--pictures", "count", type=click.IntRange(0, 200), default=12, show_default=True,
+@click.option("--out", type=FilePath(dir_okay=False), required=True, metavar="OUT.html")
+@click.option("--pictures", "count", type=Whole(0, 200), default=12, show_default=True,
               help="How many random and how many borderline members to show.")  # fmt: skip
 @click.option("--with-ids", is_flag=True, help="Show ids of patients, studies and videos.")
 @click.option("--with-paths", is_flag=True, help="Show where videos and index lie.")
+@force_option
 @index_option
-def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, index: str | None) -> None:
+def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, force: bool, index: str | None) -> None:
     """Write one self-contained HTML page: attrition diagram, table one, score distributions, pictures, limits.
 
     It names no patient, study, video or path unless asked to. Pictures are frames of the videos themselves: what is
@@ -475,6 +486,7 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, i
     from echosearch.cohort.report import pictures, render_report, write_report
 
     opened = open_index(index_path(index))
+    page = opened.output(out, "the report", ".html", force)
     made = opened.cohorts.get(name)
     records = opened.cohorts.records(made)
     shown = pictures(
@@ -485,16 +497,16 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, i
         {video_id: record.view for video_id, record in records.items()},
     )
     lines = audit_lines(opened, opened.cohorts.audits(name))
-    write_report(out.absolute(), render_report(made, shown, with_ids, with_paths, lines))
+    write_report(page, render_report(made, shown, with_ids, with_paths, lines))
     missing = sum(each.image is None for each in (*shown.random, *shown.borderline))
     if missing:
         click.echo(f"note: {missing} pictures could not be made; the report says why")
-    click.echo(f"report {render.printable(str(out.absolute()))}")
+    click.echo(f"report {render.printable(str(page.path))}")
 
 
 @cohort.command("sample")
 @click.argument("name")
-@click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True, help="Number of members to judge.")
+@click.option("-n", "count", type=Whole(1), default=50, show_default=True, help="Number of members to judge.")
 @click.option(
     "--strategy",
     type=click.Choice(["random", "borderline"]),
@@ -502,8 +514,8 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, i
     show_default=True,
     help="random: for a precision. borderline: those nearest to a threshold, to learn from.",
 )
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="OUT.csv")
-@click.option("--seed", type=int, help="Default: the cohort's, another one for each audit.")
+@click.option("--sheet", type=FilePath(dir_okay=False), required=True, metavar="OUT.csv")
+@click.option("--seed", type=Whole(), help="Default: the cohort's, another one for each audit.")
 @click.option("--no-pictures", is_flag=True, help="No contact sheet beside the CSV.")
 @index_option
 @wait_option
@@ -529,23 +541,23 @@ def sample(
 
     opened = open_index(index_path(index))
     made = opened.cohorts.get(name)
-    sheet = sheet.absolute()
-    drawn = opened.cohorts.sample(name, count, strategy, sheet, seed, wait)
+    table = opened.output(sheet, "the sheet", ".csv", force=None)
+    picture = None if no_pictures else opened.output(sheet.with_suffix(".png"), "the contact sheet", ".png", force=None)
+    drawn = opened.cohorts.sample(name, count, strategy, table.path, seed, wait)
     click.echo(f"audit {drawn.number}: {len(drawn.units)} of {drawn.population} members, {strategy}, seed {drawn.seed}")
-    click.echo(f"sheet {render.printable(str(sheet))}; fill in the column verdict with yes, no or unclear")
-    if not no_pictures:
+    click.echo(f"sheet {render.printable(str(table.path))}; fill in the column verdict with yes, no or unclear")
+    if picture is not None:
         hits = opened.cohorts.tiles(made, drawn)
-        picture = sheet.with_suffix(".png")
         for warning in write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes):
             click.echo(f"note: {render.printable(warning)}", err=True)
-        click.echo(f"contact sheet {render.printable(str(picture))} (its numbers are the rows of the sheet)")
+        click.echo(f"contact sheet {render.printable(str(picture.path))} (its numbers are the rows of the sheet)")
 
 
 @cohort.command("judge")
 @click.argument("name")
-@click.argument("sheet", type=click.Path(path_type=Path, dir_okay=False), metavar="JUDGED.csv")
-@click.option("--audit", "number", type=int, help="Which audit. Default: the newest.")
-@click.option("--wish", type=float, metavar="P", help="Also say which threshold would reach this precision.")
+@click.argument("sheet", type=FilePath(dir_okay=False), metavar="JUDGED.csv")
+@click.option("--audit", "number", type=Whole(), help="Which audit. Default: the newest.")
+@click.option("--wish", type=Finite(), metavar="P", help="Also say which threshold would reach this precision.")
 @click.option("--measure", metavar="NAME", help="Of which measure, such as task.pacemaker.p. Default: each that can.")
 @index_option
 @wait_option
@@ -573,7 +585,7 @@ def judge(
     if measure is not None and wish is None:
         raise BadOption("--measure goes with --wish P")
     opened = open_index(index_path(index))
-    judged = opened.cohorts.judge(name, sheet.absolute(), number, wait)
+    judged = opened.cohorts.judge(name, sheet, number, wait)
     suggestions = [] if wish is None else opened.cohorts.wished(name, judged, wish, measure)
     if output == "json":
         from dataclasses import asdict
@@ -591,10 +603,11 @@ def judge(
 
 @cohort.command("labels")
 @click.argument("name")
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.csv")
+@click.argument("out", type=FilePath(dir_okay=False), metavar="OUT.csv")
 @click.option("--finding", metavar="TASK", help="The column finding.TASK of the sheets. Default: the verdicts.")
+@force_option
 @index_option
-def labels(name: str, out: Path, finding: str | None, index: str | None) -> None:
+def labels(name: str, out: Path, finding: str | None, force: bool, index: str | None) -> None:
     """Write the judgements of all audits as labels, for `calibrate`, `probe train` and `evaluate`.
 
     \b
@@ -605,13 +618,13 @@ def labels(name: str, out: Path, finding: str | None, index: str | None) -> None
     from echosearch.api import open_index
     from echosearch.cohort.spreadsheet import write_csv
 
-    found = open_index(index_path(index)).cohorts.labels(name, finding)
-    if out.exists():
-        raise BadOption(f"{out} is there already; give another name")
-    write_csv(out, (found.key_column, "label"), found.table())
+    opened = open_index(index_path(index))
+    table = opened.output(out, "the labels", ".csv", force)
+    found = opened.cohorts.labels(name, finding)
+    write_csv(table, (found.key_column, "label"), found.table())
     for note in found.notes:
         click.echo(f"note: {render.printable(note)}")
-    click.echo(f"{len(found.rows)} labels written to {render.printable(str(out))}")
+    click.echo(f"{len(found.rows)} labels written to {render.printable(str(table.path))}")
 
 
 @cohort.command("manifest")

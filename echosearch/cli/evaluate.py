@@ -10,7 +10,15 @@ import click
 from echosearch.cli import render
 from echosearch.cli.labels import class_option, label_options, labels_of
 from echosearch.cli.learn import model_option
-from echosearch.cli.options import index_option, model_runtime_options, output_option
+from echosearch.cli.options import (
+    FilePath,
+    Finite,
+    Whole,
+    force_option,
+    index_option,
+    model_runtime_options,
+    output_option,
+)
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
@@ -31,7 +39,7 @@ RETRIEVAL = "retrieval"
 @click.option("--calibration", metavar="NAME", help="Whose threshold to judge. Default: the newest that fits.")
 @click.option(
     "--threshold",
-    type=float,
+    type=Finite(),
     metavar="S",
     help="Judge at this score (of classes: at this weight, 0 to 1); it shall not come from these labels.",
 )
@@ -39,7 +47,7 @@ RETRIEVAL = "retrieval"
 @click.option("--approximate", is_flag=True, help="Judge the scores of `sweep --approximate`.")
 @click.option(
     "--reports",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     help="retrieval: a CSV with a report a row: a study, patient or video, and its text.",
 )
@@ -54,7 +62,7 @@ RETRIEVAL = "retrieval"
 )
 @click.option(
     "--predictions",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="OUT.csv",
     help="Also write what CardioBench's evaluators read: EF_pred, or prob_VIEW and view_pred, of every scored video.",
 )
@@ -66,11 +74,10 @@ RETRIEVAL = "retrieval"
     help="With --predictions: how rows are named.",
 )
 @click.option("--with-suffix", is_flag=True, help="With --predictions: file names with .avi, as EchoNet-Pediatric has.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw ROC or agreement."
-)
-@click.option("--repeats", type=click.IntRange(100, 100_000), default=1000, show_default=True, help="Resamples.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the resamples.")
+@click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw ROC or agreement.")
+@force_option
+@click.option("--repeats", type=Whole(100, 100_000), default=1000, show_default=True, help="Resamples.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Of the resamples.")
 @model_option
 @index_option
 @model_runtime_options
@@ -95,6 +102,7 @@ def evaluate(
     id_column: Any,
     with_suffix: bool,
     plot: Path | None,
+    force: bool,
     repeats: int,
     seed: int,
     model: str | None,
@@ -117,8 +125,6 @@ def evaluate(
     """  # fmt: skip
     from echosearch.api import open_index
 
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
     if (task == RETRIEVAL) != (reports is not None):
         raise BadOption("evaluate retrieval and --reports FILE go together")
     _refuse_what_does_not_belong(task, click.get_current_context())
@@ -132,26 +138,32 @@ def evaluate(
         return
     labels = labels_of(label_file, key, label_column, positive, split)
     opened = open_index(index_path(index), model, device, precision)
+    inputs = [label_file] if label_file is not None else []
+    picture = None if plot is None else opened.output(plot, "the picture", ".png", force, inputs)
+    table = None if predictions is None else opened.output(predictions, "the predictions", ".csv", force, inputs)
+    if force and picture is None and table is None:
+        raise BadOption("--force goes with --plot PNG or --predictions OUT.csv")
     chosen = opened.zeroshot.find(task)
     frozen = _threshold(chosen, threshold, published_threshold, calibration)
     result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
     _show(opened, chosen, result, output)
-    if plot is not None:
+    if picture is not None:
         from echosearch.zeroshot.plots import plot_evaluation
 
         unit = chosen.range.unit if chosen.range is not None else ""
-        plot_evaluation(result, f"{chosen.name}, {opened.manifest.model}, {labels.file.name}", plot, unit)
-        click.echo(f"plot {render.printable(str(plot.absolute()))}", err=output is not None)
-    if predictions is not None:
-        for warning in opened.zeroshot.write_predictions(chosen, predictions, id_column, with_suffix, approximate):
+        plot_evaluation(result, f"{chosen.name}, {opened.manifest.model}, {labels.file.name}", picture, unit)
+        click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
+    if table is not None:
+        written = opened.zeroshot.write_predictions(chosen, table.path, id_column, with_suffix, approximate, force)
+        for warning in written:
             click.echo(f"note: {render.printable(warning)}", err=True)
-        click.echo(f"predictions {render.printable(str(predictions.absolute()))}", err=output is not None)
+        click.echo(f"predictions {render.printable(str(table.path))}", err=output is not None)
 
 
 _OF_RETRIEVAL = {"reports", "text_column", "views", "score"}
 _OF_LABELS = {
     "label_file", "label_column", "positive", "split", "classes", "calibration", "threshold", "published_threshold",
-    "approximate", "predictions", "id_column", "with_suffix", "plot",
+    "approximate", "predictions", "id_column", "with_suffix", "plot", "force",
 }  # fmt: skip
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import index_option, output_option, wait_option
+from echosearch.cli.options import FilePath, force_option, index_option, output_option, wait_option
 from echosearch.config import index_path
 
 
 @click.command("export-embeddings")
-@click.argument("out", metavar="OUT.npz", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("out", metavar="OUT.npz", type=FilePath(dir_okay=False))
+@force_option
 @index_option
 @output_option("json")
-def export_embeddings(out: Path, index: str | None, output: str | None) -> None:
+def export_embeddings(out: Path, force: bool, index: str | None, output: str | None) -> None:
     """Write all videos with their vectors, and what is known of them, into one file that numpy reads.
 
     ids, paths, v (unit vectors), norms (length of the mean frame embedding), and frames with offsets and
@@ -28,7 +29,7 @@ def export_embeddings(out: Path, index: str | None, output: str | None) -> None:
     """
     from echosearch.ingest import export_embeddings as run
 
-    report = run(index_path(index), out)
+    report = run(index_path(index), out, force)
     if output == "json":
         render.print_json(report.to_dict())
         return
@@ -39,7 +40,7 @@ def export_embeddings(out: Path, index: str | None, output: str | None) -> None:
 
 
 @click.command("import-embeddings")
-@click.argument("source", metavar="IN.npz", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("source", metavar="IN.npz", type=FilePath(dir_okay=False))
 @click.option(
     "--recipe",
     metavar="RECIPE",
@@ -48,7 +49,7 @@ def export_embeddings(out: Path, index: str | None, output: str | None) -> None:
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     metavar="FOLDER",
     help="The folder at which relative paths begin.",
 )
@@ -87,7 +88,7 @@ def import_embeddings(
         for count, words in (
             (report.verified, "verified now"),
             (report.other_vectors, "in the index with other vectors, which stay"),
-            (report.deleted_earlier, "deleted earlier (delete --undelete)"),
+            (report.deleted_earlier, "deleted earlier (echosearch undelete)"),
         ):
             if count:
                 parts.append(f"{count} {words}")

@@ -10,7 +10,14 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.labels import class_option, label_options, labels_of
-from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option
+from echosearch.cli.options import (
+    FilePath,
+    force_option,
+    index_option,
+    model_runtime_options,
+    output_option,
+    wait_option,
+)
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
@@ -172,9 +179,10 @@ def show_calibration(name: str, index: str | None, output: str | None) -> None:
 
 @calibrations.command("export")
 @click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.json")
+@click.argument("file", type=FilePath(dir_okay=False), metavar="OUT.json")
+@force_option
 @index_option
-def export_calibration(name: str, file: Path, index: str | None) -> None:
+def export_calibration(name: str, file: Path, force: bool, index: str | None) -> None:
     """Write a calibration into a file, for another index of the same recipe. It names no patient and no path.
 
     \b
@@ -182,12 +190,12 @@ def export_calibration(name: str, file: Path, index: str | None) -> None:
       echosearch calibrations export pacemaker pacemaker.json
     """
     made = _named(index, name)
-    _write(file, made.to_dict())
-    click.echo(f"calibration {made.name} written to {render.printable(str(file))}")
+    written = _write(index, file, "the calibration", force, made.to_dict())
+    click.echo(f"calibration {made.name} written to {render.printable(str(written))}")
 
 
 @calibrations.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="IN.json")
+@click.argument("file", type=FilePath(dir_okay=False), metavar="IN.json")
 @click.option("--replace", is_flag=True, help="Put it in place of a calibration of the same name.")
 @index_option
 @wait_option
@@ -223,13 +231,14 @@ def delete_calibration(name: str, index: str | None, wait: float) -> None:
     click.echo(f"calibration {render.printable(name)} deleted")
 
 
-def _write(file: Path, told: dict[str, Any]) -> None:
-    if file.exists():
-        raise BadOption(f"{file} is there already; give another name")
-    try:
-        file.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise BadOption(f"cannot write {file}: {error.strerror}") from error
+def _write(index: str | None, path: Path, what: str, force: bool, told: dict[str, Any]) -> Path:
+    """Gives where it was written."""
+    from echosearch.api import open_index
+
+    output = open_index(index_path(index)).output(path, what, ".json", force)
+    with output.writing() as file:
+        file.write(json.dumps(told, indent=1).encode() + b"\n")
+    return output.path
 
 
 def _read(file: Path) -> str:
@@ -382,9 +391,10 @@ def show_probe(name: str, index: str | None, output: str | None) -> None:
 
 @probe.command("export")
 @click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.json")
+@click.argument("file", type=FilePath(dir_okay=False), metavar="OUT.json")
+@force_option
 @index_option
-def export_probe(name: str, file: Path, index: str | None) -> None:
+def export_probe(name: str, file: Path, force: bool, index: str | None) -> None:
     """Write a probe into a file, for another index of the same recipe. It names no patient and no path.
 
     \b
@@ -392,12 +402,12 @@ def export_probe(name: str, file: Path, index: str | None) -> None:
       echosearch probe export ef ef-probe.json
     """
     made = _probe(index, name)
-    _write(file, made.to_dict())
-    click.echo(f"{made.name} written to {render.printable(str(file))}")
+    written = _write(index, file, "the probe", force, made.to_dict())
+    click.echo(f"{made.name} written to {render.printable(str(written))}")
 
 
 @probe.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), metavar="IN.json")
+@click.argument("file", type=FilePath(dir_okay=False), metavar="IN.json")
 @click.option("--replace", is_flag=True, help="Put it in place of a probe of the same name.")
 @index_option
 @wait_option

@@ -12,6 +12,9 @@ import click
 from echosearch.cli import render
 from echosearch.cli.cohort import sweep_named
 from echosearch.cli.options import (
+    FilePath,
+    Whole,
+    force_option,
     index_option,
     model_runtime_options,
     output_option,
@@ -44,10 +47,9 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 @click.option("--published-threshold", is_flag=True, help="Also apply the threshold that a task's authors published.")
 @where_option
 @sweep_missing_option
-@click.option("-k", type=click.IntRange(0), default=5, show_default=True, help="Number of highest videos to show.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Also draw how the scores lie."
-)
+@click.option("-k", type=Whole(0), default=5, show_default=True, help="Number of highest videos to show.")
+@click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw how the scores lie.")
+@force_option
 @click.option(
     "--model",
     metavar="WHERE",
@@ -69,6 +71,7 @@ def sweep(
     sweep_missing: bool,
     k: int,
     plot: Path | None,
+    force: bool,
     model: str | None,
     index: str | None,
     wait: float,
@@ -98,9 +101,10 @@ def sweep(
     )
     for problem in folder_problems() if every else ():
         click.echo(f"note: {render.printable(problem)}", err=True)
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise BadOption(f"--plot writes a PNG; give it such a name, not {plot.name}")
+    if force and plot is None:
+        raise BadOption("--force goes with --plot PNG")
     opened = open_index(index_path(index), model, device, precision)
+    picture = None if plot is None else opened.output(plot, "the picture", ".png", force)
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
     sweep_named(opened, where, sweep_missing, wait)
     among = None
@@ -123,11 +127,11 @@ def sweep(
     if only_missing:
         results = [result.without(before[result.task.name]) for result in results]
     _show(opened, results, output, k)
-    if plot is not None:
+    if picture is not None:
         from echosearch.zeroshot.plots import plot_sweeps
 
-        plot_sweeps(results, plot)
-        click.echo(f"plot {render.printable(str(plot.absolute()))}", err=output is not None)
+        plot_sweeps(results, picture)
+        click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
 
 
 def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: int) -> None:

@@ -10,7 +10,6 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +20,8 @@ import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Level, Measure, Member
 from echosearch.cohort.spreadsheet import safe_cell, unsafe_cell, write_csv
-from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
+from echosearch.errors import BadLabels, BadOption, DamagedIndex
+from echosearch.files import Output
 from echosearch.zeroshot.tables import Table, read_table
 
 Strategy = Literal["random", "borderline"]
@@ -145,10 +145,10 @@ def _borderline(cohort: Cohort) -> tuple[str, ...]:
     return tuple(unit for _, unit in margins)
 
 
-def write_sheet(path: Path, cohort: Cohort, audit: Audit, with_patients: bool = True) -> None:
+def write_sheet(output: Output, cohort: Cohort, audit: Audit, with_patients: bool = True) -> None:
     """The sheet to fill in: one row for each unit with its measures, then verdict, note and `finding.TASK`, all empty.
 
-    UTF-8 with a byte order mark, by which spreadsheet programs know it. BadOption where the file is there already, the
+    UTF-8 with a byte order mark, by which spreadsheet programs know it. BadOption where the
     audit is of another cohort, units would not be told apart when read back, or level patient is asked to hide
     patients. BackendError where the file cannot be written.
     """
@@ -159,20 +159,8 @@ def write_sheet(path: Path, cohort: Cohort, audit: Audit, with_patients: bool = 
     columns, rows = _sheet(cohort, [members[unit] for unit in audit.units], audit.stamp, with_patients)
     text = io.StringIO(newline="")
     write_csv(text, columns, rows)
-    data = text.getvalue().encode("utf-8-sig")
-    try:
-        file = path.open("xb")
-    except FileExistsError as error:
-        raise BadOption(f"{path} is there already, maybe with judgements; name another file") from error
-    except OSError as error:
-        raise BackendError(f"cannot write the sheet {path}: {error.strerror or error}") from error
-    try:
-        with file:
-            file.write(data)
-    except OSError as error:
-        with suppress(OSError):
-            path.unlink()
-        raise BackendError(f"cannot write the sheet {path}: {error.strerror or error}") from error
+    with output.writing() as file:
+        file.write(text.getvalue().encode("utf-8-sig"))
 
 
 def _sheet(

@@ -6,8 +6,6 @@ What is written depends on the cohort, the paths and the seed alone, so that the
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,8 @@ import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Member
 from echosearch.cohort.spreadsheet import write_csv
-from echosearch.errors import BackendError, BadOption
+from echosearch.errors import BadOption
+from echosearch.files import OutputFolder
 from echosearch.types import VideoRecord
 
 Format = Literal["csv", "json", "echonet"]
@@ -44,8 +43,7 @@ def export(
     """
     if form not in FORMATS:
         raise BadOption(f"a cohort is exported as {', '.join(FORMATS)}, not {form!r}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadOption(f"{folder} is there already; give the name of a new folder")
+    output = OutputFolder(folder, "the export")
     rows = [(member, record) for member in cohort.members for record in _videos(member, records, views)]
     if not rows:
         raise BadOption(
@@ -55,19 +53,10 @@ def export(
     manifest = cohort.manifest() | {
         "export": {"format": form, "views": list(views), "videos": len(rows), "no_longer_in_the_index": gone}
     }
-    partial = folder.with_name(f".partial-{folder.name}-{secrets.token_hex(4)}")
-    try:
-        partial.mkdir(parents=True)
+    with output.writing() as partial:
         told = _write(cohort, rows, partial, form, label, manifest)
         _write_json(partial / "manifest.json", manifest)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as error:
-        raise BackendError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return {"folder": str(folder), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
+    return {"folder": str(output.path), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
 
 
 def _write(
@@ -85,7 +74,7 @@ def _write(
     if form == "csv":
         names = list(cohort.members[0].values)
         columns = ["unit", "patient", "study", "acquired_at", "video_id", "path", "view", "similarity", *names]
-        write_csv(folder / "members.csv", columns, (_row(member, record) for member, record in rows))
+        _write_csv(folder / "members.csv", columns, [_row(member, record) for member, record in rows])
         return {"file": "members.csv"}
     people = joined_patients([_keys(member, record) for member, record in rows])
     splits = split_patients(people, cohort.definition.seed)
@@ -108,7 +97,7 @@ def _write(
         raise BadOption(
             f"two videos are called {twice!r}, and an EchoNet list knows files by their name; export as csv"
         )
-    write_csv(folder / "FileList.csv", columns, listed)
+    _write_csv(folder / "FileList.csv", columns, listed)
     return {"file": "FileList.csv"} | {name: manifest["export"][name] for name in ("splits", "without_EF")}
 
 
@@ -191,6 +180,11 @@ def _echonet(record: VideoRecord, value: float | str | None, split: str) -> dict
         "NumberOfFrames": record.num_frames,
         "Split": split,
     }
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        write_csv(stream, columns, rows)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import importlib.resources
 import json
 import math
 import re
-import secrets
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from echosearch.cohort.cohort import Cohort, Definition, Distribution, Level, Measure, Member, Step, Summary, TableRow
-from echosearch.errors import BackendError, BadOption, DamagedIndex, EchoSearchError
+from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
+from echosearch.files import Output
 from echosearch.video import open_media
 
 _LEFT_OUT: Final = "(left out)"
@@ -114,21 +114,10 @@ def _middle_frame(path: Path) -> str:
     return _JPEG + base64.b64encode(stream.getvalue()).decode()
 
 
-def write_report(path: Path, html: str) -> None:
-    """Write a report whole or not at all. BadOption for another ending or a file that is there; BackendError."""
-    if path.suffix.lower() != ".html":
-        raise BadOption(f"a report is an HTML file, so its name ends in .html, not {path.name!r}")
-    partial = path.with_name(f".partial-{secrets.token_hex(4)}.html")
-    try:
-        if path.exists() or path.is_symlink():
-            raise BadOption(f"{path} is there already; give another name, or remove it first")
-        try:
-            partial.write_text(html, "utf-8", newline="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise BackendError(f"cannot write the report {path}: {error.strerror or error}") from error
+def write_report(output: Output, html: str) -> None:
+    """Write a report as it is given."""
+    with output.writing() as file:
+        file.write(html.encode("utf-8", "backslashreplace"))
 
 
 def render_report(

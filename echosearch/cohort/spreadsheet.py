@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Final, TextIO
 
-from echosearch.errors import BackendError
+from echosearch.files import Output
 
 _FORMULA: Final = re.compile(r"[\t\r\n]|[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@＝＋－＠]")
 """How a text begins that is taken for a formula; wide signs count in East Asian settings."""
@@ -22,30 +19,17 @@ _NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _QUOTED: Final = re.compile(r'[,;\t"\r\n]|^\s|\s$')
 
 
-def write_csv(target: Path | TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+def write_csv(target: Output | TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     r"""Header and rows as `safe_cell` has them, UTF-8, lines end in "\n"; the same rows give the same bytes.
 
-    Cells that a row does not have are empty; what is in no column is left out. A file appears whole or not at all, and
-    replaces one of its name; bytes of file names that are not UTF-8 stay. A stream has to be open with `newline=""`.
-    BackendError where the file cannot be written.
+    Cells that a row does not have are empty; what is in no column is left out. In a file bytes of file names that are
+    not UTF-8 stay. A stream has to be open with `newline=""`. BackendError where the file cannot be written.
     """
-    if isinstance(target, Path):
-        _write_file(target, columns, rows)
+    if isinstance(target, Output):
+        with target.writing() as file:
+            file.writelines(line.encode("utf-8", "surrogateescape") for line in _lines(columns, rows))
     else:
         target.writelines(_lines(columns, rows))
-
-
-def _write_file(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
-    try:
-        with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(_lines(columns, rows))
-        partial.replace(path)
-    except OSError as error:
-        raise BackendError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterable[str]:

@@ -12,7 +12,6 @@ A file made elsewhere has `paths`, and `v` with `norms`, or `frames` with `offse
 from __future__ import annotations
 
 import json
-import secrets
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.catalog import AttributeType, refuse_newer
-from echosearch.errors import BackendError, BadEmbeddings
+from echosearch.errors import BadEmbeddings
+from echosearch.files import Output
 from echosearch.types import ProbeVectors, VideoEmbedding, pool
 from echosearch.vectors import FramesDtype, StoredVideo
 
@@ -47,48 +47,41 @@ class OutVideo:
 
 
 def write_embeddings(
-    path: Path,
+    output: Output,
     about: dict[str, Any],
     probe: ProbeVectors,
     videos: Sequence[OutVideo],
     stored: Callable[[int], StoredVideo],
     frames_dtype: FramesDtype,
 ) -> None:
-    """Write videos with their vectors, one after the other, so that memory stays bounded; the file appears whole.
+    """Write videos with their vectors, one after the other, so that memory stays bounded.
 
     The same videos give the same bytes. BackendError when it cannot be written.
     """
-    partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
     count = len(videos)
     dim = int(about["dim"])
     offsets = np.concatenate([[0], np.cumsum([video.num_frames for video in videos], dtype=np.int64)])
     records = "".join(json.dumps(video.record) + "\n" for video in videos).encode()
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            whole: dict[str, Array] = {
-                "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-                "ids": np.array([video.video_id for video in videos], np.int64),
-                "paths": np.array([video.path for video in videos], np.str_),
-                "offsets": offsets.astype(np.int64),
-                "records": np.frombuffer(records, np.uint8),
-                "probe_frames": probe.frames,
-                "probe_phrases": probe.phrases,
-                "norms": np.array([stored(video.video_id).pooled_norm for video in videos], np.float32),
-            }
-            for name, values in whole.items():
-                _write_rows(archive, name, [values], values.dtype, values.shape)
-            each = [video.video_id for video in videos]
-            _write_rows(archive, "v", (stored(id_).vector for id_ in each), np.float32, (count, dim))
-            numbers = (stored(id_).frame_numbers for id_ in each)
-            _write_rows(archive, "frame_numbers", numbers, np.int32, (int(offsets[-1]),))
-            if frames_dtype != "none":
-                frames = (cast("Array", stored(id_).frame_embeddings) for id_ in each)
-                _write_rows(archive, "frames", frames, frames_dtype, (int(offsets[-1]), dim))
-        partial.replace(path)
-    except OSError as error:
-        raise BackendError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with output.writing() as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        whole: dict[str, Array] = {
+            "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+            "ids": np.array([video.video_id for video in videos], np.int64),
+            "paths": np.array([video.path for video in videos], np.str_),
+            "offsets": offsets.astype(np.int64),
+            "records": np.frombuffer(records, np.uint8),
+            "probe_frames": probe.frames,
+            "probe_phrases": probe.phrases,
+            "norms": np.array([stored(video.video_id).pooled_norm for video in videos], np.float32),
+        }
+        for name, values in whole.items():
+            _write_rows(archive, name, [values], values.dtype, values.shape)
+        each = [video.video_id for video in videos]
+        _write_rows(archive, "v", (stored(id_).vector for id_ in each), np.float32, (count, dim))
+        numbers = (stored(id_).frame_numbers for id_ in each)
+        _write_rows(archive, "frame_numbers", numbers, np.int32, (int(offsets[-1]),))
+        if frames_dtype != "none":
+            frames = (cast("Array", stored(id_).frame_embeddings) for id_ in each)
+            _write_rows(archive, "frames", frames, frames_dtype, (int(offsets[-1]), dim))
 
 
 def _write_rows(

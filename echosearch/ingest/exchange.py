@@ -18,12 +18,12 @@ import numpy as np
 
 from echosearch.admission import check_probe, probe
 from echosearch.catalog import FailedFile, KnownFile, NewVideo, VideoMetadata
-from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, SMALL_SEGMENT, default_workers
+from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, IMPORT_VIDEOS, default_workers
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
-from echosearch.store import Batch, Manifest, Store, View, Writer
+from echosearch.store import Batch, Manifest, Store, View, Writer, output_of
 from echosearch.types import (
     EncoderCard,
     Failure,
@@ -107,16 +107,13 @@ class ImportReport:
         }
 
 
-def export_embeddings(index_path: Path, out: Path) -> ExportReport:
+def export_embeddings(index_path: Path, out: Path, force: bool = False) -> ExportReport:
     """Write all live videos of an index with their vectors and what is known of them, by ascending id.
 
-    BadOption when the file is there already or is no `.npz`.
+    BadOption when the file is no `.npz`, or is there already, unless `force`; one of a source folder is never replaced.
     """
-    if out.suffix != ".npz":
-        raise BadOption(f"embeddings go into a file that ends in .npz, not {out.name}")
-    if out.exists():
-        raise BadOption(f"{out} is there already; give another name, or remove it first")
     store = Store(index_path)
+    output = output_of(store, out, "the embeddings", ".npz", force)
     with store.view() as view:
         places = view.catalog.places()
         files = view.catalog.known_files([path for _, path in places.values()])
@@ -124,11 +121,11 @@ def export_embeddings(index_path: Path, out: Path) -> ExportReport:
         types = {column.name: column.type for column in view.catalog.attribute_columns()}
         about = store.manifest.to_dict() | {"attributes": types, "generation": view.generation}
         dtype = store.manifest.frames_dtype
-        write_embeddings(out, about, store.manifest.probe, videos, view.stored, dtype)
+        write_embeddings(output, about, store.manifest.probe, videos, view.stored, dtype)
         return ExportReport(
             str(index_path),
             view.generation,
-            str(out),
+            str(output.path),
             len(videos),
             sum(video.num_frames for video in videos),
             view.catalog.count_unverified(),
@@ -164,7 +161,11 @@ def import_embeddings(
         pass  # all of it is checked before anything is changed
     manifest = _manifest(index_path, file, options, load)
     unverified, warnings = _verdict(manifest, file, options)
-    store = Store(index_path) if Store.exists(index_path) else Store.create_as(index_path, manifest)
+    if not Store.exists(index_path):
+        Store.create_as(index_path, manifest)
+        manifest = _manifest(index_path, file, options, load)  # another process may have made it meanwhile
+        unverified, warnings = _verdict(manifest, file, options)
+    store = Store(index_path)
     with ExitStack() as stack:
         writer = stack.enter_context(store.writer(options.wait_seconds))
         writer.declare_attributes(file.attributes)
@@ -388,7 +389,7 @@ class _Import:
                 self._take(chunk)
                 done += len(chunk)
                 waiting = sum(map(len, self._new.values()))
-                if waiting >= SMALL_SEGMENT or time.monotonic() - started > COMMIT_SECONDS:
+                if waiting >= IMPORT_VIDEOS or time.monotonic() - started > COMMIT_SECONDS:
                     self._commit()
                     started = time.monotonic()
                 self._tell(done, total)
@@ -401,10 +402,10 @@ class _Import:
     def _take(self, chunk: Mapping[Path, StoredVideo]) -> None:
         with self._writer.view() as view:
             there = view.catalog.known_files(list(chunk))
-            buried = view.catalog.buried_paths(list(chunk))
+            deleted = view.catalog.tombstones_at(list(chunk))
             for path, known in there.items():
                 self._compare(view, known.video_id, chunk[path], self._unverified or self.claims.get(path))
-            new = [path for path in chunk if path not in there and path not in buried]
+            new = [path for path in chunk if path not in there and path not in deleted]
             self.deleted_earlier += len(chunk) - len(there) - len(new)
             sampling = self._writer.manifest.recipe.sampling
         described = self._describe(new)
@@ -413,7 +414,7 @@ class _Import:
                 outcome = described[path]
                 if isinstance(outcome, Failure):
                     self._fail(path.parent, outcome)
-                elif view.catalog.is_buried(outcome[0].content_sha256):
+                elif view.catalog.is_tombstone(outcome[0].content_sha256):
                     self.deleted_earlier += 1
                 else:
                     self._add(outcome, chunk[path], sampling)

@@ -6,13 +6,10 @@ import csv
 import io
 import multiprocessing
 import os
-import secrets
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any, Final
 import cv2
 
 from echosearch.errors import BackendError, BadOption, MissingExtra
+from echosearch.files import OutputFolder
 from echosearch.phantom.render import render_each
 from echosearch.phantom.report import report
 from echosearch.phantom.study import Study, Video, draw_studies
@@ -58,11 +56,11 @@ def make_archive(
     workers = _processors() if workers is None else workers
     if not 1 <= workers <= _MAX_WORKERS:
         raise BadOption(f"workers are 1 to {_MAX_WORKERS} processes, not {workers}")
-    folder = _free_folder(Path(folder))
+    output = OutputFolder(Path(folder), "the archive")
     drawn = draw_studies(studies, seed)
     _import_av()
     videos = [video for study in drawn for video in study.videos]
-    with _appearing(folder) as unfinished:
+    with output.writing() as unfinished:
         (unfinished / "videos").mkdir()
         media_bytes = 0
         for done, written in enumerate(_write_videos(videos, unfinished / "videos", workers), 1):
@@ -70,41 +68,12 @@ def make_archive(
             if progress is not None:
                 progress(done, len(videos))
         _write_tables(drawn, unfinished)
-    return Archive(folder, len({study.patient_id for study in drawn}), len(drawn), len(videos), media_bytes)
+    return Archive(output.path, len({study.patient_id for study in drawn}), len(drawn), len(videos), media_bytes)
 
 
 def _processors() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     return min(count, _MAX_WORKERS)
-
-
-def _free_folder(folder: Path) -> Path:
-    """The absolute path, if an archive can appear there."""
-    folder = Path(os.path.abspath(folder.expanduser()))  # noqa: PTH100  .absolute() keeps '..'
-    try:
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise BadOption(f"{folder} is not a folder; name one that is new or empty")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise BadOption(f"{folder} is not empty; name a new folder, so that nothing there is mixed or lost")
-        if not folder.parent.is_dir():
-            raise BadOption(f"{folder.parent} does not exist; make it first, or name another folder")
-    except OSError as error:
-        raise BadOption(f"cannot use {folder}: {error.strerror or error}") from error
-    return folder
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A sibling folder that is renamed to `folder` at the end of the block, and removed when the block fails."""
-    unfinished = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.unfinished"
-    try:
-        unfinished.mkdir()
-        yield unfinished
-        unfinished.rename(folder)
-    except OSError as error:
-        raise BackendError(f"cannot write the archive {folder}: {error.strerror or error}; nothing was kept") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_videos(videos: Sequence[Video], folder: Path, workers: int) -> Iterator[int]:

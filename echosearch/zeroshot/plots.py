@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from echosearch.errors import BackendError
+from echosearch.files import GENERATOR, Output
 from echosearch.zeroshot.evaluation import Evaluation, LevelResult, Threshold
 from echosearch.zeroshot.results import SweepResult
 from echosearch.zeroshot.statistics import Estimate
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#31688e", "#b5482f", "#4d8f4d", "#7a5195", "#8c6d31", "#5f6b73")
 
 
-def plot_sweeps(results: Sequence[SweepResult], path: Path) -> None:
+def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
     """Draw how the scores of each task lie, with its thresholds: of a regression the values, else every column.
 
     BackendError when the file cannot be written.
@@ -39,7 +38,7 @@ def plot_sweeps(results: Sequence[SweepResult], path: Path) -> None:
         axes.set_ylabel("videos")
         if len(names) > 1 or marks:
             axes.legend(fontsize=8, frameon=False)
-    save(figure, path)
+    save(figure, output)
 
 
 def _thresholds(result: SweepResult) -> dict[str, float]:
@@ -52,9 +51,9 @@ def _thresholds(result: SweepResult) -> dict[str, float]:
     return told
 
 
-def plot_evaluation(evaluation: Evaluation, title: str, path: Path, unit: str = "") -> None:
+def plot_evaluation(evaluation: Evaluation, title: str, output: Output, unit: str = "") -> None:
     """Draw how scores stand to labels, as `draw_evaluation`. BackendError when the file cannot be written."""
-    save(draw_evaluation(evaluation, title, unit), path)
+    save(draw_evaluation(evaluation, title, unit), output)
 
 
 def draw_evaluation(evaluation: Evaluation, title: str, unit: str = "") -> Figure:
@@ -210,12 +209,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a picture whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        figure.savefig(partial, dpi=120, format="png")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BackendError(f"cannot write the picture {path}: {error.strerror or error}") from error
+def save(figure: Any, output: Output) -> None:
+    """Write a picture, which says that it is ours."""
+    with output.writing() as file:
+        figure.savefig(file, dpi=120, format="png", metadata={"Software": GENERATOR})

@@ -7,17 +7,17 @@ the probabilities of VIEWS, and count what these leave of 1 as another view.
 
 from __future__ import annotations
 
+import codecs
 import csv
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BackendError, BadOption
+from echosearch.errors import BadOption
+from echosearch.files import Output
 from echosearch.types import VideoRecord
 from echosearch.video import MEDIA_SUFFIXES
 from echosearch.zeroshot.probe import Probe
@@ -37,7 +37,7 @@ Ids = npt.NDArray[np.int64]
 
 
 def write_predictions(
-    path: Path,
+    output: Output,
     task: Task | Probe,
     ids: Ids,
     columns: Mapping[str, Doubles],
@@ -49,7 +49,7 @@ def write_predictions(
 
     A measurement becomes `EF_pred`, the weights of views `prob_VIEW` and `view_pred`. Videos whose known view does not
     show what the task is about are left out. With `patient_id` there is a row a patient, of the means of the videos. A
-    file is named without suffix unless `with_suffix`. The file appears whole or not at all.
+    file is named without suffix unless `with_suffix`.
 
     BadOption for a task that is neither, or where no row is left; BackendError when the file cannot be written.
     """
@@ -71,7 +71,7 @@ def write_predictions(
             f"no video with a score of {task.name} can be named by {id_column}, so there is nothing to write"
         )
     header, rows = _table(id_column, names, values)
-    _write(path, header, rows)
+    _write(output, header, rows)
     return (*warnings, *told)
 
 
@@ -138,17 +138,9 @@ def _cell(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write(output: Output, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Numbers are written so that they read back as they were; bytes of file names that are not UTF-8 stay."""
-    partial = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
-    try:
-        with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        raise BackendError(f"cannot write the predictions {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with output.writing() as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file, "surrogateescape"), lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -24,8 +24,10 @@ from typing import Any, Final, cast
 
 import yaml
 
+from echosearch import files
 from echosearch.config import tasks_path
 from echosearch.errors import BackendError, BadTask, UnknownTask
+from echosearch.files import PARTIAL, Output, refuse_inside_index
 from echosearch.zeroshot.tasks import AGGREGATES, MODES, Aggregate, Mode, PublishedFigure, Task, TaskClass, ValueRange
 
 BUILT_IN: Final = "built in"
@@ -57,7 +59,7 @@ def find_task(reference: str, folder: Path | None = None) -> Task:
     UnknownTask offers the nearest names; BadTask when the file is wrong, or a name could mean two tasks.
     """
     if reference.lower().endswith(SUFFIXES):
-        return read_task(Path(reference).expanduser())
+        return read_task(files.absolute(Path(reference)))
     folder = tasks_path() if folder is None else folder
     theirs = _read_folder(folder)
     for name, error in theirs.refused:
@@ -67,7 +69,7 @@ def find_task(reference: str, folder: Path | None = None) -> Task:
     if reference in known:
         return known[reference][0]
     near = get_close_matches(reference.lower(), known, n=3, cutoff=0.5)
-    parts = [f"no task is called {reference!r}, built in or in {folder}"]
+    parts = [f"no task is called {reference!r}, built in" + (f" or in {folder}" if folder is not None else "")]
     if near:
         parts.append(f"nearest: {', '.join(near)}")
     if theirs.refused:
@@ -114,9 +116,9 @@ class _UserTasks:
         return {name: known[name] for name in sorted(known) if name not in refused}
 
 
-def _read_folder(folder: Path) -> _UserTasks:
+def _read_folder(folder: Path | None) -> _UserTasks:
     found = _UserTasks({}, [])
-    for path in _task_files(folder):
+    for path in _task_files(folder) if folder is not None else ():
         try:
             task = read_task(path)
         except BadTask as error:
@@ -496,7 +498,8 @@ def plan_import(tasks: Iterable[Task], folder: Path) -> ImportPlan:
 
 
 def write_tasks(tasks: Sequence[Task], folder: Path) -> list[Path]:
-    """Write a file for each into a folder, all or none. BackendError when the disk does not take them."""
+    """Write a new file for each into a folder, all or none; in no index. BackendError where the disk does not let."""
+    refuse_inside_index(folder / "tasks")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _write_all(tasks, folder)
@@ -507,7 +510,8 @@ def write_tasks(tasks: Sequence[Task], folder: Path) -> list[Path]:
 
 
 def _write_all(tasks: Sequence[Task], folder: Path) -> list[Path]:
-    partials = [folder / f".{task.name}-{secrets.token_hex(4)}.partial" for task in tasks]
+    targets = [Output(folder / f"{task.name}.yaml", f"task {task.name}", ".yaml", force=None).path for task in tasks]
+    partials = [folder / f"{PARTIAL}{secrets.token_hex(8)}" for _ in tasks]
     written: list[Path] = []
     try:
         for task, partial in zip(tasks, partials, strict=True):
@@ -515,8 +519,8 @@ def _write_all(tasks: Sequence[Task], folder: Path) -> list[Path]:
                 file.write(to_yaml(task))
                 file.flush()
                 os.fsync(file.fileno())
-        for task, partial in zip(tasks, partials, strict=True):
-            written.append(partial.rename(folder / f"{task.name}.yaml"))
+        for target, partial in zip(targets, partials, strict=True):
+            written.append(partial.rename(target))
     finally:
         for path in partials if len(written) == len(tasks) else [*partials, *written]:
             path.unlink(missing_ok=True)
