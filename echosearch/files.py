@@ -60,15 +60,11 @@ def is_gone(path: Path) -> bool:
 
 def is_our_own(path: Path) -> bool:
     """Whether a file is a picture or page that echosearch wrote, by its first bytes. One that cannot be read is not."""
-    if path.suffix.lower() not in _MARKS:
-        return False
-    beginning, mark = _MARKS[path.suffix.lower()]
-    try:
-        with path.open("rb") as file:
+    if mark := _MARKS.get(path.suffix.lower()):
+        with suppress(OSError), path.open("rb") as file:
             head = file.read(_MARKED_BYTES)
-    except OSError:
-        return False
-    return head.startswith(beginning) and mark in head
+            return head.startswith(mark[0]) and mark[1] in head
+    return False
 
 
 def refuse_inside_index(path: Path) -> None:
@@ -99,13 +95,13 @@ class Output:
         if self.path.suffix.lower() != self.suffix:
             raise BadOption(f"the name of {self.what} ends in {self.suffix}, not {self.path.name!r}")
         object.__setattr__(self, "path", absolute(self.path))
-        with self._named_errors():
+        with _named_errors(self):
             tempfile.TemporaryFile(dir=self._target().parent).close()  # has the disk's own word, and no name
 
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
         """A file to write into, which takes its place when the block ends, and is removed when it fails."""
-        with self._named_errors():
+        with _named_errors(self):
             partial = self._target().with_name(PARTIAL + secrets.token_hex(8))
             try:
                 with partial.open("xb") as file:
@@ -123,12 +119,11 @@ class Output:
         """The real file, which is new or may be replaced."""
         refuse_inside_index(self.path)
         target = Path(os.path.realpath(self.path))
-        is_link = self.path.is_symlink()
-        named = f"{self.path} (a link to {target})" if is_link else str(self.path)
+        named = f"{self.path} (a link to {target})" if self.path.is_symlink() else str(self.path)
         try:
             mode = target.stat().st_mode
         except FileNotFoundError:
-            if is_link:
+            if self.path.is_symlink():
                 raise BadOption(f"{named} is there already, and leads nowhere; give another name") from None
             return target
         if not stat.S_ISREG(mode) or target.suffix.lower() != self.suffix:
@@ -136,20 +131,14 @@ class Output:
         if is_our_own(target):
             return target
         places = {_identity(place) for place in (target, *target.parents)} - {None}
-        if (source := next((each for each in self.sources if _identity(each) in places), None)) is not None:
-            why = f"lies in the source folder {source}" if source.is_dir() else "is itself a source"
-            raise BadOption(f"{named} {why}, and sources are never replaced; give another name")
+        for source in self.sources:
+            if _identity(source) in places:
+                why = f"lies in the source folder {source}" if source.is_dir() else "is itself a source"
+                raise BadOption(f"{named} {why}, and sources are never replaced; give another name")
         if not self.force:
             way_out = "" if self.force is None else ", or --force to replace it"
             raise BadOption(f"{named} is there already; give another name{way_out}")
         return target
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise BackendError(f"cannot write {self.what} {self.path}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,29 +152,34 @@ class OutputFolder:
         path = _plain(absolute(self.path))
         object.__setattr__(self, "path", path)
         refuse_inside_index(path)
-        try:
+        with _named_errors(self):
             if path.is_symlink() or (path.exists() and not path.is_dir()):
                 raise BadOption(f"{path} is not a folder; name one that is new or empty")
             if path.is_dir() and any(path.iterdir()):
                 raise BadOption(f"{path} is not empty; name a new folder, so that nothing there is mixed or lost")
             if not path.parent.is_dir():
                 raise BadOption(f"{path.parent} does not exist; make it first, or name another folder")
-        except OSError as error:
-            raise BadOption(f"cannot use {path}: {error.strerror or error}") from error
+            tempfile.TemporaryFile(dir=path.parent).close()
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """A folder to write into, which takes its place when the block ends, and is removed when it fails."""
         partial = self.path.with_name(PARTIAL + secrets.token_hex(8))
-        try:
-            partial.mkdir()
-            yield partial
-            partial.rename(self.path)
-        except OSError as error:
-            reason = error.strerror or error
-            raise BackendError(f"cannot write {self.what} {self.path}: {reason}; nothing was kept") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with _named_errors(self):
+            try:
+                partial.mkdir()
+                yield partial
+                partial.rename(self.path)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _named_errors(output: Output | OutputFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(f"cannot write {output.what} {output.path}: {error.strerror or error}") from error
 
 
 def _plain(path: Path) -> Path:
@@ -195,8 +189,7 @@ def _plain(path: Path) -> Path:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """What is the same for one file or folder however it is named; None where nothing can be looked at."""
-    try:
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None

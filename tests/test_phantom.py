@@ -402,7 +402,9 @@ def test_nothing_stays_of_an_archive_that_failed(
         raise stop
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    expected, message = (KeyboardInterrupt, None) if stop is KeyboardInterrupt else (BackendError, "nothing was kept")
+    expected, message = (
+        (KeyboardInterrupt, None) if stop is KeyboardInterrupt else (BackendError, "No space left on device")
+    )
     with pytest.raises(expected, match=message):
         make_archive(tmp_path / "new", 1, 1, workers=1)
     assert list(tmp_path.iterdir()) == []
@@ -415,7 +417,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("mounting a small file system needs rights")
     try:
-        with pytest.raises(BackendError, match="No space left on device; nothing was kept"):
+        with pytest.raises(BackendError, match=r"No space left on device$"):
             make_archive(disk / "new", 1, 1, workers=2)
         assert list(disk.iterdir()) == []
     finally:
