@@ -1,26 +1,48 @@
-"""Is an index whole? Every hash, and the ids of catalog, segments and FAISS. Repairs what can be repaired."""
+"""Is an index whole? Every hash, and the ids of catalog, segments and FAISS. Repairs what can be repaired.
+
+A segment is damaged when its files can be read and are not what was written. When they are missing or cannot be read
+today it is out of reach, which is no damage: a repair leaves it as it is, unless told otherwise.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from echosearch.errors import IndexStateError
-from echosearch.store import Store
-from echosearch.vectors import open_segment
+from echosearch.catalog import Snapshot
+from echosearch.config import GRACE_SECONDS
+from echosearch.errors import IndexStateError, OutOfReach
+from echosearch.store import Store, leftovers, whole_segment
+
+_MOST_UNASKED: Final = 10
+"""Videos that a repair lets go of without being told twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What is wrong, in sentences; after a repair, what was done about it, and how many videos lost their vectors."""
+    """What is wrong, in sentences; after a repair, what was done about it, and how many videos lost their vectors.
+
+    `out_of_reach`: segments that cannot be read today; `kept`: what else lies in `segments/` and is not erased;
+    `moved_aside`: where the folders lie that the repair let go of; `not_done`: why nothing was changed, or None.
+    """
 
     index: str
     generation: int
     segments: int
     problems: tuple[str, ...]
+    out_of_reach: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
+    moved_aside: tuple[str, ...] = ()
     videos_lost: int = 0
+    not_done: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong, or nothing any more."""
+        return not (self.out_of_reach or self.not_done) and (bool(self.repaired) or not self.problems)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -31,50 +53,67 @@ def check(index_path: Path) -> CheckReport:
     """Read everything and say what is wrong; changes nothing. IndexStateError when not even that can be done."""
     store = Store(index_path)
     with store.catalog_only() as snapshot:
-        damaged = _damaged_segments(index_path, snapshot)
-        problems = [*snapshot.problems(), *(line for lines in damaged.values() for line in lines)]
-        generation, segments = snapshot.generation, len(snapshot.segments())
-    if not damaged:
+        damaged, away = _examined(index_path, snapshot)
+        beside = leftovers(index_path, snapshot, GRACE_SECONDS)
+        problems = [*snapshot.problems(), *damaged.values(), *beside.newer]
+        generation, segments = snapshot.generation, len(snapshot.segment_sizes())
+    if not damaged and not away:
         problems += _faiss_problems(store)
-    return CheckReport(str(index_path), generation, segments, tuple(problems))
+    return CheckReport(str(index_path), generation, segments, tuple(problems), tuple(away.values()), tuple(beside.kept))
 
 
-def repair(index_path: Path, wait_seconds: float = 0.0) -> CheckReport:
-    """Let damaged segments and FAISS files go and build what can be built; the videos lost can be ingested again."""
-    before = check(index_path)
+def repair(index_path: Path, wait_seconds: float = 0.0, missing: bool = False, yes: bool = False) -> CheckReport:
+    """Let damaged segments go, with `missing` those out of reach as well, and build FAISS anew where it is needed.
+
+    The videos lost can be ingested again. More than a few are let go of only with `yes`; else nothing is changed.
+    """
+    report = check(index_path)
     store = Store(index_path)
-    repaired: list[str] = []
-    lost = 0
     with store.writer(wait_seconds) as writer:
         with store.catalog_only() as snapshot:
-            damaged = _damaged_segments(index_path, snapshot)
-        if damaged:
-            lost = writer.drop_segments(sorted(damaged))
-            repaired.append(f"{len(damaged)} damaged segments let go, with {lost} videos: ingest their folders again")
-        if damaged or _faiss_problems(store):
+            damaged, away = _examined(index_path, snapshot)
+            doomed = sorted(damaged | away if missing else damaged)
+            if not yes and (refusal := _too_many(snapshot, doomed)):
+                return replace(report, not_done=refusal)
+        if doomed:
+            lost = writer.let_go(doomed)
+            sentence = f"{len(doomed)} segments let go, with {lost} videos: ingest their folders again"
+            aside = [str(writer.aside_path / name) for name in doomed if (writer.aside_path / name).is_dir()]
+            report = replace(report, repaired=(sentence,), moved_aside=tuple(aside), videos_lost=lost)
+        if away and not missing:
+            return report
+        if doomed or _faiss_problems(store):
             writer.drop_faiss()
             writer.finish()
-            repaired.append("the FAISS index was built anew")
+            report = replace(report, repaired=(*report.repaired, "the FAISS index was built anew"))
         with writer.view() as view:
-            generation = view.generation
-    return CheckReport(str(index_path), generation, before.segments, before.problems, tuple(repaired), lost)
+            return replace(report, generation=view.generation, out_of_reach=())
 
 
-def _damaged_segments(index_path: Path, snapshot: Any) -> dict[str, list[str]]:
-    """Segments that are not what the catalog and they themselves say, and why."""
-    damaged: dict[str, list[str]] = {}
-    for row in snapshot.segments():
+def _examined(index_path: Path, snapshot: Snapshot) -> tuple[dict[str, str], dict[str, str]]:
+    """Segments that are damaged, and those that are out of reach; and why."""
+    damaged, away = {}, {}
+    for name, _, _ in snapshot.segment_sizes():
         try:
-            segment = open_segment(index_path / "segments", row.name)
-            found = segment.damage()
+            whole_segment(index_path, name, snapshot)
+        except OutOfReach as error:
+            away[name] = str(error)
         except IndexStateError as error:
-            damaged[row.name] = [str(error)]
-            continue
-        if segment.ids.tolist() != snapshot.ids_in(row.name):
-            found.append(f"segment {row.name} and the catalog do not hold the same ids")
-        if found:
-            damaged[row.name] = found
-    return damaged
+            damaged[name] = str(error)
+    return damaged, away
+
+
+def _too_many(snapshot: Snapshot, names: list[str]) -> str | None:
+    """The sentence that lists what would be let go of, where it is more than a few videos."""
+    lost = snapshot.places(video_id for name in names for video_id in snapshot.ids_in(name))
+    if len(lost) <= _MOST_UNASKED:
+        return None
+    first = ", ".join(str(path) for _, path in islice(lost.values(), 3))
+    return (
+        f"nothing was changed: this lets go of {len(lost)} videos ({first}, ...) in {len(names)} segments "
+        f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}). If that is right, and no disk is missing, say "
+        "so with --yes"
+    )
 
 
 def _faiss_problems(store: Store) -> list[str]:

@@ -25,7 +25,8 @@
         CalibrationMismatch  a calibration or probe of another recipe or task
         NumericsMismatch   this machine does not reproduce the index's probe vectors
         CatalogSegmentsDisagree
-        DamagedIndex       a file of the index is missing or cannot be read
+        DamagedIndex       a file of the index is not what was written
+          OutOfReach         a file of the index is missing or cannot be read, today
         NewerFormat
         IndexLocked
       BackendError       something beneath us failed                 exit code 4
@@ -152,7 +153,11 @@ class CatalogSegmentsDisagree(IndexStateError):
 
 
 class DamagedIndex(IndexStateError):
-    """A file of the index is missing or cannot be read."""
+    """A file of the index is not what was written."""
+
+
+class OutOfReach(DamagedIndex):
+    """A file of the index is missing or cannot be read, today: its bytes may be good."""
 
 
 class NewerFormat(IndexStateError):

@@ -16,8 +16,8 @@ from conftest import plain_frames, write_video
 
 from echosearch import open_index
 from echosearch.check import check, repair
-from echosearch.errors import DamagedIndex
-from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest
+from echosearch.errors import OutOfReach
+from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, undelete_videos
 from echosearch.types import ModelRequest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,7 +27,7 @@ TOY = IngestOptions(ModelRequest("toy"), workers=1)
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six videos in three segments of two."""
-    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
     for number in range(6):
         write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (number * 40, 120, 30)))
     ingest(tmp_path / "index", [tmp_path / "videos"], TOY)
@@ -82,14 +82,23 @@ def test_a_missing_segment_and_other_ids_are_found(index: Path) -> None:
     shutil.rmtree(first)
     ids = np.load(second / "ids.npy")
     np.save(second / "ids.npy", ids + 1)
-    problems = check(index).problems
-    assert any("cannot be read" in problem and first.name in problem for problem in problems)
-    assert any("does not hold the ids that it was written with" in problem for problem in problems)
-    with pytest.raises(DamagedIndex):
+    report = check(index)
+    assert [first.name in sentence for sentence in report.out_of_reach] == [True]
+    assert [sentence.split(" ", 1) for sentence in report.problems] == [
+        [str(second / "ids.npy"), "does not hold the ids that it was written with; restore it from a copy"]
+    ]
+    with pytest.raises(
+        OutOfReach, match=f"^segment {first} cannot be read: .*No such file.*; if its disk is not mount"
+    ):
         open_index(index)
     report = repair(index)
-    assert report.videos_lost == 4
+    assert report.videos_lost == 2
+    assert report.moved_aside == (str(index / "segments" / "aside" / second.name),)
+    assert len(report.out_of_reach) == 1
+    report = repair(index, missing=True)
+    assert (report.videos_lost, report.moved_aside, report.out_of_reach) == (2, (), ())
     assert sorted(_vectors(index)) == [5, 6]
+    assert check(index).problems == check(index).out_of_reach == ()
 
 
 def test_a_row_missing_from_the_catalog_is_found(index: Path) -> None:
@@ -137,8 +146,8 @@ def test_compact_drops_dead_rows_and_keeps_ids_and_vectors(index: Path, tmp_path
     assert check(index).problems == ()
     assert [hit.video_id for hit in reader.search("red").hits] == [6, 2, 1]
     assert all(folder.is_dir() for folder in old)  # for readers of the commit before
-    back = delete_videos(index, [3], undelete=True)
-    assert (back["undeleted"], back["to_ingest"]) == ([], 1)  # its vectors are gone
+    back = undelete_videos(index, [3])
+    assert (back["undeleted"], back["to_ingest"]) == ([], [3])  # its vectors are gone
     again = ingest(index, [tmp_path / "videos"], TOY)
     assert (again.added, again.deleted_earlier) == (1, 2)
     assert _vectors(index)[7] == before[3]
@@ -172,7 +181,7 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 ) -> None:
     before = _vectors(index)
     frames = {id_: open_index(index).frame_embeddings(id_) for id_ in before}
-    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 4)
     write_video(tmp_path / "videos" / "7.avi", plain_frames(1, (7, 7, 200)))
     ingest(index, [tmp_path / "videos"], TOY)
     assert len(_segments(index)) == 1
@@ -182,12 +191,12 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
     assert check(index).problems == ()
 
 
-def test_merging_keeps_to_what_fits_into_memory(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merging_keeps_to_the_largest_size(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _vectors(index)
-    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.writer.REWRITE_ROWS", 4)
+    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.merging.MERGED_ROWS", 4)
     compact_index(index)
-    assert [len(np.load(folder / "ids.npy")) for folder in _segments(index)] == [4, 2]
+    assert sorted(len(np.load(folder / "ids.npy")) for folder in _segments(index)) == [2, 4]
     assert _vectors(index) == before
 
 

@@ -23,7 +23,7 @@ import echosearch.ingest.pipeline as pipeline
 from echosearch import open_index
 from echosearch.check import check
 from echosearch.encoders import load_encoder
-from echosearch.ingest import IngestOptions, annotate, compact_index, delete_videos, ingest, read_metadata
+from echosearch.ingest import IngestOptions, annotate, compact_index, delete_videos, ingest, read_metadata, undelete_videos
 from echosearch.types import ModelRequest
 from echosearch.video import prepare_video
 
@@ -124,7 +124,7 @@ class IndexHistory(RuleBasedStateMachine):
         video_id = data.draw(st.sampled_from(buried))
         video = self.videos[video_id]
         free = all(not other.live or other.name != video.name for other in self.videos.values())
-        told = delete_videos(self.index, [video_id], undelete=True)
+        told = undelete_videos(self.index, [video_id])
         video.buried, video.live = False, video.has_vectors and free
         assert told["undeleted"] == ([video_id] if video.live else [])
 
@@ -216,8 +216,8 @@ def test_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     monkeypatch.setattr(pipeline, "decoders", _in_process)
-    monkeypatch.setattr(pipeline, "COMMIT_VIDEOS", 2)
-    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 4)
     run_state_machine_as_test(
         IndexHistory,
         settings=settings(

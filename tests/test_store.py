@@ -51,6 +51,7 @@ from echosearch.errors import (
     IndexNotFound,
     IndexStateError,
     NewerFormat,
+    OutOfReach,
     UnknownVideo,
 )
 from echosearch.search import Query, search
@@ -1016,9 +1017,12 @@ def test_a_segment_that_cannot_be_written_is_a_sentence(store: Store, monkeypatc
 
 def test_a_missing_segments_folder_is_a_sentence(store: Store) -> None:
     (store.path / "segments").rmdir()
-    sentence = f"^cannot write to the index {store.path}: No such file or directory$"
-    with pytest.raises(BackendError, match=sentence), store.writer():
+    sentence = (
+        f"^{store.path}/segments cannot be read: No such file or directory; if its disk is not mounted, mount it;"
+    )
+    with pytest.raises(OutOfReach, match=sentence), store.writer():
         pass
+    assert not (store.path / "segments").exists()
 
 
 # Histories.

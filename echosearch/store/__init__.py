@@ -1,9 +1,10 @@
 """One index on disk: manifest, catalog, segments and FAISS, which change together or not at all."""
 
+from echosearch.store.leftovers import leftovers
 from echosearch.store.manifest import Manifest
 from echosearch.store.output import output_of
 from echosearch.store.store import Store
-from echosearch.store.view import View
+from echosearch.store.view import View, whole_segment
 from echosearch.store.writer import Batch, Writer
 
-__all__ = ["Batch", "Manifest", "Store", "View", "Writer", "output_of"]
+__all__ = ["Batch", "Manifest", "Store", "View", "Writer", "leftovers", "output_of", "whole_segment"]

@@ -27,6 +27,7 @@ from echosearch.vectors import (
     LiveRows,
     Segment,
     StoredVideo,
+    close_maps,
     open_segment,
 )
 
@@ -61,6 +62,7 @@ class Views:
     def _load(self, snapshot: Snapshot) -> _Loaded:
         loaded = self._loaded
         if loaded is None or loaded.generation != snapshot.generation:
+            close_maps()  # also those of segments that are no more
             loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
         return loaded
 
@@ -134,6 +136,11 @@ class View:
         return self.catalog.generation
 
     @property
+    def segments(self) -> dict[str, Segment]:
+        """All segments, by name."""
+        return self._loaded.segments
+
+    @property
     def rows(self) -> LiveRows:
         """All live vectors."""
         return self._loaded.rows
@@ -165,7 +172,28 @@ class View:
         return place
 
 
+def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
+    """A segment of an index, every byte of which was read. DamagedIndex or CatalogSegmentsDisagree says what is wrong.
+
+    OutOfReach when it cannot be read today.
+    """
+    segment = open_segment(path / "segments", name)
+    if found := segment.damage():
+        raise DamagedIndex("; ".join(found))
+    if segment.ids.tolist() != snapshot.ids_in(name):
+        raise CatalogSegmentsDisagree(f"segment {name} and the catalog do not hold the same ids")
+    return segment
+
+
 def newest_ann(path: Path) -> Path | None:
     """The folder of the latest FAISS index of an index, or None."""
-    folders = [folder for folder in (path / "ann").glob("*") if folder.name.isdecimal()]
+    folders = [folder for folder in ann_folders(path) if folder.name.isdecimal()]
     return max(folders, key=lambda folder: int(folder.name), default=None)
+
+
+def ann_folders(path: Path) -> list[Path]:
+    """All that lies where the FAISS indexes of an index are; nothing where that is out of reach: it is derived."""
+    try:
+        return list((path / "ann").iterdir())
+    except OSError:
+        return []

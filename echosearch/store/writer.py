@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,16 +23,25 @@ from echosearch.catalog import (
     KnownFile,
     MetadataChange,
     NewVideo,
+    Person,
+    Rewriters,
     SweepKey,
+    Transaction,
 )
-from echosearch.config import GRACE_SECONDS, MERGE_FROM, REWRITE_ROWS, SMALL_SEGMENT
+from echosearch.config import GRACE_SECONDS
+from echosearch.errors import CatalogSegmentsDisagree
+from echosearch.files import is_gone
+from echosearch.store.leftovers import ASIDE, leftovers
 from echosearch.store.lock import named_disk_errors
 from echosearch.store.manifest import Manifest
-from echosearch.store.view import CATALOG, Views, newest_ann
+from echosearch.store.merging import Size, grouped, to_merge
+from echosearch.store.view import CATALOG, Views, ann_folders, newest_ann, whole_segment
 from echosearch.types import Numerics
 from echosearch.vectors import (
+    PARTIAL_PREFIX,
     FaissIndex,
-    Segment,
+    MergedRows,
+    SegmentInfo,
     SegmentRows,
     StoredVideo,
     write_segment,
@@ -56,7 +67,7 @@ class Writer(Views):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest, Catalog(path / CATALOG, writable=True))
-        self._remove_orphans()
+        self._tidy()
 
     def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
         """Make room for a manifest's columns. BadManifest when text would go among numbers."""
@@ -67,7 +78,10 @@ class Writer(Views):
                 transaction.declare_attributes(types)
 
     def commit(self, batch: Batch, numerics: Numerics) -> int:
-        """All of a batch or nothing: first the segment, then one transaction. Gives the new generation."""
+        """All of a batch or nothing: first the segment, then one transaction. Then merges, in commits of their own.
+
+        Gives the generation of the batch.
+        """
         with named_disk_errors(self.path):
             placed: list[NewVideo] = []
             info = None
@@ -77,16 +91,17 @@ class Writer(Views):
                 rows = SegmentRows(np.array(ids, np.int64), [stored for _, stored in batch.new])
                 info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
             with self._catalog.writing() as transaction:
+                for file, root, path in batch.moved:
+                    transaction.move(file, root, path)
                 if info is not None:
-                    transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+                    _add_segment(transaction, info)
                     transaction.add_videos(info.name, placed)
                 for failed in batch.failed:
                     transaction.record_failure(failed)
                 for file in batch.touched:
                     transaction.touch(file)
-                for file, root, path in batch.moved:
-                    transaction.move(file, root, path)
                 transaction.change_metadata(batch.changed)
+        self.merge()
         return transaction.generation
 
     def forget_failures(self, paths: Sequence[Path]) -> None:
@@ -104,19 +119,19 @@ class Writer(Views):
 
     def delete(self, ids: Iterable[int]) -> int:
         """Delete live videos on purpose: a later ingest says so instead of bringing them back."""
-        return self._delete(ids, bury=True)
+        return self._delete(ids, on_purpose=True)
 
     def prune(self, ids: Iterable[int]) -> int:
         """Delete those of `ids` whose files are still not there; a file that comes back is ingested again."""
         with self.view() as view:
-            gone = [video_id for video_id, (_, path) in view.catalog.places(ids).items() if not path.exists()]
-        return self._delete(gone, bury=False)
+            gone = [video_id for video_id, (_, path) in view.catalog.places(ids).items() if is_gone(path)]
+        return self._delete(gone, on_purpose=False)
 
-    def _delete(self, ids: Iterable[int], bury: bool) -> int:
+    def _delete(self, ids: Iterable[int], on_purpose: bool) -> int:
         wanted = sorted(set(ids))
         if wanted:
             with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.delete(wanted, bury)
+                transaction.delete(wanted, on_purpose)
         return len(wanted)
 
     def verify(self, ids: Iterable[int]) -> int:
@@ -127,19 +142,10 @@ class Writer(Views):
                 transaction.verify(wanted)
         return len(wanted)
 
-    def undelete(self, ids: Iterable[int]) -> tuple[list[int], int]:
-        """Take back deletions: the ids that are live again, and how many have to be ingested again for that."""
-        wanted = sorted(set(ids))
-        if not wanted:
-            return [], 0
+    def restore(self, ids: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Take back deletions, by id: those live again, and those that have to be ingested again for that."""
         with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            back = transaction.unbury(wanted)
-        return back, len(wanted) - len(back)
-
-    def unbury_files(self, paths: Sequence[Path]) -> None:
-        """Let these files, and others with the bytes that they had, be ingested again."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            transaction.unbury_files(paths)
+            return transaction.restore(ids)
 
     def rename_root(self, old: Path, new: Path) -> int:
         """Say that the videos below one folder lie below another now; gives the number of roots that changed."""
@@ -148,66 +154,103 @@ class Writer(Views):
 
     def compact(self) -> dict[str, int]:
         """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows."""
+        before = len(self._sizes())
         with self.view() as view:
-            dead = set(view.catalog.deleted_ids())
-        before = len(self._segments())
-        names = [name for name, segment in self._segments().items() if dead.intersection(segment.ids.tolist())]
-        self._rewrite(names)
+            dead = np.array(view.catalog.deleted_ids(), np.int64)
+        self.drop_vectors(dead)
         self.merge()
-        return {"segments_before": before, "segments": len(self._segments()), "rows_dropped": len(dead)}
+        self._tidy()
+        self._catalog.shrink()
+        return {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": len(dead)}
+
+    def drop_vectors(self, ids: npt.NDArray[np.int64]) -> None:
+        """Write the segments that hold any of these deleted videos (n,) ascending anew, without them."""
+        with self.view() as view:
+            segments = view.segments
+        holding = [size for size in self._sizes() if np.isin(segments[size.name].ids, ids, assume_unique=True).any()]
+        for group in grouped(holding):
+            self._rewrite(group, ids)
+
+    def erase_replaced(self) -> int:
+        """Erase all folders of segments that the catalog does not name, now; readers of an older commit lose them."""
+        with self._catalog.reading() as snapshot:
+            active = {size.name for size in self._sizes()}
+            retired = list(snapshot.retired_segments())
+        pattern = re.compile(rf"[0-9a-f]{{16}}|{ASIDE}|{re.escape(PARTIAL_PREFIX)}.*")
+        folders = (folder for folder in (self.path / "segments").iterdir() if folder.name not in active)
+        erased = [folder for folder in folders if pattern.fullmatch(folder.name)]
+        with named_disk_errors(self.path):
+            for folder in erased:
+                shutil.rmtree(folder)
+            with self._catalog.writing() as transaction:
+                transaction.forget_retired(retired)
+        return len(erased)
+
+    def person(self, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None) -> Person:
+        """All that is known of some videos, of a study or of a patient, deleted videos included."""
+        with self._catalog.reading() as snapshot:
+            return snapshot.person(ids, paths, study, patient)
+
+    def purge_tables(self, person: Person, rewriters: Rewriters) -> dict[str, int]:
+        """Purge a person from the catalog, in one commit; what went, by table. Vectors are gone before."""
+        with named_disk_errors(self.path), self._catalog.writing() as transaction:
+            return transaction.purge(person, rewriters)
+
+    def shrink(self) -> bool:
+        """Leave nothing in the catalog's file and log of what was deleted; False while somebody reads older states."""
+        return self._catalog.shrink()
 
     def merge(self) -> None:
-        """Make one segment of neighbouring small ones that were made with the same numerics."""
-        small: dict[str, list[str]] = {}
-        with self.view() as view:
-            numerics = view.catalog.numerics()
-        for name, segment in self._segments().items():
-            if segment.info.count < SMALL_SEGMENT:
-                small.setdefault(numerics[name], []).append(name)
-        for names in small.values():
-            if len(names) >= MERGE_FROM:
-                self._rewrite(names)
+        """Make one segment of several of similar size, until there are few; see `merging`."""
+        merged = False
+        while groups := to_merge(self._sizes()):
+            for group in groups:
+                self._rewrite(group, np.empty(0, np.int64))
+            merged = True
+        if merged:
+            self._tidy()
 
-    def _segments(self) -> dict[str, Segment]:
-        with self.view():
-            assert self._loaded is not None
-            return self._loaded.segments
+    def _sizes(self) -> list[Size]:
+        with self._catalog.reading() as snapshot:
+            return [Size(*told) for told in snapshot.segment_sizes()]
 
-    def _rewrite(self, names: Sequence[str]) -> None:
-        """Write the live rows of segments into new ones and let the old ones go, group by group."""
-        with self.view() as view:
-            numerics = view.catalog.numerics()
-            live = set(view.rows.ids.tolist())
-        for group in _groups(names, self._segments(), numerics):
-            found = sorted(
-                (int(id_), segment, row)
-                for segment in (self._segments()[name] for name in group)
-                for row, id_ in enumerate(segment.ids)
-                if int(id_) in live
-            )
-            with named_disk_errors(self.path):
-                info = None
-                if found:
-                    rows = SegmentRows(
-                        np.array([id_ for id_, _, _ in found], np.int64),
-                        [segment.stored(row) for _, segment, row in found],
-                    )
-                    told = Numerics(**json.loads(numerics[group[0]]))
-                    info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, told)
-                with self._catalog.writing() as transaction:
-                    if info is not None:
-                        transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
-                        transaction.place_in(info.name, [id_ for id_, _, _ in found])
-                    gone = {int(id_) for name in group for id_ in self._segments()[name].ids} - live
-                    transaction.retire_segments(group)
-                    transaction.forget_scores(sorted(gone))
+    def _rewrite(self, group: Sequence[Size], dropped: npt.NDArray[np.int64]) -> None:
+        """Write the rows of segments but those of some ids into a new one, in place of these.
 
-    def drop_segments(self, names: Sequence[str]) -> int:
-        """Let go of damaged segments: their videos are deleted, to be ingested again. The number of videos lost."""
+        IndexStateError where they are not what was written.
+        """
+        names = [size.name for size in group]
+        with self._catalog.reading() as snapshot:
+            segments = [whole_segment(self.path, name, snapshot) for name in names]
+        kept = [~np.isin(segment.ids, dropped, assume_unique=True) for segment in segments]
+        gone = [int(id_) for segment, some in zip(segments, kept, strict=True) for id_ in segment.ids[~some]]
+        with named_disk_errors(self.path):
+            info = None
+            if any(some.any() for some in kept):
+                numerics, frames = Numerics(**json.loads(group[0].numerics)), self.manifest.frames_dtype
+                info = write_segment(self.path / "segments", MergedRows(segments, kept), frames, numerics)
+            with self._catalog.writing() as transaction:
+                if info is not None:
+                    _add_segment(transaction, info)
+                transaction.move_rows(names, info and info.name, gone)
+                transaction.retire_segments(names)
+                transaction.forget_scores(gone)
+
+    @property
+    def aside_path(self) -> Path:
+        """The folder, there or not, of what a repair let go of."""
+        return self.path / "segments" / ASIDE
+
+    def let_go(self, names: Sequence[str]) -> int:
+        """Delete the videos of segments that cannot be used, to be ingested again. Gives the number of videos lost.
+
+        Their folders are moved to `segments/aside`, at once or, where they cannot be reached, when they can.
+        """
         with named_disk_errors(self.path), self._catalog.writing() as transaction:
             gone = [video_id for name in names for video_id in transaction.ids_in(name)]
-            lost = transaction.retire_segments(names)
+            lost = transaction.retire_segments(names, is_kept=True)
             transaction.forget_scores(gone)
+        self._tidy()
         return lost
 
     def store_scores(
@@ -248,7 +291,7 @@ class Writer(Views):
 
     def drop_faiss(self) -> None:
         """Remove the FAISS index; `finish` builds another."""
-        for folder in (self.path / "ann").iterdir():
+        for folder in ann_folders(self.path):
             shutil.rmtree(folder, ignore_errors=True)
         self._loaded = None
 
@@ -263,7 +306,7 @@ class Writer(Views):
             with named_disk_errors(self.path):
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one of this very generation
                 FaissIndex.build(rows).save(folder)
-        for other in (self.path / "ann").iterdir():
+        for other in ann_folders(self.path):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -271,32 +314,35 @@ class Writer(Views):
         assert self._loaded is not None
         return self._loaded.index
 
-    def _remove_orphans(self) -> None:
-        """Remove what a writer that died has left: nobody reads it, and the lock is ours."""
+    def _tidy(self) -> None:
+        """Erase what nobody misses, see `leftovers`; move aside what a repair let go of. The lock is ours."""
         with self._catalog.reading() as snapshot:
-            active = {row.name for row in snapshot.segments()}
+            found = leftovers(self.path, snapshot, GRACE_SECONDS)
             retired = snapshot.retired_segments()
-        in_grace = {name for name, at in retired.items() if time.time() - at < GRACE_SECONDS}
-        with named_disk_errors(self.path):
-            folders = list((self.path / "segments").iterdir())
-        orphans = [folder for folder in folders if folder.name not in active | in_grace]
-        if retired.keys() - in_grace:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.forget_retired(sorted(retired.keys() - in_grace))
+        if found.newer:
+            raise CatalogSegmentsDisagree("; ".join(found.newer))
+        for folder in found.to_move_aside:
+            with named_disk_errors(self.path):
+                self.aside_path.mkdir(exist_ok=True)
+            with suppress(OSError):  # it stays known, and the next writer tries again
+                folder.rename(self.aside_path / folder.name)
         newest = newest_ann(self.path)
-        for folder in [*orphans, *(folder for folder in (self.path / "ann").glob("*") if folder != newest)]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in [*found.to_erase, *(other for other in ann_folders(self.path) if other != newest)]:
+            _erase(folder)
+        over = [name for name, at in retired.items() if time.time() - at >= GRACE_SECONDS]
+        over += [folder.name for folder in found.to_move_aside if not folder.exists()]
+        if over:
+            with named_disk_errors(self.path), self._catalog.writing() as transaction:
+                transaction.forget_retired(over)
 
 
-def _groups(names: Sequence[str], segments: Mapping[str, Segment], numerics: Mapping[str, str]) -> list[list[str]]:
-    """Segments that can become one: made with the same numerics, and together small enough for memory."""
-    groups: list[list[str]] = []
-    rows = 0
-    for name in sorted(names, key=lambda name: (numerics[name], int(segments[name].ids[0]))):
-        count = segments[name].info.count
-        if not groups or rows + count > REWRITE_ROWS or numerics[groups[-1][0]] != numerics[name]:
-            groups.append([])
-            rows = 0
-        groups[-1].append(name)
-        rows += count
-    return groups
+def _add_segment(transaction: Transaction, info: SegmentInfo) -> None:
+    transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+
+
+def _erase(folder: Path) -> None:
+    """Remove a folder; whoever dies meanwhile leaves one that is visibly not whole."""
+    partial = folder.with_name(f"{PARTIAL_PREFIX}{folder.name.removeprefix(PARTIAL_PREFIX)}")
+    with suppress(OSError):
+        folder.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)

@@ -5,11 +5,15 @@ from echosearch.vectors.faiss_index import FaissFile, FaissIndex
 from echosearch.vectors.rows import LiveRows, Ranking, VectorIndex, Weighting
 from echosearch.vectors.segment import (
     NO_FRAMES,
+    PARTIAL_PREFIX,
+    WAY_BACK,
     FramesDtype,
+    MergedRows,
     Segment,
     SegmentInfo,
     SegmentRows,
     StoredVideo,
+    close_maps,
     fsync_path,
     open_segment,
     write_segment,
@@ -17,11 +21,14 @@ from echosearch.vectors.segment import (
 
 __all__ = [
     "NO_FRAMES",
+    "PARTIAL_PREFIX",
+    "WAY_BACK",
     "ExactIndex",
     "FaissFile",
     "FaissIndex",
     "FramesDtype",
     "LiveRows",
+    "MergedRows",
     "Ranking",
     "Segment",
     "SegmentInfo",
@@ -29,6 +36,7 @@ __all__ = [
     "StoredVideo",
     "VectorIndex",
     "Weighting",
+    "close_maps",
     "fsync_path",
     "open_segment",
     "write_segment",

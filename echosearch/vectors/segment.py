@@ -1,5 +1,8 @@
 """One immutable folder of vectors: written whole or not at all, read by memory map. Knows no catalog.
 
+A memory map holds a file descriptor, and a process may have few: the maps used last stay open, `_MOST_MAPS` of all
+segments together. A view that a caller holds stays valid.
+
 ids.npy            int64 (n,), ascending            pooled.npy   float32 (n, D), unit rows
 norms.npy          float32 (n,), pooled_norm        frames.npy   float32 | float16 (sum T, D), unit rows
 offsets.npy        int64 (n + 1,), rows of frames   frame_numbers.npy   int32 (sum T,), 0-based in the file
@@ -9,25 +12,35 @@ segment.json       counts, sizes and digests of these files, numerics
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex
+from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, OutOfReach
 from echosearch.types import EncodedVideo, Numerics
 
 FramesDtype = Literal["float32", "float16", "none"]
+Array = Literal["pooled", "norms", "frame_numbers", "frames"]
 NO_FRAMES: Final = "none"
 PARTIAL_PREFIX: Final = ".partial-"
+
+WAY_BACK: Final = (
+    "if its disk is not mounted, mount it; if it is lost for good, let it go with: echosearch check --repair --missing"
+)
+
+_MOST_MAPS: Final = 48
+_WRITTEN_ROWS: Final = 4096
+"""Rows that are read and written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +78,7 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRows:
-    """What goes into a segment: ascending ids (n,) int64 and as many videos."""
+    """Rows that are in memory: ascending ids (n,) int64 and as many videos."""
 
     ids: npt.NDArray[np.int64]
     videos: Sequence[StoredVideo]
@@ -76,38 +89,77 @@ class SegmentRows:
         if not np.all(np.diff(self.ids) > 0):
             raise ValueError("the ids of a segment are ascending")
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n,) number of frames of each video."""
+        return np.array([len(video.frame_numbers) for video in self.videos], np.int64)
 
-def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, numerics: Numerics) -> SegmentInfo:
+    def chunks(self, array: Array) -> Iterator[npt.NDArray[Any]]:
+        """All of an array, a little at a time. ValueError when frames are asked for and some have none."""
+        for video in self.videos:
+            if array == "frames":
+                if video.frame_embeddings is None or len(video.frame_embeddings) != len(video.frame_numbers):
+                    raise ValueError("a segment that keeps frames needs a frame embedding for every frame number")
+                yield video.frame_embeddings
+            elif array == "frame_numbers":
+                yield video.frame_numbers
+            else:
+                yield video.vector[None] if array == "pooled" else np.array([video.pooled_norm], np.float32)
+
+
+class MergedRows:
+    """Rows of several segments, by ascending id, copied from their files a few thousand at a time."""
+
+    def __init__(self, segments: Sequence[Segment], kept: Sequence[npt.NDArray[np.bool_]]) -> None:
+        """`kept` says of each row (n,) of each segment whether it is wanted."""
+        rows = [np.flatnonzero(wanted) for wanted in kept]
+        every_id = np.concatenate([segment.ids[some] for segment, some in zip(segments, rows, strict=True)])
+        order = np.argsort(every_id)
+        self.ids: npt.NDArray[np.int64] = every_id[order]
+        lengths = [np.diff(segment.offsets)[some] for segment, some in zip(segments, rows, strict=True)]
+        self.lengths: npt.NDArray[np.int64] = np.concatenate(lengths)[order]
+        owners, places = np.repeat(np.arange(len(rows)), list(map(len, rows)))[order], np.concatenate(rows)[order]
+        follows = (np.diff(owners) == 0) & (np.diff(places) == 1)
+        starts = np.flatnonzero(np.concatenate([[True], ~follows]))
+        ends = np.append(starts[1:], len(order))
+        self._runs = [
+            (segments[owners[start]], int(places[start]), int(places[start] + end - start))
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def chunks(self, array: Array) -> Iterator[npt.NDArray[Any]]:
+        """All of an array, a few thousand rows at a time."""
+        for segment, first, end in self._runs:
+            if array in ("frames", "frame_numbers"):
+                first, end = int(segment.offsets[first]), int(segment.offsets[end])
+            for begin in range(first, end, _WRITTEN_ROWS):
+                yield segment.array(array)[begin : min(begin + _WRITTEN_ROWS, end)]
+
+
+def write_segment(
+    folder: Path, rows: SegmentRows | MergedRows, frames_dtype: FramesDtype, numerics: Numerics
+) -> SegmentInfo:
     """Write a segment under a fresh random name in `folder`; when this returns it is there, whole and synced."""
-    keeps_frames = frames_dtype != NO_FRAMES
-    if keeps_frames and any(_num_frames(video) != len(video.frame_numbers) for video in rows.videos):
-        raise ValueError("a segment that keeps frames needs a frame embedding for every frame number")
-    lengths = [len(video.frame_numbers) for video in rows.videos]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "ids": rows.ids.astype(np.int64),
-        "pooled": np.stack([video.vector for video in rows.videos]),
-        "norms": np.array([video.pooled_norm for video in rows.videos], np.float32),
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "frame_numbers": np.concatenate([video.frame_numbers for video in rows.videos]),
-    }
-    if keeps_frames:
-        frames = [video.frame_embeddings for video in rows.videos if video.frame_embeddings is not None]
-        arrays["frames"] = np.concatenate(frames).astype(frames_dtype)
+    ids, offsets = rows.ids.astype(np.int64), np.concatenate([[0], np.cumsum(rows.lengths)])
+    count, num_frames, dim = len(ids), int(offsets[-1]), next(rows.chunks("pooled")).shape[1]
+    arrays: list[tuple[str, Iterable[npt.NDArray[Any]], str, tuple[int, ...]]] = [
+        ("ids", [ids], "int64", (count,)),
+        ("pooled", rows.chunks("pooled"), "float32", (count, dim)),
+        ("norms", rows.chunks("norms"), "float32", (count,)),
+        ("offsets", [offsets], "int64", (count + 1,)),
+        ("frame_numbers", rows.chunks("frame_numbers"), "int32", (num_frames,)),
+    ]
+    if frames_dtype != NO_FRAMES:
+        arrays.append(("frames", rows.chunks("frames"), frames_dtype, (num_frames, dim)))
     name = secrets.token_hex(8)
     partial = folder / f"{PARTIAL_PREFIX}{name}"
     partial.mkdir()
     try:
-        files = {f"{key}.npy": _write_array(partial / f"{key}.npy", values) for key, values in arrays.items()}
-        info = SegmentInfo(
-            name,
-            len(rows.ids),
-            sum(lengths),
-            arrays["pooled"].shape[1],
-            frames_dtype,
-            ids_sha256(arrays["ids"]),
-            files,
-            asdict(numerics),
-        )
+        files = {
+            f"{array}.npy": _write_array(partial / f"{array}.npy", chunks, dtype, shape)
+            for array, chunks, dtype, shape in arrays
+        }
+        info = SegmentInfo(name, count, num_frames, dim, frames_dtype, ids_sha256(ids), files, asdict(numerics))
         with (partial / "segment.json").open("w") as file:
             json.dump(asdict(info), file, indent=1)
             file.flush()
@@ -120,14 +172,11 @@ def write_segment(folder: Path, rows: SegmentRows, frames_dtype: FramesDtype, nu
     return info
 
 
-def _num_frames(video: StoredVideo) -> int:
-    return 0 if video.frame_embeddings is None else len(video.frame_embeddings)
-
-
 def open_segment(folder: Path, name: str) -> Segment:
     """Open a segment, checking the size of each file and the digest of its ids.
 
-    DamagedIndex when a file is missing or cannot be read, CatalogSegmentsDisagree when one has another size.
+    OutOfReach when a file is missing or cannot be read today, DamagedIndex when `segment.json` is not what was
+    written, CatalogSegmentsDisagree when another file is not.
     """
     path = folder / name
     try:
@@ -135,7 +184,9 @@ def open_segment(folder: Path, name: str) -> Segment:
         files = {file: (int(size), str(digest)) for file, (size, digest) in dict(values["files"]).items()}
         info = SegmentInfo(**values | {"files": files})
         sizes = {file: (path / file).stat().st_size for file in files}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise OutOfReach(f"segment {path} cannot be read: {error}; {WAY_BACK}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise DamagedIndex(f"segment {path} cannot be read: {error}") from error
     for file, (size, _) in files.items():
         if sizes[file] != size:
@@ -152,7 +203,7 @@ def open_segment(folder: Path, name: str) -> Segment:
 
 
 class Segment:
-    """An open segment; arrays are memory-mapped when first used."""
+    """An open segment; arrays are memory-mapped when used, and small ones read when first used."""
 
     def __init__(self, path: Path, info: SegmentInfo) -> None:
         self.path = path
@@ -161,28 +212,40 @@ class Segment:
     @cached_property
     def ids(self) -> npt.NDArray[np.int64]:
         """(n,) ascending."""
-        return np.asarray(self._load("ids", mapped=False))
+        return self.load("ids", mapped=False)
 
-    @cached_property
+    @property
     def pooled(self) -> npt.NDArray[np.float32]:
         """(n, D) unit rows."""
-        return self._load("pooled")
+        return self.array("pooled")
 
     @cached_property
     def norms(self) -> npt.NDArray[np.float32]:
         """(n,) length of each mean before it was renormalised."""
-        return self._load("norms")
+        return self.load("norms", mapped=False)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(n + 1,) first row of each video's frames, and the end."""
+        return self.load("offsets", mapped=False)
+
+    @property
+    def frames(self) -> npt.NDArray[Any]:
+        """(sum T, D) unit rows, float32 or float16. OutOfReach in a segment that keeps none."""
+        return self.array("frames")
 
     def damage(self) -> list[str]:
-        """What a full read finds wrong: bytes that changed, rows that are not finite or not of unit length."""
+        """What a full read finds wrong: bytes that changed, rows that are not finite or not of unit length.
+
+        OutOfReach when a file cannot be read today.
+        """
         found = []
         for name, (_, digest) in self.info.files.items():
             try:
                 with (self.path / name).open("rb") as file:
                     now = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
-                found.append(f"{self.path / name} cannot be read: {error.strerror}")
-                continue
+                raise OutOfReach(f"{self.path / name} cannot be read: {error.strerror}; {WAY_BACK}") from error
             if now != digest:
                 found.append(f"{self.path / name} has other bytes than were written")
         if not found:
@@ -198,31 +261,36 @@ class Segment:
         return StoredVideo(
             np.array(self.pooled[row]),
             float(self.norms[row]),
-            np.array(self._frame_numbers[frames]),
+            np.array(self.array("frame_numbers")[frames]),
             embeddings,
         )
 
-    @cached_property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """(n + 1,) first row of each video's frames, and the end."""
-        return self._load("offsets")
+    def array(self, name: Array) -> npt.NDArray[Any]:
+        """One of the arrays, as a memory map."""
+        if name == "norms":
+            return self.norms
+        return _map(self, name)
 
-    @cached_property
-    def _frame_numbers(self) -> npt.NDArray[np.int32]:
-        return self._load("frame_numbers")
-
-    @cached_property
-    def frames(self) -> npt.NDArray[Any]:
-        """(sum T, D) unit rows, float32 or float16. DamagedIndex in a segment that keeps none."""
-        return self._load("frames")
-
-    def _load(self, name: str, mapped: bool = True) -> npt.NDArray[Any]:
+    def load(self, name: str, mapped: bool) -> npt.NDArray[Any]:
+        """Open one of the arrays as a memory map, or read it. OutOfReach or DamagedIndex when that fails."""
         path = self.path / f"{name}.npy"
         try:
             values: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except OSError as error:
+            raise OutOfReach(f"{path} cannot be read: {error}; {WAY_BACK}") from error
+        except (ValueError, EOFError) as error:
             raise DamagedIndex(f"{path} cannot be read: {error}") from error
         return values
+
+
+@lru_cache(maxsize=_MOST_MAPS)
+def _map(segment: Segment, name: str) -> npt.NDArray[Any]:
+    return segment.load(name, mapped=True)
+
+
+def close_maps() -> None:
+    """Let go of all memory maps that nobody is using; they are opened again when they are needed."""
+    _map.cache_clear()
 
 
 def ids_sha256(ids: npt.NDArray[np.int64]) -> str:
@@ -230,14 +298,30 @@ def ids_sha256(ids: npt.NDArray[np.int64]) -> str:
     return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
 
 
-def _write_array(path: Path, values: npt.NDArray[Any]) -> tuple[int, str]:
-    """Write one array, synced; its size in bytes and the digest of the file."""
-    with path.open("w+b") as file:
-        np.save(file, values, allow_pickle=False)
+def _write_array(
+    path: Path, chunks: Iterable[npt.NDArray[Any]], dtype: npt.DTypeLike, shape: tuple[int, ...]
+) -> tuple[int, str]:
+    """Write the chunks as one array of this shape, synced; size in bytes and digest of the file."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> None:
+            file.write(data)
+            digest.update(data)
+
+        header = io.BytesIO()
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+        write(header.getvalue())
+        rows = 0
+        for chunk in chunks:
+            write(np.asarray(chunk, dtype).tobytes())
+            rows += len(chunk)
+        if rows != shape[0]:
+            raise ValueError(f"{path.name} was to have {shape[0]} rows, and got {rows}")
         file.flush()
         os.fsync(file.fileno())
-        file.seek(0)
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest.hexdigest()
 
 
 def fsync_path(path: Path) -> None:
