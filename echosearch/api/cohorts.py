@@ -58,7 +58,7 @@ from echosearch.filters import (
     qualified,
     resolve,
 )
-from echosearch.store import Store, View, output_of
+from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
@@ -238,7 +238,7 @@ class Cohorts:
                 population=len(cohort.members),
                 created_at=_now(),
             )
-            write_sheet(output_of(self.store, sheet, "the sheet", ".csv", None), cohort, audit)
+            write_sheet(self.store.output(sheet, "the sheet", ".csv", None), cohort, audit)
             try:
                 writer.put_audit(name, number, json.dumps(audit.to_dict()))
             except BackendError:

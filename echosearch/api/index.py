@@ -26,7 +26,7 @@ from echosearch.encoders import cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
 from echosearch.files import Output
 from echosearch.search import Query, combine, ids_to_leave_out, search
-from echosearch.store import Manifest, Store, View, output_of
+from echosearch.store import Manifest, Store, View
 from echosearch.text_cache import TextCache
 from echosearch.types import (
     Device,
@@ -277,7 +277,7 @@ class Index:
         self, path: Path, what: str, suffix: str, force: bool | None = False, inputs: Sequence[Path] = ()
     ) -> Output:
         """A file to write for the user, checked: no file of the index, of its source folders or of `inputs`."""
-        return output_of(self._store, path, what, suffix, force, inputs)
+        return self._store.output(path, what, suffix, force, inputs)
 
     def close(self) -> None:
         """Let go of the index's files."""

@@ -26,7 +26,7 @@ from echosearch.errors import (
     IndexLocked,
     UnknownTask,
 )  # fmt: skip
-from echosearch.store import Store, View, output_of
+from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
@@ -388,7 +388,7 @@ class ZeroShot:
 
         BadOption for a file that is there already, unless `force`; one of a source folder is never replaced.
         """
-        output = output_of(self.store, path, "the predictions", ".csv", force)
+        output = self.store.output(path, "the predictions", ".csv", force)
         found = self.find(task)
         scorer = self._scorer(found, "approximate" if approximate else "exact", [])
         swept, warnings = self._swept(scorer, 0.0)

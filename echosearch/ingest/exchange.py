@@ -23,7 +23,7 @@ from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
-from echosearch.store import Batch, Manifest, Store, View, Writer, output_of
+from echosearch.store import Batch, Manifest, Store, View, Writer
 from echosearch.types import (
     EncoderCard,
     Failure,
@@ -113,7 +113,7 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
     BadOption when the file is no `.npz`, or is there already, unless `force`; one of a source folder is never replaced.
     """
     store = Store(index_path)
-    output = output_of(store, out, "the embeddings", ".npz", force)
+    output = store.output(out, "the embeddings", ".npz", force)
     with store.view() as view:
         places = view.catalog.places()
         files = view.catalog.known_files([path for _, path in places.values()])

@@ -2,9 +2,8 @@
 
 from echosearch.store.leftovers import leftovers
 from echosearch.store.manifest import Manifest
-from echosearch.store.output import output_of
 from echosearch.store.store import Store
 from echosearch.store.view import View, whole_segment
 from echosearch.store.writer import Batch, Writer
 
-__all__ = ["Batch", "Manifest", "Store", "View", "Writer", "leftovers", "output_of", "whole_segment"]
+__all__ = ["Batch", "Manifest", "Store", "View", "Writer", "leftovers", "whole_segment"]

@@ -10,27 +10,20 @@ import errno
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from echosearch.catalog import (
-    Catalog,
-    refuse_newer,
-)
+from echosearch.catalog import Catalog, refuse_newer
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import (
-    IndexStateError,
-)
+from echosearch.errors import IndexStateError
+from echosearch.files import Output, refuse_inside_index
 from echosearch.store.lock import lock, named_disk_errors
 from echosearch.store.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, write_json
 from echosearch.store.view import CATALOG, Views
 from echosearch.store.writer import Writer
 from echosearch.types import EncoderCard, ProbeVectors
-from echosearch.vectors import (
-    FramesDtype,
-    fsync_path,
-)
+from echosearch.vectors import FramesDtype, fsync_path
 
 
 class Store(Views):
@@ -47,8 +40,12 @@ class Store(Views):
 
     @classmethod
     def create_as(cls, path: Path, manifest: Manifest) -> Store:
-        """`create`, with a manifest that is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        """`create`, with a manifest that is there already; where another process made one first, that one is opened.
+
+        Its manifest is then that process' own: whoever adds to it has to check that it is the same.
+        """
+        refuse_inside_index(path)
+        if path.exists() and not cls.exists(path) and (not path.is_dir() or any(path.iterdir())):
             raise IndexStateError(f"{path} is there already and is no index; give another --index")
         partial = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(4)}")
         with named_disk_errors(path):
@@ -62,9 +59,8 @@ class Store(Views):
                 partial.rename(path)
                 fsync_path(path.parent)
             except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise IndexStateError(f"{path} was made by another process meanwhile; run this again") from error
-                raise
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not cls.exists(path):
+                    raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         return cls(path)
@@ -78,6 +74,15 @@ class Store(Views):
     def cache_path(self) -> Path:
         """A folder whose contents may be deleted at any time."""
         return self.path / "cache"
+
+    def output(
+        self, path: Path, what: str, suffix: str, force: bool | None = False, inputs: Sequence[Path] = ()
+    ) -> Output:
+        """A file to write for the user, checked: not over `inputs`, nor what is in a source folder or linked there."""
+        with self.catalog_only() as catalog:
+            videos = [video for _, video in catalog.places().values()] if force else []
+            stills = [video for video in videos if video.suffix.lower() == suffix]  # only they could be meant
+            return Output(Path(path), what, suffix, (*catalog.roots(), *inputs, *stills), force)
 
     @contextmanager
     def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
