@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,19 @@ from test_crash import DIED, _die_at, _forked, _InProcess
 
 import echosearch.ingest.pipeline as pipeline
 from echosearch import open_index
+from echosearch.api.purging import purge_videos
 from echosearch.check import check
 from echosearch.encoders import load_encoder
-from echosearch.ingest import IngestOptions, annotate, compact_index, delete_videos, ingest, read_metadata, undelete_videos
+from echosearch.errors import UnknownVideo
+from echosearch.ingest import (
+    IngestOptions,
+    annotate,
+    compact_index,
+    delete_videos,
+    ingest,
+    read_metadata,
+    undelete_videos,
+)
 from echosearch.types import ModelRequest
 from echosearch.video import prepare_video
 
@@ -40,7 +50,8 @@ class Video:
     colour: Colour
     study: str | None = None
     live: bool = True
-    buried: bool = False
+    deleted: bool = False
+    deleted_at: str = ""
     has_vectors: bool = True
 
 
@@ -53,6 +64,8 @@ class IndexHistory(RuleBasedStateMachine):
         (self.folder / "files" / "deep").mkdir(parents=True)
         self.files: dict[str, Colour] = {}
         self.videos: dict[int, Video] = {}
+        self.purged_names: set[str] = set()
+        self.purged_colours: set[Colour] = set()
         self.clock = 1_000_000_000
         encoder = load_encoder(ModelRequest("toy"))
         self.recipe, self.encode = encoder.card.recipe, encoder.encode_pixels
@@ -85,14 +98,28 @@ class IndexHistory(RuleBasedStateMachine):
 
     @rule(old=NAMES, new=NAMES)
     def rename(self, old: str, new: str) -> None:
-        if old in self.files and new not in self.files:
+        if old in self.files and old != new:
             (self.folder / "files" / old).rename(self.folder / "files" / new)
             self.files[new] = self.files.pop(old)
+
+    @rule(one=NAMES, other=NAMES)
+    def swap(self, one: str, other: str) -> None:
+        if one in self.files and other in self.files and one != other:
+            paths = [self.folder / "files" / name for name in (one, other)]
+            paths[0].rename(self.folder / "passing")
+            paths[1].rename(paths[0])
+            (self.folder / "passing").rename(paths[1])
+            self.files[one], self.files[other] = self.files[other], self.files[one]
 
     @rule()
     def ingest(self) -> None:
         self._ingest()
         self._expect_ingest()
+
+    @rule()
+    def ingest_and_undelete(self) -> None:
+        self._ingest(undelete=True)
+        self._expect_ingest(undelete=True)
 
     @rule(nth=st.integers(1, 60))
     def ingest_that_dies_and_again(self, nth: int) -> None:
@@ -114,19 +141,39 @@ class IndexHistory(RuleBasedStateMachine):
         if live:
             video_id = data.draw(st.sampled_from(live))
             delete_videos(self.index, [video_id])
-            self.videos[video_id].live, self.videos[video_id].buried = False, True
+            video = self.videos[video_id]
+            video.live, video.deleted, video.deleted_at = False, True, video.name
 
     @rule(data=st.data())
     def undelete(self, data: st.DataObject) -> None:
-        buried = [video_id for video_id, video in self.videos.items() if video.buried]
-        if not buried:
+        deleted = [video_id for video_id, video in self.videos.items() if video.deleted]
+        if deleted:
+            video_id = data.draw(st.sampled_from(deleted))
+            video = self.videos[video_id]
+            told = undelete_videos(self.index, [video_id])
+            video.deleted, video.live = False, video.has_vectors
+            assert told["undeleted"] == ([video_id] if video.live else [])
+
+    @rule(data=st.data(), nth=st.none() | st.integers(1, 60))
+    def purge(self, data: st.DataObject, nth: int | None) -> None:
+        if not self.videos:
             return
-        video_id = data.draw(st.sampled_from(buried))
-        video = self.videos[video_id]
-        free = all(not other.live or other.name != video.name for other in self.videos.values())
-        told = undelete_videos(self.index, [video_id])
-        video.buried, video.live = False, video.has_vectors and free
-        assert told["undeleted"] == ([video_id] if video.live else [])
+        video_id = data.draw(st.sampled_from(sorted(self.videos)))
+        if nth is not None:  # it dies on the way, and is done again
+            code = _forked(lambda: _die_at(nth, lambda: purge_videos(self.index, [video_id])))
+            assert code in (0, DIED)
+        with suppress(UnknownVideo):
+            purge_videos(self.index, [video_id])
+        one = self.videos[video_id]
+        gone = {video_id} | {
+            id_
+            for id_, video in self.videos.items()
+            if not video.live and (video.colour == one.colour or video.name == one.name)
+        }
+        self.purged_names |= {self.videos[id_].name for id_ in gone}
+        self.purged_colours |= {self.videos[id_].colour for id_ in gone}
+        for id_ in gone:
+            del self.videos[id_]
 
     @rule(name=NAMES, study=st.sampled_from(["S1", "S2", ""]))
     def annotate(self, name: str, study: str) -> None:
@@ -172,38 +219,50 @@ class IndexHistory(RuleBasedStateMachine):
     def _ingest(self, **options: Any) -> None:
         ingest(self.index, [self.folder / "files"], IngestOptions(ModelRequest("toy"), workers=1, **options))
 
-    def _expect_ingest(self) -> None:
-        """What an ingest makes of the files, step by step, as README says it."""
-        before = dict(self.videos)
+    def _expect_ingest(self, undelete: bool = False) -> None:
+        """What an ingest makes of the files, step by step, as README says it: bytes say which video a file is."""
+        before = {id_: replace(video) for id_, video in self.videos.items()}
         index = open_index(self.index)
         ids = {str(Path(video.path).relative_to(self.folder / "files")): video.video_id for video in index.videos()}
         index.close()
-        buried_names = {video.name for video in before.values() if video.buried}
-        buried_colours = {video.colour for video in before.values() if video.buried}
+        names = {video.name for video in before.values() if video.deleted} | self.purged_names
+        colours = {video.colour for video in before.values() if video.deleted} | self.purged_colours
         at = {video.name: id_ for id_, video in before.items() if video.live}
-        moved: set[int] = set()
+        taken: set[int] = set()
+        heirs: dict[int, int] = {}
         for name, colour in sorted(self.files.items(), key=lambda file: Path(file[0])):
             known = at.get(name)
             if known is not None and before[known].colour == colour:
                 continue
-            if (known is None and name in buried_names) or colour in buried_colours:
+            if not undelete and ((known is None and name in names) or colour in colours):
                 continue
-            gone = [
-                id_
-                for id_, video in sorted(before.items())
-                if video.live and video.colour == colour and video.name not in self.files and id_ not in moved
-            ]
-            if known is None and gone:
-                moved.add(gone[0])
-                self.videos[gone[0]].name = name
-                continue
-            new = ids[name]
-            assert new not in before, "an id is never used again"
-            study = None
+            if known in taken:
+                known = None  # that video lies elsewhere now
+            same = [id_ for id_, video in sorted(before.items()) if video.colour == colour]
+            live = [id_ for id_ in same if before[id_].live or id_ in taken]
+            elsewhere = [id_ for id_ in live if id_ not in taken and self.files.get(before[id_].name) != colour]
+            returned = [id_ for id_ in same if before[id_].has_vectors and not live]
             if known is not None:
                 self.videos[known].live = False
-                study = self.videos[known].study
-            self.videos[new] = Video(name, colour, study)
+            if elsewhere or returned:
+                video_id = elsewhere[0] if elsewhere else returned[-1]
+                taken.add(video_id)
+                self.videos[video_id].name, self.videos[video_id].live = name, True
+                if video_id in heirs:
+                    self.videos[heirs[video_id]].study = None  # the bytes there were another's
+            else:
+                new = ids[name]
+                assert new not in before, "an id is never used again"
+                known_as = same[-1] if same and not live else None
+                if known is not None:
+                    known_as = (live or same[-1:] or [known])[0]
+                    if known_as == known:
+                        heirs[known] = new
+                self.videos[new] = Video(name, colour, before[known_as].study if known_as else None)
+            self.purged_names.discard(name)
+            self.purged_colours.discard(colour)
+            for video in self.videos.values():
+                video.deleted &= name != video.deleted_at and colour != video.colour
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from echosearch import __version__
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import Matches, SweepKey
+from echosearch.catalog import PURGED, Matches, SweepKey
 from echosearch.cohort.audit import (
     Audit,
     AuditLabels,
@@ -187,6 +187,8 @@ class Cohorts:
     def rerun(self, name: str) -> Rerun:
         """The definition of a cohort on today's index, with the prompts and thresholds that it was made with."""
         before = self.get(name)
+        if before.purged or PURGED in json.dumps(before.definition.where):
+            raise BadOption(f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index")
         with self.store.view() as view:
             vocabulary = _pinned(self._vocabulary(view), before)
             conditions = [parse_filter(text) for text in before.criteria]

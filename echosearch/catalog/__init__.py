@@ -3,6 +3,7 @@
 from echosearch.catalog.catalog import Catalog
 from echosearch.catalog.conditions import FIELDS, Matches, Measures
 from echosearch.catalog.migrations import refuse_newer
+from echosearch.catalog.purge import PURGED, TABLES, Person, Rewriters, scrubbed
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -23,6 +24,8 @@ from echosearch.catalog.transaction import Transaction
 
 __all__ = [
     "FIELDS",
+    "PURGED",
+    "TABLES",
     "AttributeColumn",
     "AttributeType",
     "AttributeValue",
@@ -35,6 +38,8 @@ __all__ = [
     "Measures",
     "MetadataChange",
     "NewVideo",
+    "Person",
+    "Rewriters",
     "SameBytes",
     "SegmentRow",
     "Snapshot",
@@ -43,4 +48,5 @@ __all__ = [
     "Transaction",
     "VideoMetadata",
     "refuse_newer",
+    "scrubbed",
 ]

@@ -104,6 +104,13 @@ class Catalog:
             connection.execute(update(state).values(next_video_id=first + count))
         return range(first, first + count)
 
+    def shrink(self) -> bool:
+        """Write the file anew without what was deleted, and empty the log; False while somebody reads older states."""
+        with _named_errors(self._path), closing(_connect(self._path, "rw")) as connection:
+            connection.execute("VACUUM")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
@@ -183,6 +190,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         if mode == "rw":
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")  # what is deleted reads as zeros at once
     except BaseException:
         connection.close()
         raise

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +20,7 @@ from sqlalchemy import (
 )
 
 from echosearch.catalog.conditions import Matches, Measures, decisions, matching, spellings
+from echosearch.catalog.purge import Person, find_person
 from echosearch.catalog.records import (
     AttributeType,
     Fitted,
@@ -32,6 +31,7 @@ from echosearch.catalog.records import (
     SweepKey,
     SweepRow,
 )
+from echosearch.catalog.shared import chunks, keyed_hash, root_of
 from echosearch.catalog.tables import (
     attribute_columns,
     attributes_table,
@@ -52,10 +52,7 @@ from echosearch.catalog.tables import (
 from echosearch.filters import Condition, KnownName, Name
 from echosearch.types import Failure, VideoRecord
 
-AT_ONCE: Final = 400
-"""Parameters in one statement; SQLite's oldest limit is 999."""
-
-Item = TypeVar("Item")
+Thing = TypeVar("Thing", Path, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +277,7 @@ class Snapshot:
                 )
                 for video_id, path in rows:
                     found[root / path].add(video_id)
-        for path in self._purged(paths):
-            found[path]
-        return dict(found)
+        return {path: set() for path in self._purged(paths)} | found
 
     def is_tombstone(self, content_sha256: str) -> bool:
         """Whether a video with these bytes was deleted on purpose."""
@@ -320,7 +315,11 @@ class Snapshot:
             for row in rows
         ]
 
-    def _purged(self, things: Sequence[Path | str]) -> set[Path | str]:
+    def person(self, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None) -> Person:
+        """All that is known of some videos, of a study or of a patient, deleted videos included; see `purge`."""
+        return find_person(self._connection, ids, paths, study, patient)
+
+    def _purged(self, things: Sequence[Thing]) -> set[Thing]:
         """Those of some paths or content hashes that were purged; only keyed hashes of them are left."""
         key = self._connection.execute(select(state.c.purge_key)).scalar_one()
         if key is None:
@@ -513,19 +512,3 @@ SWEEP_IDENTITY: Final = ("content_id", "form", "formula_version", "recipe", "pre
 def _sweep_key(row: Any) -> SweepKey:
     told = {name: getattr(row, name) for name in (*SWEEP_IDENTITY, "task", "definition")}
     return SweepKey(**told, columns=tuple(json.loads(row.columns)))
-
-
-def keyed_hash(key: str, thing: Path | str) -> str:
-    """What is left of a purged path or content hash: HMAC-SHA256, hexadecimal."""
-    return hmac.digest(bytes.fromhex(key), os.fsencode(thing), "sha256").hex()
-
-
-def root_of(path: Path, known: Mapping[Path, int]) -> Path | None:
-    """The longest known root that holds a path."""
-    return next((parent for parent in path.parents if parent in known), None)
-
-
-def chunks(items: Sequence[Item], size: int = AT_ONCE) -> Iterator[Sequence[Item]]:
-    """The items, at most so many at once."""
-    for first in range(0, len(items), size):
-        yield items[first : first + size]

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from echosearch.catalog.purge import Person, Rewriters, purge
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -34,7 +35,8 @@ from echosearch.catalog.records import (
     NewVideo,
     SweepKey,
 )
-from echosearch.catalog.snapshot import AT_ONCE, SWEEP_IDENTITY, AttributeColumn, Snapshot, chunks, keyed_hash, root_of
+from echosearch.catalog.shared import AT_ONCE, chunks, keyed_hash, root_of
+from echosearch.catalog.snapshot import SWEEP_IDENTITY, AttributeColumn, Snapshot
 from echosearch.catalog.tables import (
     ATTRIBUTE_TYPES,
     attribute_columns,
@@ -140,7 +142,8 @@ class Transaction(Snapshot):
         The latter come back when their file is ingested. No other video has their path: it would have taken it with
         its tombstone.
         """
-        back, without_vectors = [], []
+        back: list[int] = []
+        without_vectors: list[int] = []
         for video_id in sorted(ids):
             self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
             here = (videos.c.id == video_id) & videos.c.segment.is_not(None)
@@ -233,12 +236,12 @@ class Transaction(Snapshot):
         paths = self._connection.execute(select(videos.c.relative_path).where(videos.c.root_id == root_id)).scalars()
         return any(folder in Path(path).parents for path in paths)
 
-    def move_rows(self, names: Sequence[str], into: str, with_deleted: bool) -> None:
-        """Say that the vectors of the live videos of these segments, or of all, lie in another segment now."""
-        for chunk in chunks(names):
-            here = update(videos).where(videos.c.segment.in_(chunk))
-            wanted = here if with_deleted else here.where(videos.c.deleted_at.is_(None))
-            self._connection.execute(wanted.values(segment=into))
+    def move_rows(self, names: Sequence[str], into: str | None, dropped: Sequence[int]) -> None:
+        """Say that the vectors of these segments lie in another one now; those of the ids `dropped` are gone."""
+        for chunk in chunks(dropped):
+            self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(segment=None))
+        for some in chunks(names):
+            self._connection.execute(update(videos).where(videos.c.segment.in_(some)).values(segment=into))
 
     def retire_segments(self, names: Sequence[str], is_kept: bool = False) -> int:
         """Let go of segments; videos that still lie in one have no vectors any more and are deleted. Their number.
@@ -265,6 +268,10 @@ class Transaction(Snapshot):
         """Note that the vectors of these videos were made as the index's own are."""
         for chunk in chunks(ids):
             self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
+
+    def purge(self, person: Person, rewriters: Rewriters) -> dict[str, int]:
+        """Purge a person from every table; what went from where, by table."""
+        return purge(self._connection, person, rewriters)
 
     def begin_sweep(self, key: SweepKey) -> int:
         """The sweep that holds such scores, made now if need be."""

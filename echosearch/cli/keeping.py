@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import MappingType, column_fields, index_option, output_option, wait_option
+from echosearch.cli.options import (
+    Command,
+    FilePath,
+    IdOrFile,
+    MappingType,
+    column_fields,
+    index_option,
+    output_option,
+    wait_option,
+)
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
+_SHOWN = 10
+"""So many videos are named in the output; all are in JSON."""
+
 
 @click.command()
-@click.argument("manifest", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.csv")
+@click.argument("manifest", type=FilePath(dir_okay=False), metavar="FILE.csv")
 @click.option(
     "--map",
     "column_map",
@@ -52,77 +66,209 @@ def annotate(
             click.echo(f"  {render.printable(name)}: {what} in {count}")
 
 
+def which_videos(command: Command) -> Command:
+    """Which videos are meant: ids, files, all of a study, all of a patient."""
+    for option in (
+        click.option("--patient", help="All videos of this patient."),
+        click.option("--study", help="All videos of this study."),
+        click.argument("videos", nargs=-1, metavar="[ID|FILE]...", type=IdOrFile()),
+    ):
+        command = option(command)
+    return command
+
+
+def _wanted(videos: tuple[int | Path, ...], study: str | None, patient: str | None) -> list[int | Path]:
+    if not videos and study is None and patient is None:
+        raise BadOption("say which videos: ids or files, --study or --patient")
+    return list(videos)
+
+
 @click.command()
-@click.argument("videos", nargs=-1, metavar="[ID|FILE]...")
-@click.option("--study", help="All videos of this study.")
-@click.option("--patient", help="All videos of this patient.")
-@click.option("--undelete", is_flag=True, help="Take back the deletion of these.")
+@which_videos
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option(
+    "--purge", is_flag=True, help="Leave no byte of these videos in the index, deleted ones included; needs --yes."
+)
+@click.option(
+    "--learned",
+    type=click.Choice(["keep", "delete"]),
+    default="keep",
+    show_default=True,
+    help="With --purge: what becomes of calibrations and probes that were learnt from labels of these videos.",
+)
+@click.option("--yes", is_flag=True, help="With --purge: yes, for good.")
 @index_option
 @wait_option
 @output_option("json")
 def delete(
-    videos: tuple[str, ...],
+    videos: tuple[int | Path, ...],
     study: str | None,
     patient: str | None,
-    undelete: bool,
+    dry_run: bool,
+    purge: bool,
+    learned: Any,
+    yes: bool,
     index: str | None,
     wait: float,
     output: str | None,
 ) -> None:
     """Delete videos from the index (never the files): at once for every search, and for later ingests.
 
+    What was known of them stays, so that `echosearch undelete` brings them back whole. With --purge nothing stays but
+    keyed hashes, by which a later ingest knows what was purged; a receipt says what went, and what is out of reach.
+
     \b
     Example:
       echosearch delete 17 /data/echo/x.avi
-      echosearch delete --patient P0017
-      echosearch delete --patient P0017 --undelete
+      echosearch delete --patient P0017 --dry-run
+      echosearch delete --patient P0017 --purge --yes
     """
     from echosearch.ingest import delete_videos
 
-    if not videos and study is None and patient is None:
-        raise BadOption("say what to delete: ids or files, --study or --patient")
-    wanted = [int(video) if video.isdecimal() else Path(video) for video in videos]
-    report = delete_videos(index_path(index), wanted, study, patient, undelete, wait)
+    path, wanted = index_path(index), _wanted(videos, study, patient)
+    if purge:
+        _purge(path, wanted, study, patient, learned, wait, dry_run, yes, output)
+        return
+    report = delete_videos(path, wanted, study, patient, wait, dry_run)
     if output == "json":
         render.print_json(report)
         return
     click.echo(f"index {render.printable(report['index'])}")
-    if undelete:
-        click.echo(f"{len(report['undeleted'])} are back; {report['to_ingest']} will be back after: ingest --undelete")
+    found = report["videos"]
+    if dry_run:
+        click.echo(f"{len(found)} would be deleted:")
     else:
-        click.echo(f"{len(report['deleted'])} deleted; generation {report['generation']}")
+        click.echo(f"{len(found)} deleted; generation {report['generation']}")
+    for video in found[:_SHOWN]:
+        click.echo(f"  {video['video_id']}  {render.printable(video['path'])}")
+    if len(found) > _SHOWN:
+        click.echo(f"  and {len(found) - _SHOWN} more (all with --json)")
+    if not dry_run:
+        named = {"--study": study, "--patient": patient, "--index": index}
+        options = [part for name, value in named.items() if value is not None for part in (name, value)]
+        back = shlex.join(["echosearch", "undelete", *map(str, videos), *options])
+        click.echo(f"to bring them back: {render.printable(back)}")
+
+
+def _purge(
+    path: Path,
+    videos: list[int | Path],
+    study: str | None,
+    patient: str | None,
+    learned: Any,
+    wait: float,
+    dry_run: bool,
+    yes: bool,
+    output: str | None,
+) -> None:
+    from echosearch.api.purging import purge_videos
+
+    if not (yes or dry_run):
+        found = purge_videos(path, videos, study, patient, dry_run=True)["video_ids"]
+        raise BadOption(
+            f"{len(found)} videos would be purged for good, and nothing brings them back: {_some(found)}; "
+            "if that is right, say so: --purge --yes"
+        )
+    receipt = purge_videos(path, videos, study, patient, learned, wait, dry_run)
+    if output == "json":
+        render.print_json(receipt)
+        return
+    click.echo(f"index {render.printable(receipt['index'])}")
+    if dry_run:
+        click.echo(f"{len(receipt['video_ids'])} videos would be purged: {_some(receipt['video_ids'])}")
+        return
+    tables = receipt["removed"]["tables"]
+    click.echo(f"{len(receipt['video_ids'])} videos purged: {_some(receipt['video_ids'])}")
+    click.echo(f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures")
+    click.echo(f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}")
+    click.echo("  cached texts, the FAISS index (built anew), copies of earlier formats")
+    if receipt["kept_copies"]:
+        click.echo(f"not purged, with the same bytes under another name: videos {_some(receipt['kept_copies'])}")
+    for place in receipt["out_of_reach"]:
+        click.echo(f"out of reach: {place}")
+
+
+def _some(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:_SHOWN])) + " ..." * (len(ids) > _SHOWN)
+
+
+@click.command()
+@which_videos
+@index_option
+@wait_option
+@output_option("json")
+def undelete(
+    videos: tuple[int | Path, ...],
+    study: str | None,
+    patient: str | None,
+    index: str | None,
+    wait: float,
+    output: str | None,
+) -> None:
+    """Take deletions back, with study, patient, view, attributes and scores as they were.
+
+    Videos whose vectors were dropped meanwhile (`echosearch compact`) come back when their folder is ingested.
+
+    \b
+    Example:
+      echosearch undelete 17
+      echosearch undelete --patient P0017
+    """
+    from echosearch.ingest import undelete_videos
+
+    report = undelete_videos(index_path(index), _wanted(videos, study, patient), study, patient, wait)
+    if output == "json":
+        render.print_json(report)
+        return
+    click.echo(f"index {render.printable(report['index'])}")
+    click.echo(f"{len(report['undeleted'])} are back; generation {report['generation']}")
+    if ids := report["to_ingest"]:
+        click.echo(
+            f"{len(ids)} have no vectors any more, and are back after the next ingest of their folder: {_some(ids)}"
+        )
 
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Let damaged parts go and build what can be built.")
+@click.option("--missing", is_flag=True, help="With --repair: also let go of what is missing or cannot be read.")
+@click.option("--yes", is_flag=True, help="With --repair: let go of more than 10 videos.")
 @index_option
 @wait_option
 @output_option("json")
-def check(repair: bool, index: str | None, wait: float, output: str | None) -> int:
+def check(repair: bool, missing: bool, yes: bool, index: str | None, wait: float, output: str | None) -> int:
     """Read every byte of an index and say what is wrong; ends with 3 when something is.
 
     With --repair damaged segments are let go: their videos count as deleted and are embedded again by the next
-    ingest of their folder. The FAISS index is built anew from what is whole.
+    ingest of their folder. Their folders are moved to segments/aside. The FAISS index is built anew from what is
+    whole. A segment that is missing or cannot be read today is out of reach, which is no damage: it stays as it is,
+    and is there again once its disk is mounted. Only with --missing is it let go of as well.
 
     \b
     Example:
       echosearch check
       echosearch check --repair
+      echosearch check --repair --missing --yes
     """
     from echosearch import check as checking
 
+    if (missing or yes) and not repair:
+        raise BadOption(f"--{'missing' if missing else 'yes'} goes with --repair")
     path = index_path(index)
-    report = checking.repair(path, wait) if repair else checking.check(path)
+    report = checking.repair(path, wait, missing, yes) if repair else checking.check(path)
     if output == "json":
         render.print_json(report.to_dict())
     else:
         click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
-        for problem in report.problems:
-            click.echo(f"problem: {render.printable(problem)}")
-        for done in report.repaired:
-            click.echo(f"repaired: {done}")
-        click.echo(f"{report.segments} segments, {len(report.problems)} problems")
-    return 3 if report.problems and not repair else 0
+        told = {"problem": report.problems, "out of reach": report.out_of_reach, "note": report.kept}
+        done = {"repaired": report.repaired, "moved aside": report.moved_aside}
+        for kind, sentences in (told | done).items():
+            for sentence in sentences:
+                click.echo(f"{kind}: {render.printable(sentence)}")
+        if report.not_done:
+            click.echo(f"not repaired: {render.printable(report.not_done)}")
+        away = f", {len(report.out_of_reach)} out of reach" if report.out_of_reach else ""
+        click.echo(f"{report.segments} segments, {len(report.problems)} problems{away}")
+    return 0 if report.is_whole else 3
 
 
 @click.command()
@@ -152,8 +298,8 @@ def compact(index: str | None, wait: float, output: str | None) -> None:
 
 
 @click.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=FilePath())
+@click.argument("new", type=FilePath())
 @index_option
 @wait_option
 def roots(old: Path, new: Path, index: str | None, wait: float) -> None:

@@ -95,13 +95,17 @@ def calibrate(
     _show_calibration(made)
 
 
+def _purged(studies: int) -> str:
+    return f"; {studies} training studies purged" if studies else ""
+
+
 def _show_calibration(made: Calibration) -> None:
     classes = f" ({' or '.join(made.classes)})" if made.classes else ""
     lines = {
         "calibration": f"{made.name}: {made.task}{classes}, {made.form} form, "
         f"made {made.created_at[:19]} with {made.model}",
         "labels": f"{made.labels}, column {made.label_column}{f', split {made.split}' if made.split else ''}: "
-        f"{made.videos} videos of {made.patients} patients, {made.positives} positive",
+        f"{made.videos} videos of {made.patients} patients, {made.positives} positive{_purged(made.purged)}",
         "threshold": f"{made.threshold:.6g} ({made.rule_in_words}) on the {_scale(made)}",
         "probability": f"1 / (1 + exp(-({made.slope:.6g} * score + {made.offset:.6g})))",
         "left out": f"{made.folds} folds over whole patients: sensitivity {made.sensitivity:.3f}, specificity "
@@ -152,7 +156,7 @@ def list_calibrations(index: str | None, output: str | None) -> None:
         ("name", "task", "classes", "form", "threshold", "rule", "labels", "videos", "positive", "made"),
         [
             (each.name, each.task, " or ".join(each.classes), each.form, f"{each.threshold:.4g}", each.rule,
-             each.labels, each.videos, each.positives, each.created_at[:19])
+             each.labels + _purged(each.purged), each.videos, each.positives, each.created_at[:19])
             for each in kept
         ],
         right=("threshold", "videos", "positive"),
@@ -331,7 +335,8 @@ def _show_probe(made: Probe) -> None:
         + (" (half of them for how far each dimension varies over the frames)" if made.motion else "")
         + (f", views {', '.join(made.views)}" if made.views else ""),
         "labels": f"{told.labels}, column {told.label_column}: {told.videos} videos of {told.patients} patients"
-        + ("" if told.positives is None else f", {told.positives} positive"),
+        + ("" if told.positives is None else f", {told.positives} positive")
+        + _purged(told.purged),
         "chosen": f"penalty {told.penalty:g}, {'each dimension scaled' if told.scaled else 'dimensions as they are'}",
         "left out": f"{told.folds} folds over whole patients: {told.figure} {told.value:.3f} "
         f"(without looking: {told.chance:.3g})",
@@ -363,7 +368,8 @@ def list_probes(index: str | None, output: str | None) -> None:
     render.print_table(
         ("name", "kind", "labels", "column", "videos", "patients", "figure", "left out"),
         [
-            (each.name, each.kind, each.training.labels, each.training.label_column, each.training.videos,
+            (each.name, each.kind, each.training.labels + _purged(each.training.purged), each.training.label_column,
+             each.training.videos,
              each.training.patients, each.training.figure, f"{each.training.value:.3f}")
             for each in kept
         ],

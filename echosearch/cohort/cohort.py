@@ -6,11 +6,12 @@ Every type is frozen and goes to plain JSON and back; a cohort that is kept is n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from echosearch.errors import BadOption, DamagedIndex
+from echosearch.typed import from_json
+from echosearch.types import whole
 
 Level = Literal["video", "study", "patient"]
 Pick = Literal["first", "latest", "best"]
@@ -19,6 +20,7 @@ OnePer = Literal["study", "patient"]
 LEVELS: Final = ("video", "study", "patient")
 PICKS: Final = ("first", "latest", "best")
 _FORMAT: Final = 1
+_FORMAT_KEY: Final = "cohort_format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Definition:
             raise BadOption("--near and --like rank in different ways; give one of them")
         if self.top is not None and self.top < 1:
             raise BadOption(f"top is 1 or more, not {self.top}")
+        if self.like is not None:
+            whole("like, the id of a video,", self.like, 1)
         if (self.top is not None) != self.is_ranked:
             raise BadOption("--near and --like rank, and --top N says how many to keep: they go together")
         if self.pick != "first" and self.level != "patient" and self.one_per is None:
@@ -137,7 +141,7 @@ class Member:
     study: str | None
     acquired_at: str | None
     video_ids: tuple[int, ...]
-    values: dict[str, float | str | None]
+    values: dict[str, int | float | str | None]
     score: float | None = None
     margin: float | None = None
 
@@ -180,7 +184,8 @@ class Distribution:
 class Cohort:
     """A selection as it was made: definition, every prompt and threshold, counts after each criterion, members.
 
-    `domain` says what the model is made for; `notes` are what was to be said when it was made.
+    `domain` says what the model is made for; `notes` are what was to be said when it was made. Members whose data was
+    purged from the index are gone, and counted in `purged`; such a cohort cannot be made again.
     """
 
     name: str
@@ -201,6 +206,7 @@ class Cohort:
     created_at: str
     notes: tuple[str, ...] = ()
     about: str = field(default="")
+    purged: int = 0
 
     @property
     def videos(self) -> int:
@@ -215,7 +221,7 @@ class Cohort:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"cohort_format": _FORMAT} | asdict(self)
+        return {_FORMAT_KEY: _FORMAT} | asdict(self)
 
     def to_json(self) -> str:
         """As it is kept; `from_json` reads it."""
@@ -225,37 +231,6 @@ class Cohort:
     def from_json(cls, text: str) -> Cohort:
         """The cohort that `to_json` wrote. DamagedIndex on anything else."""
         try:
-            told = json.loads(text)
-            if told.pop("cohort_format") != _FORMAT:
-                raise ValueError("it has a newer format")
-            return cls(
-                **told
-                | {
-                    "definition": _definition(told["definition"]),
-                    "criteria": tuple(told["criteria"]),
-                    "measures": tuple(_of(Measure, each, "views", "prompts") for each in told["measures"]),
-                    "steps": tuple(_of(Step, each) for each in told["steps"]),
-                    "members": tuple(_of(Member, each, "video_ids") for each in told["members"]),
-                    "table_one": tuple(
-                        TableRow(each["attribute"], _of(Summary, each["included"]), _of(Summary, each["excluded"]))
-                        for each in told["table_one"]
-                    ),
-                    "distributions": tuple(
-                        _of(Distribution, each, "edges", "included", "excluded") for each in told["distributions"]
-                    ),
-                    "notes": tuple(told["notes"]),
-                }
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedIndex(f"a cohort of this index cannot be read: {error!r}; restore it from a copy") from error
-
-
-def _definition(told: Mapping[str, Any]) -> Definition:
-    pairs = tuple((task, rule) for task, rule in told["aggregates"])
-    return Definition(**dict(told) | {"where": tuple(told["where"]), "near": tuple(told["near"]), "aggregates": pairs})
-
-
-def _of(kind: type[Any], told: Mapping[str, Any], *lists: str) -> Any:
-    if unknown := told.keys() - {each.name for each in fields(kind)}:
-        raise ValueError(f"{kind.__name__} has no {', '.join(sorted(unknown))}")
-    return kind(**dict(told) | {name: tuple(told[name]) for name in lists})
+            return from_json(cls, text, _FORMAT_KEY)
+        except ValueError as error:
+            raise DamagedIndex(f"a cohort of this index cannot be read: {error}; restore it from a copy") from error

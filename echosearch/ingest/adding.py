@@ -87,9 +87,12 @@ class Adding:
         self._rehash = rehash
         self._seen: set[str] = set()  # content that this run has encoded or is encoding
         self._taken: set[int] = set()  # videos that this run has found elsewhere than they were
+        self._left: set[int] = set()  # videos whose paths have had other bytes since this run began
         self._heirs: dict[int, Path] = {}  # new bytes that were given, by their path, what was known of a video
         self._roots_there: dict[Path, bool] = {}
         self._committed = 0
+        with writer.view() as view:
+            self._first_new_id = view.catalog.next_video_id()
         self._start_batch()
 
     def add_all(self, prepared: Iterable[tuple[MediaFile, PreparedVideo | Failure]], encoder: Encoder) -> None:
@@ -130,18 +133,24 @@ class Adding:
             file = replace(file, known=None)  # that video was found elsewhere, so this path is another's
         with self._writer.view() as view:
             is_tombstone = not self._undelete and view.catalog.is_tombstone(digest)
-            same = view.catalog.with_content(digest)
+            # As they were when this run began, so that nothing depends on where a batch ends.
+            same = [
+                replace(video, is_live=video.is_live or video.video_id in self._left)
+                for video in view.catalog.with_content(digest)
+                if video.video_id < self._first_new_id
+            ]
 
             def holds(video: SameBytes) -> bool:
                 return self._holds(video, file, digest)
 
             decision = decide(file.known, digest, same, is_tombstone, holds, self._taken)
-            if decision.video is None:
-                return _Work(file, work.outcome, decision)
-            if decision.fate == "added":
-                return _Work(file, work.outcome, decision, view.stored(decision.video.video_id))
-        self._taken.add(decision.video.video_id)
-        return _Work(file, work.outcome, decision)
+            copy = decision.video if decision.fate == "added" else None
+            stored = view.stored(copy.video_id) if copy and view.rows.place(copy.video_id) else None
+        if decision.video is not None and copy is None:
+            self._taken.add(decision.video.video_id)
+        if file.known is not None and decision.fate not in ("touched", "deleted"):
+            self._left.add(file.known.video_id)
+        return _Work(file, work.outcome, decision, stored)
 
     def _holds(self, video: SameBytes, file: MediaFile, digest: str) -> bool:
         """Whether a live video's own path still has its bytes; what cannot be looked at today counts as there."""

@@ -107,7 +107,7 @@ def ingest(
         for table in {id(table): table for table, _ in told.values()}.values():
             writer.declare_attributes(table.types)
         plan = _plan(writer, files, options, listener)
-        if plan.todo or _names_another_model(store, options):
+        if plan.todo or encoder or _names_another_model(store, options):
             encoder = encoder or load(_request(store, options), decoder_name())
             warnings += check_model(store.manifest, encoder)
         if plan.todo:
@@ -208,16 +208,18 @@ def _match(
 
 def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tuple[Store, Encoder | None]:
     """The index, and the encoder where one had to be loaded to make a new index."""
+    encoder: Encoder | None = None
     if Store.exists(index_path):
         store = Store(index_path)
-        kept = store.manifest.frames_dtype
-        if options.frames is not None and options.frames != kept:
-            raise RecipeMismatch(f"this index keeps its frames as {kept}, not {options.frames}; leave --frames out")
-        return store, None
-    if options.model is None:
-        raise UnknownEncoder(f"a new index needs a model; name one with --model:\n{how_to_choose()}")
-    encoder = load(options.model, decoder_name())
-    return Store.create(index_path, encoder.card, probe(encoder), options.frames or "float32"), encoder
+    else:
+        if options.model is None:
+            raise UnknownEncoder(f"a new index needs a model; name one with --model:\n{how_to_choose()}")
+        encoder = load(options.model, decoder_name())
+        store = Store.create(index_path, encoder.card, probe(encoder), options.frames or "float32")
+    kept = store.manifest.frames_dtype
+    if options.frames not in (None, kept):
+        raise RecipeMismatch(f"this index keeps its frames as {kept}, not {options.frames}; leave --frames out")
+    return store, encoder
 
 
 def _request(store: Store, options: IngestOptions) -> ModelRequest:

@@ -232,7 +232,7 @@ class Writer(Views):
             with self._catalog.writing() as transaction:
                 if info is not None:
                     _add_segment(transaction, info)
-                transaction.move_rows(names, info and info.name, gone)
+                transaction.move_rows(names, None if info is None else info.name, gone)
                 transaction.retire_segments(names)
                 transaction.forget_scores(gone)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
+from echosearch.typed import from_json
 from echosearch.zeroshot.folds import stratified_folds
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
@@ -35,6 +36,7 @@ Bools = npt.NDArray[np.bool_]
 
 _FEWEST_CLUSTERS: Final = 2
 _FORMAT: Final = 1
+_FORMAT_KEY: Final = "calibration_format"
 _KEPT: Final = 16
 """So many characters of a content hash tell one video from another."""
 
@@ -47,6 +49,12 @@ class LeftOut:
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if not len(self.clusters) == len(self.labels) == len(self.predicted):
+            raise ValueError("rows of different lengths")
+        if set(self.labels) != {0, 1} or not set(self.predicted) <= {0, 1}:
+            raise ValueError("labels and predictions are 0 and 1, and labels have both")
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -58,7 +66,7 @@ class Calibration:
     videos of patients left out, judged by thresholds (`fold_thresholds`) and maps that did not see them.
     Where a rule picks a best (max-f1, youden), thresholds are means over `resamples` of the patients; 0: they are not.
     `contents` are the beginnings of the content hashes of the videos used, to tell whether an evaluation uses them
-    again.
+    again; those of `purged` studies are gone from it.
     """
 
     name: str
@@ -92,6 +100,12 @@ class Calibration:
     model: str
     created_at: str
     resamples: int = 0
+    purged: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = (self.threshold, self.slope, self.offset, *self.fold_thresholds)
+        if not self.fold_thresholds or not all(map(math.isfinite, numbers)):
+            raise ValueError("threshold, map and one or more fold_thresholds are finite numbers")
 
     @property
     def rule_in_words(self) -> str:
@@ -137,7 +151,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"calibration_format": _FORMAT} | asdict(self)
+        return {_FORMAT_KEY: _FORMAT} | asdict(self)
 
     def to_json(self) -> str:
         """As it is kept and exported; `from_json` reads it."""
@@ -147,38 +161,9 @@ class Calibration:
     def from_json(cls, text: str, source: str = "the calibration") -> Calibration:
         """The calibration that `to_json` wrote. BadOption on anything else."""
         try:
-            told = json.loads(text)
-            if told.pop("calibration_format") != _FORMAT:
-                raise ValueError("it has a newer format")
-            left_out = LeftOut(**{name: _row(values) for name, values in told["left_out"].items()})
-            lists = {name: _row(told[name]) for name in ("classes", "contents", "fold_thresholds")}
-            found = cls(**told | lists | {"left_out": left_out})
-            _check_kinds(found)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return from_json(cls, text, _FORMAT_KEY)
+        except ValueError as error:
             raise BadOption(f"{source} is no calibration that echosearch has written: {error}") from error
-        if not all(map(math.isfinite, (found.threshold, found.slope, found.offset, *found.fold_thresholds))):
-            raise BadOption(f"{source} has a threshold or map that is no finite number")
-        return found
-
-
-_KINDS: Final[dict[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (float, int)}
-
-
-def _check_kinds(read: Calibration) -> None:
-    """ValueError unless every field holds what it says, and the videos left out have whole rows of both classes."""
-    for each in fields(read):
-        value = getattr(read, each.name)
-        if each.type in _KINDS and (not isinstance(value, _KINDS[each.type]) or isinstance(value, bool)):
-            raise ValueError(f"{each.name} is {value!r}")
-    told = read.left_out
-    if not len(told.clusters) == len(told.labels) == len(told.predicted):
-        raise ValueError("left_out has rows of different lengths")
-    if set(told.labels) != {0, 1} or not set(told.predicted) <= {0, 1} or {type(c) for c in told.clusters} != {int}:
-        raise ValueError("left_out has something else than clusters, labels and predictions of both classes")
-    if not read.fold_thresholds or not all(isinstance(value, float) for value in read.fold_thresholds):
-        raise ValueError("fold_thresholds are numbers, one or more")
-    if not all(isinstance(text, str) for text in (*read.classes, *read.contents)):
-        raise ValueError("classes and contents are texts")
 
 
 def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, Any]:
@@ -285,12 +270,6 @@ def overlap(known: tuple[str, ...], contents: tuple[str, ...]) -> int:
     """How many of the videos with these content hashes are among those of which the beginnings are `known`."""
     there = set(known)
     return sum(content[:_KEPT] in there for content in contents)
-
-
-def _row(values: object) -> tuple[Any, ...]:
-    if not isinstance(values, list):
-        raise ValueError(f"{values!r} stands where a list belongs")
-    return tuple(values)
 
 
 def _short(value: object) -> str:

@@ -13,14 +13,15 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption
+from echosearch.typed import from_json
 from echosearch.zeroshot.folds import MOST_FOLDS, stratified_folds
 from echosearch.zeroshot.scorers import Vectors
 from echosearch.zeroshot.tasks import Aggregate, PublishedFigure, TaskClass, ValueRange
@@ -31,6 +32,7 @@ Ids = npt.NDArray[np.int64]
 
 PREFIX: Final = "probe:"
 _FORMAT: Final = 1
+_FORMAT_KEY: Final = "probe_format"
 _LARGEST: Final = 1e100
 """Larger weights could make a score that is no number."""
 
@@ -43,7 +45,8 @@ class Training:
     """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure.
 
     `contents` are the beginnings of the content hashes of the videos, to tell whether they are used again. Of a probe
-    of motion `shortest_frames` and `shortest_seconds` are the least that a video showed (see `reach`).
+    of motion `shortest_frames` and `shortest_seconds` are the least that a video showed (see `reach`). `purged` studies
+    were learnt from as well, and nothing else is left of them.
     """
 
     labels: str
@@ -62,28 +65,11 @@ class Training:
     contents: tuple[str, ...] = ()
     shortest_frames: int | None = None
     shortest_seconds: float | None = None
+    purged: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("videos", "patients", "folds", "positives", "shortest_frames"):
-            value = getattr(self, name)
-            if type(value) is not int and (value is not None or name in ("videos", "patients", "folds")):
-                raise ValueError(f"{name} is a count, not {value!r}")
-        for name in ("penalty", "value", "chance", "shortest_seconds"):
-            value = getattr(self, name)
-            if not _is_number(value) and (value is not None or name != "shortest_seconds"):
-                raise ValueError(f"{name} is a finite number, not {value!r}")
-        for name in ("labels", "labels_sha256", "label_column", "figure", "split"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name != "split"):
-                raise ValueError(f"{name} is a text, not {value!r}")
-        if type(self.scaled) is not bool:
-            raise ValueError(f"scaled is yes or no, not {self.scaled!r}")
-        if not all(isinstance(text, str) for text in self.contents):
-            raise ValueError("contents are texts")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not all(map(math.isfinite, (self.penalty, self.value, self.chance, self.shortest_seconds or 0))):
+            raise ValueError("penalty, value, chance and shortest_seconds are finite numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +97,9 @@ class Probe:
     motion: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(ProbeKind):
-            raise ValueError(f"a probe is logistic or ridge, not {self.kind!r}")
-        numbers = (*self.weights, self.offset)
-        if not self.weights or not all(_is_number(number) and abs(number) < _LARGEST for number in numbers):
+        if not self.weights or not all(abs(number) < _LARGEST for number in (*self.weights, self.offset)):
             raise ValueError(f"weights and offset of a probe are numbers below {_LARGEST:g}")
-        if not all(isinstance(text, str) for text in (self.label, self.recipe, *self.views)):
-            raise ValueError("label, recipe and views of a probe are texts")
-        if self.aggregate not in get_args(Aggregate):
-            raise ValueError(f"scores of a study are put together by {', '.join(get_args(Aggregate))}")
-        if not isinstance(self.motion, bool) or (self.motion and len(self.weights) % 2):
+        if self.motion and len(self.weights) % 2:
             raise ValueError("a probe of motion has two weights for each dimension")
         if (self.mode, self.classes, self.columns, self.range, self.published) != ("probe", (), ("value",), None, ()):
             raise ValueError("a probe has one column and no classes, range or published figures")
@@ -158,27 +137,15 @@ class Probe:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is exported: plain JSON values."""
-        return {"probe_format": _FORMAT} | asdict(self)
+        return {_FORMAT_KEY: _FORMAT} | asdict(self)
 
     @classmethod
     def from_json(cls, text: str, source: str = "the probe") -> Probe:
         """The probe that `to_json` or `to_dict` wrote. BadOption on anything else."""
         try:
-            told = json.loads(text)
-            if told.pop("probe_format", _FORMAT) != _FORMAT:
-                raise ValueError("it has a newer format")
-            lists = {name: _row(told[name]) for name in ("weights", "views", "classes", "columns", "published")}
-            training = told["training"] | {"contents": _row(told["training"].get("contents", []))}
-            made = cls(**told | lists | {"training": Training(**training)})
-            return replace(made, weights=tuple(map(float, made.weights)), offset=float(made.offset))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return from_json(cls, text, _FORMAT_KEY)
+        except ValueError as error:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
-
-
-def _row(values: object) -> tuple[Any, ...]:
-    if not isinstance(values, list):
-        raise ValueError(f"{values!r} stands where a list belongs")
-    return tuple(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
