@@ -33,9 +33,11 @@ from echosearch.ingest import (
     import_embeddings,
     ingest,
     read_metadata,
+    undelete_videos,
 )
 from echosearch.store import Store
 from echosearch.types import Failure, ModelRequest
+from echosearch.vectors import segment
 from echosearch.video import prepare_video
 
 Command = Callable[[Path], object]
@@ -69,7 +71,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         yield _InProcess()
 
     monkeypatch.setattr("echosearch.ingest.pipeline.decoders", decoders)
-    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
 
 
 @pytest.fixture
@@ -127,8 +129,7 @@ def _die_at(nth: int, command: Callable[[], object]) -> None:
             calls += 1
             if calls == nth:
                 if half:  # a write that got half way
-                    arguments[0].write(b"\x93NUMPY")
-                    arguments[0].flush()
+                    arguments[0].write_bytes(b"\x93NUMPY")
                 os._exit(DIED)
             return function(*arguments, **more)
 
@@ -145,7 +146,7 @@ def _die_at(nth: int, command: Callable[[], object]) -> None:
         return (dying_sql if counted else plain_sql)(self, statement, *more, **named)
 
     Connection.exec_driver_sql = sql  # type: ignore[method-assign]
-    np.save = dying(np.save, half=True)
+    segment._write_array = dying(segment._write_array, half=True)
     faiss.write_index = dying(faiss.write_index)
     io.open = builtins.open = dying(io.open)  # type: ignore[assignment]
     for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir"):
@@ -178,7 +179,7 @@ def _survives(
         with Store(index).catalog_only() as snapshot:
             assert isinstance(snapshot, Snapshot)
             named = {row.name for row in snapshot.segments()} | snapshot.retired_segments().keys()
-        assert {folder.name for folder in (index / "segments").iterdir()} <= named
+        assert {folder.name for folder in (index / "segments").iterdir()} <= named | {"aside"}
         assert not list(index.rglob(".partial-*"))
 
     for nth in range(1, 1000):
@@ -231,11 +232,11 @@ def test_undelete(index: Path) -> None:
 
     def undelete_again(path: Path) -> None:
         with Store(path).view() as view:
-            buried = view.catalog.buried_where()
+            buried = view.catalog.tombstones()
         if buried:
-            delete_videos(path, sorted(buried), undelete=True)
+            undelete_videos(path, sorted(buried))
 
-    assert _survives(index, lambda path: delete_videos(path, [2, 3], undelete=True), undelete_again, _either) > 3
+    assert _survives(index, lambda path: undelete_videos(path, [2, 3]), undelete_again, _either) > 3
 
 
 @pytest.mark.slow
@@ -253,9 +254,19 @@ def test_compact(index: Path) -> None:
 
 @pytest.mark.slow
 def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.store.writer.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.writer.REWRITE_ROWS", 4)
+    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.merging.MERGED_ROWS", 4)
     assert _survives(index, _ingest, None, _either) > 20
+
+
+@pytest.mark.slow
+def test_ingest_that_merges_as_it_goes(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches, each of which is merged with what is there, and what that replaces is erased at once."""
+    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    for number in range(6, 11):
+        write_video(index.parent / "videos" / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))
+    assert _survives(index, _ingest, whole=lambda before, seen, after: before.items() <= seen.items()) > 100
 
 
 @pytest.mark.slow
@@ -277,11 +288,23 @@ def test_import_embeddings(index: Path) -> None:
 
 
 @pytest.mark.slow
-def test_repair(index: Path) -> None:
+@pytest.mark.parametrize("missing", [False, True])
+def test_repair(index: Path, missing: bool) -> None:
+    """What was damaged lies where it was, or aside, and is never erased."""
     with Store(index).catalog_only() as snapshot:
         damaged = snapshot.segments()[1].name
     (index / "segments" / damaged / "pooled.npy").write_bytes(b"damaged")
-    assert _survives(index, repair) > 10
+    if missing:
+        (index / "segments" / damaged / "ids.npy").unlink()
+
+    def again(path: Path) -> None:
+        for _ in range(2):
+            repair(path, missing=missing)
+        assert (path / "segments" / "aside" / damaged / "pooled.npy").read_bytes() == b"damaged"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+        assert _survives(index, lambda path: repair(path, missing=missing), again) > 10
 
 
 def _create_cohort(path: Path) -> None:
