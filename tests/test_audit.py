@@ -159,8 +159,8 @@ def test_audits_go_to_json_and_back() -> None:
     ("change", "sentence"),
     [
         ({"audit_format": 2}, "it has a newer format"),
-        ({"number": 0}, "a number from 1 and a strategy"),
-        ({"strategy": "all"}, "a number from 1 and a strategy"),
+        ({"number": 0}, "an audit has a number from 1, not 0"),
+        ({"strategy": "all"}, "strategy should be 'random' or 'borderline', not 'all'"),
         ({"units": []}, "one or more different units"),
         ({"units": ["S0", "S0"]}, "one or more different units"),
         ({"units": ["S0", " "]}, "every unit has a name"),
@@ -168,9 +168,12 @@ def test_audits_go_to_json_and_back() -> None:
         ({"units": ["S0"]}, "'S1' is judged and not in the sample"),
         ({"judged_at": None}, "judgements and the time of judging go together"),
         ({"judgements": {}}, "judgements and the time of judging go together"),
-        ({"judgements": {"S0": {"verdict": "maybe"}}}, "a verdict is yes, no, unclear, not 'maybe'"),
-        ({"judgements": 3}, "AttributeError"),
-        ({"more": 3}, "TypeError"),
+        (
+            {"judgements": {"S0": {"verdict": "maybe"}}},
+            "judgements.S0.verdict should be 'yes', 'no' or 'unclear', not 'maybe'",
+        ),
+        ({"judgements": 3}, "judgements should be an object, not 3"),
+        ({"more": 3}, "more: unexpected keyword argument"),
     ],
 )
 def test_what_is_no_audit_is_refused(change: dict[str, Any], sentence: str) -> None:

@@ -19,8 +19,7 @@ OnePer = Literal["study", "patient"]
 
 LEVELS: Final = ("video", "study", "patient")
 PICKS: Final = ("first", "latest", "best")
-_FORMAT: Final = 1
-_FORMAT_KEY: Final = "cohort_format"
+_FORMAT: Final = {"cohort_format": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,7 @@ class Cohort:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {_FORMAT_KEY: _FORMAT} | asdict(self)
+        return _FORMAT | asdict(self)
 
     def to_json(self) -> str:
         """As it is kept; `from_json` reads it."""
@@ -231,6 +230,6 @@ class Cohort:
     def from_json(cls, text: str) -> Cohort:
         """The cohort that `to_json` wrote. DamagedIndex on anything else."""
         try:
-            return from_json(cls, text, _FORMAT_KEY)
+            return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise DamagedIndex(f"a cohort of this index cannot be read: {error}; restore it from a copy") from error

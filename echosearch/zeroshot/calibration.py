@@ -35,8 +35,7 @@ Ids = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _FEWEST_CLUSTERS: Final = 2
-_FORMAT: Final = 1
-_FORMAT_KEY: Final = "calibration_format"
+_FORMAT: Final = {"calibration_format": 1}
 _KEPT: Final = 16
 """So many characters of a content hash tell one video from another."""
 
@@ -151,7 +150,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {_FORMAT_KEY: _FORMAT} | asdict(self)
+        return _FORMAT | asdict(self)
 
     def to_json(self) -> str:
         """As it is kept and exported; `from_json` reads it."""
@@ -161,7 +160,7 @@ class Calibration:
     def from_json(cls, text: str, source: str = "the calibration") -> Calibration:
         """The calibration that `to_json` wrote. BadOption on anything else."""
         try:
-            return from_json(cls, text, _FORMAT_KEY)
+            return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no calibration that echosearch has written: {error}") from error
 

@@ -31,8 +31,7 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 PREFIX: Final = "probe:"
-_FORMAT: Final = 1
-_FORMAT_KEY: Final = "probe_format"
+_FORMAT: Final = {"probe_format": 1}
 _LARGEST: Final = 1e100
 """Larger weights could make a score that is no number."""
 
@@ -137,13 +136,13 @@ class Probe:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is exported: plain JSON values."""
-        return {_FORMAT_KEY: _FORMAT} | asdict(self)
+        return _FORMAT | asdict(self)
 
     @classmethod
     def from_json(cls, text: str, source: str = "the probe") -> Probe:
         """The probe that `to_json` or `to_dict` wrote. BadOption on anything else."""
         try:
-            return from_json(cls, text, _FORMAT_KEY)
+            return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
 

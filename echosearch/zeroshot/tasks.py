@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from echosearch.errors import BadTask
+from echosearch.typed import from_json
 
 Mode = Literal["binary", "regression", "categorical", "contrastive"]
 Aggregate = Literal["mean", "median", "max", "top2", "top3"]
@@ -150,17 +151,11 @@ class Task:
 
 
 def task_from_dict(told: Mapping[str, Any]) -> Task:
-    """The task that `dataclasses.asdict` made plain, lists for tuples."""
-    return Task(
-        **dict(told)
-        | {
-            "prompts": tuple(told["prompts"]),
-            "classes": tuple(TaskClass(each["name"], tuple(each["prompts"])) for each in told["classes"]),
-            "range": None if told["range"] is None else ValueRange(**told["range"]),
-            "views": tuple(told["views"]),
-            "published": tuple(PublishedFigure(**each) for each in told["published"]),
-        }
-    )
+    """The task that `dataclasses.asdict` made plain, lists for tuples. BadTask on anything else."""
+    try:
+        return from_json(Task, json.dumps(told))
+    except ValueError as error:
+        raise BadTask(f"this is no task that echosearch has written: {error}") from error
 
 
 def _check_phrases(task: Task) -> None:
@@ -180,7 +175,7 @@ def _check_phrases(task: Task) -> None:
         if not prompts:
             raise BadTask(f"{where}: there is no prompt")
         for prompt in prompts:
-            if not isinstance(prompt, str) or not prompt.strip():
+            if not prompt.strip():
                 raise BadTask(f"{where}: a prompt is a phrase of a report, not {prompt!r}")
             if (NUMBER in prompt) != (task.mode == "regression"):
                 has = f"has no {NUMBER}" if task.mode == "regression" else f"has {NUMBER}, which regressions have"
