@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from echosearch.catalog import Snapshot
 from echosearch.config import GRACE_SECONDS
-from echosearch.errors import IndexStateError, OutOfReach
+from echosearch.errors import IndexStateError, InputError, OutOfReach
 from echosearch.store import Store, leftovers, whole_segment
+from echosearch.types import IngestProgress, ProgressListener
+from echosearch.video import content_sha256
 
 _MOST_UNASKED: Final = 10
 """Videos that a repair lets go of without being told twice."""
@@ -25,7 +27,8 @@ class CheckReport:
     """What is wrong, in sentences; after a repair, what was done about it, and how many videos lost their vectors.
 
     `out_of_reach`: segments that cannot be read today; `kept`: what else lies in `segments/` and is not erased;
-    `moved_aside`: where the folders lie that the repair let go of; `not_done`: why nothing was changed, or None.
+    `moved_aside`: where the folders lie that the repair let go of; `not_done`: why nothing was changed, or None;
+    `sources`: files that are not what was embedded, None where nobody looked.
     """
 
     index: str
@@ -38,11 +41,13 @@ class CheckReport:
     moved_aside: tuple[str, ...] = ()
     videos_lost: int = 0
     not_done: str | None = None
+    sources: tuple[str, ...] | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing is wrong, or nothing any more."""
-        return not (self.out_of_reach or self.not_done) and (bool(self.repaired) or not self.problems)
+        away = self.out_of_reach or self.not_done or self.sources
+        return not away and (bool(self.repaired) or not self.problems)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -60,6 +65,23 @@ def check(index_path: Path) -> CheckReport:
     if not damaged and not away:
         problems += _faiss_problems(store)
     return CheckReport(str(index_path), generation, segments, tuple(problems), tuple(away.values()), tuple(beside.kept))
+
+
+def compare_sources(index_path: Path, progress: ProgressListener | None = None) -> tuple[str, ...]:
+    """Read the files of all live videos; a sentence for each that is not there, or not what was embedded."""
+    with Store(index_path).view() as view:
+        records = list(view.catalog.videos())
+    found = []
+    for done, record in enumerate(records, start=1):
+        try:
+            if content_sha256(Path(record.path)) != record.content_sha256:
+                found.append(f"{record.path} has other bytes than video {record.video_id} was made of")
+        except (OSError, InputError) as error:
+            reason = getattr(error, "strerror", None) or error
+            found.append(f"{record.path} (video {record.video_id}) cannot be read: {reason}")
+        if progress is not None:
+            progress(IngestProgress(done, len(records), len(found), done - len(found)))
+    return tuple(found)
 
 
 def repair(index_path: Path, wait_seconds: float = 0.0, missing: bool = False, yes: bool = False) -> CheckReport:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from conftest import plain_frames, write_video
 
 from echosearch import open_index
 from echosearch.catalog import KnownFile, SameBytes
+from echosearch.check import repair
 from echosearch.encoders import load_encoder
 from echosearch.errors import BadOption
 from echosearch.ingest import (
@@ -24,9 +27,11 @@ from echosearch.ingest import (
     undelete_videos,
 )
 from echosearch.ingest.decide import Decision, decide
+from echosearch.store import Store
 from echosearch.types import IngestReport, ModelRequest, pool
 from echosearch.video import prepare_video
 
+Run = Callable[..., tuple[int, str, str]]
 COLOURS = {"a": (220, 20, 20), "b": (20, 220, 20), "c": (20, 20, 220)}
 
 
@@ -179,6 +184,22 @@ def test_rehash_sees_names_swapped_with_the_same_size_and_time(tmp_path: Path) -
     assert known(tmp_path / "index") == {"a": (2, "PB", 22), "b": (1, "PA", 11), "c": (3, "PC", 33)}
 
 
+def test_check_compares_the_files_with_what_was_embedded(index: Path, archive: Path, run: Run) -> None:
+    code, out, _ = run("check", "--sources", "--index", index)
+    assert (code, "0 problems, 0 files that are not what was embedded" in out) == (0, True)
+    data = bytearray((archive / "a.avi").read_bytes())
+    data[-20] ^= 1
+    _with_times_of(archive / "a.avi", bytes(data))
+    (archive / "b.avi").unlink()
+    code, out, _ = run("check", "--sources", "--index", index)
+    assert code == 3
+    assert f"source: {archive / 'a.avi'} has other bytes than video 1 was made of" in out
+    assert f"source: {archive / 'b.avi'} (video 2) cannot be read: " in out
+    assert "0 problems, 2 files that are not what was embedded" in out
+    assert len(json.loads(run("check", "--sources", "--index", index, "--json")[1])["sources"]) == 2
+    assert run("check", "--index", index)[0] == 0
+
+
 # What was deleted comes back whole.
 
 
@@ -235,6 +256,29 @@ def test_where_the_path_is_taken_nothing_is_lost(index: Path, archive: Path) -> 
     write_video(archive / "a.avi", plain_frames(2, COLOURS["a"]))
     assert _ingest(index, archive).returned == 1
     assert known(index)["a"] == (1, "PA", 11)
+
+
+def test_what_a_repair_let_go_of_comes_back_with_what_was_known(index: Path, archive: Path) -> None:
+    before = known(index)
+    with Store(index).catalog_only() as snapshot:
+        [(name, _, _)] = snapshot.segment_sizes()
+    (index / "segments" / name / "pooled.npy").write_bytes(b"damaged")
+    assert repair(index).videos_lost == 3
+    report = _ingest(index, archive)
+    assert (report.added, report.deleted_earlier) == (3, 0)
+    assert known(index) == {name: (video_id + 3, *rest) for name, (video_id, *rest) in before.items()}
+
+
+def test_delete_says_how_many_which_and_the_way_back(index: Path, archive: Path, run: Run) -> None:
+    code, out, _ = run("delete", "--patient", "PA", "--dry-run", "--index", index)
+    assert (code, f"1 would be deleted:\n  1  {archive / 'a.avi'}\n" in out) == (0, True)
+    assert len(known(index)) == 3
+    code, out, _ = run("delete", "1", archive / "b.avi", "--index", index)
+    assert code == 0
+    assert f"2 deleted; generation 3\n  1  {archive / 'a.avi'}\n  2  {archive / 'b.avi'}\n" in out
+    back = out.split("to bring them back: echosearch ")[1].split()
+    assert run(*back)[:2] == (0, f"index {index}\n2 are back; generation 4\n")
+    assert len(known(index)) == 3
 
 
 def test_a_copy_of_bytes_at_a_new_path_is_known_as_nobody(index: Path, archive: Path) -> None:

@@ -232,10 +232,13 @@ def undelete(
 @click.option("--repair", is_flag=True, help="Let damaged parts go and build what can be built.")
 @click.option("--missing", is_flag=True, help="With --repair: also let go of what is missing or cannot be read.")
 @click.option("--yes", is_flag=True, help="With --repair: let go of more than 10 videos.")
+@click.option("--sources", is_flag=True, help="Also read the files of all videos: are they what was embedded?")
 @index_option
 @wait_option
 @output_option("json")
-def check(repair: bool, missing: bool, yes: bool, index: str | None, wait: float, output: str | None) -> int:
+def check(
+    repair: bool, missing: bool, yes: bool, sources: bool, index: str | None, wait: float, output: str | None
+) -> int:
     """Read every byte of an index and say what is wrong; ends with 3 when something is.
 
     With --repair damaged segments are let go: their videos count as deleted and are embedded again by the next
@@ -246,20 +249,28 @@ def check(repair: bool, missing: bool, yes: bool, index: str | None, wait: float
     \b
     Example:
       echosearch check
+      echosearch check --sources
       echosearch check --repair
       echosearch check --repair --missing --yes
     """
+    from dataclasses import replace
+
     from echosearch import check as checking
+    from echosearch.cli.progress import ingest_progress
 
     if (missing or yes) and not repair:
         raise BadOption(f"--{'missing' if missing else 'yes'} goes with --repair")
     path = index_path(index)
     report = checking.repair(path, wait, missing, yes) if repair else checking.check(path)
+    if sources:
+        with ingest_progress() as listener:
+            report = replace(report, sources=checking.compare_sources(path, listener))
     if output == "json":
         render.print_json(report.to_dict())
     else:
         click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
         told = {"problem": report.problems, "out of reach": report.out_of_reach, "note": report.kept}
+        told |= {"source": report.sources or ()}
         done = {"repaired": report.repaired, "moved aside": report.moved_aside}
         for kind, sentences in (told | done).items():
             for sentence in sentences:
@@ -267,7 +278,8 @@ def check(repair: bool, missing: bool, yes: bool, index: str | None, wait: float
         if report.not_done:
             click.echo(f"not repaired: {render.printable(report.not_done)}")
         away = f", {len(report.out_of_reach)} out of reach" if report.out_of_reach else ""
-        click.echo(f"{report.segments} segments, {len(report.problems)} problems{away}")
+        other = "" if report.sources is None else f", {len(report.sources)} files that are not what was embedded"
+        click.echo(f"{report.segments} segments, {len(report.problems)} problems{away}{other}")
     return 0 if report.is_whole else 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,13 @@ def delete_videos(
     A dry run only says which. UnknownVideo when one of them is not there; then nothing is done.
     """
     store = Store(index_path)
-    with store.view() as view:
-        chosen = _live(view.catalog, videos, study, patient)
-        generation = view.generation
-    if not dry_run:
-        with store.writer(wait_seconds) as writer:
-            with writer.view() as view:
-                chosen = _live(view.catalog, videos, study, patient)
-            writer.delete(chosen)
-            with writer.view() as view:
-                generation = view.generation
+    with nullcontext(store) if dry_run else store.writer(wait_seconds) as opened:
+        with opened.view() as view:
+            chosen = _live(view.catalog, videos, study, patient)
+        if not isinstance(opened, Store):
+            opened.delete(chosen)
+        with opened.view() as view:
+            generation = view.generation
     return {
         "index": str(index_path),
         "generation": generation,
