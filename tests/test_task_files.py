@@ -17,17 +17,16 @@ from hypothesis import strategies as st
 from echosearch.cli.tasks import tasks as tasks_group
 from echosearch.config import tasks_path
 from echosearch.errors import BackendError, BadTask, UnknownTask
+from echosearch.zeroshot.published import import_published
 from echosearch.zeroshot.task_files import (
     builtin_tasks,
     find_task,
     folder_problems,
-    import_published,
     known_tasks,
     plan_import,
-    read_task,
-    to_yaml,
     write_tasks,
 )
+from echosearch.zeroshot.task_text import read_task, to_yaml
 from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
 
 LEAD = 'name: lead\nmode: binary\nprompts: ["LEAD. "]\n'
