@@ -58,6 +58,12 @@ def is_gone(path: Path) -> bool:
     return False
 
 
+def refuse_device(path: Path) -> None:
+    """OSError where a path that is to be read whole is a device: some have no end."""
+    if stat.S_ISCHR(path.stat().st_mode):
+        raise OSError(f"{path} is a device and no file")
+
+
 def is_our_own(path: Path) -> bool:
     """Whether a file is a picture or page that echosearch wrote, by its first bytes. One that cannot be read is not."""
     if mark := _MARKS.get(path.suffix.lower()):

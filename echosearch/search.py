@@ -61,7 +61,7 @@ def search(
     wanted = [
         position
         for position, (video_id, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True))
-        if int(video_id) not in left_out and (min_score is None or score >= min_score)
+        if int(video_id) not in left_out and (min_score is None or float(score) >= min_score)
     ][:k]
     records = {record.video_id: record for record in view.catalog.videos(ranking.ids[wanted].tolist())}
     return tuple(

@@ -123,6 +123,8 @@ def interrupt(words: Sequence[str], base: Path, moment: float, told: Told) -> No
             told.problems.append(f"{moment * 1000:.0f} ms: did not end")
             return
     end = ENDS.get(process.returncode, f"code {process.returncode}")
+    if "Fatal Python error: init_import_site" in said:  # Python itself was still starting
+        end = "by SIGINT"
     told.ends[end] += 1
     problems = []
     if end == "by SIGINT":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from echosearch.cli.options import FilePath
+
 if TYPE_CHECKING:
     from echosearch.zeroshot.labels import LabelFile
 
@@ -33,7 +35,7 @@ def label_options(command: Command) -> Command:
         click.option(
             "--labels",
             "label_file",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FilePath(dir_okay=False),
             metavar="FILE",
             help="A CSV with a header line: a key column and a label column; EchoNet's FileList.csv as it is.",
         ),

@@ -20,6 +20,7 @@ from echosearch.cli.options import (
 )
 from echosearch.config import index_path
 from echosearch.errors import BadOption
+from echosearch.files import refuse_device
 
 if TYPE_CHECKING:
     from echosearch.zeroshot.calibration import Calibration
@@ -247,6 +248,7 @@ def _write(index: str | None, path: Path, what: str, force: bool, told: dict[str
 
 def _read(file: Path) -> str:
     try:
+        refuse_device(file)
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadOption(f"cannot read {file}: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from echosearch.cli import render
-from echosearch.cli.options import output_option
+from echosearch.cli.options import FilePath, Whole, output_option
 
 
 @click.group()
@@ -21,17 +21,17 @@ def phantom() -> None:
 
 
 @phantom.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--studies", type=int, required=True, metavar="N", help="How many studies; each has 3 to 4 videos.")
+@click.argument("folder", metavar="DIR", type=FilePath())
+@click.option("--studies", type=Whole(), required=True, metavar="N", help="How many studies; each has 3 to 4 videos.")
 @click.option(
     "--seed",
-    type=int,
+    type=Whole(),
     default=0,
     show_default=True,
     metavar="S",
     help="The same seed, the same archive (with the same versions of numpy, OpenCV and PyAV).",
 )
-@click.option("--workers", type=int, metavar="N", help="Rendering processes. Default: one for each processor.")
+@click.option("--workers", type=Whole(), metavar="N", help="Rendering processes. Default: one for each processor.")
 @output_option("json")
 def make(folder: Path, studies: int, seed: int, workers: int | None, output: str | None) -> None:
     """Write an archive of phantoms into DIR, which must be new or empty.

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from echosearch.catalog import AttributeType, refuse_newer
 from echosearch.errors import BadEmbeddings
-from echosearch.files import Output
+from echosearch.files import Output, refuse_device
 from echosearch.types import ProbeVectors, VideoEmbedding, pool
 from echosearch.vectors import FramesDtype, StoredVideo
 
@@ -99,6 +99,8 @@ class EmbeddingsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with self._named_errors():
+            refuse_device(path)
         with self._named_errors(), zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
             small = names & {"paths", "norms", "offsets", "frame_numbers", "v", "probe_frames", "probe_phrases"}

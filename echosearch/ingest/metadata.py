@@ -13,6 +13,7 @@ from typing import Final
 
 from echosearch.catalog import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.errors import BadManifest, BadOption
+from echosearch.files import refuse_device
 from echosearch.types import VideoRecord
 from echosearch.video import FileFinder, media_path
 
@@ -100,6 +101,7 @@ def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> Me
     BadManifest says which line cannot be read, BadOption which mapping cannot be meant.
     """
     try:
+        refuse_device(file)
         with file.open(newline="", encoding="utf-8-sig") as lines:
             header_line = lines.readline()
             lines.seek(0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.files import refuse_device
 from echosearch.types import VideoRecord
 from echosearch.video import FileFinder, media_path
 
@@ -72,6 +73,7 @@ def read_table(path: Path, what: str, example: str) -> Table:
     wrong, and in which line.
     """
     try:
+        refuse_device(path)
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
         header_line = text.partition("\n")[0]
