@@ -83,7 +83,11 @@ class BadEmbeddings(InputError):
 
 
 class BadTask(InputError):
-    """A zero-shot task that cannot be used as it is written."""
+    """A zero-shot task that cannot be used as it is written; `where` leads to what is wrong in it, from its key on."""
+
+    def __init__(self, message: str, *where: str | int) -> None:
+        super().__init__(message)
+        self.where = where
 
 
 class UnknownTask(InputError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,14 +18,8 @@ from typing import Any, Final, cast
 import yaml
 
 from echosearch.errors import BadTask
-from echosearch.zeroshot.tasks import AGGREGATES, MODES, Aggregate, Mode, PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.zeroshot.tasks import AGGREGATES, MODES, PublishedFigure, Task, TaskClass, ValueRange
 
-_KEYS: Final = (
-    "name", "mode", "about", "prompts", "classes", "range", "step", "unit", "normal", "views", "aggregate", "source",
-    "validated", "published",
-)  # fmt: skip
-_TEXT_KEYS: Final = ("name", "about", "normal", "source", "validated")
-_FIGURE_KEYS: Final = ("name", "value", "source")
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _TAG: Final = "tag:yaml.org,2002:"
@@ -66,83 +60,28 @@ def parse_task(text: str, file: str) -> Task:
     """The task of a YAML text; `file` stands in BadTask."""
     reader, root = _Reader(file), _compose(text, file)
     keys = reader.entries(root, "a task", _KEYS)
-    for needed in ("name", "mode"):
-        if needed not in keys:
-            raise reader.refusal(root, f"the key {needed} is missing; a task has name, mode, and prompts or classes")
-    task_range = _range(reader, keys)
-    values = {key: node for key, (_, node) in keys.items()}
-    told: dict[str, Any] = {key: reader.text(values[key], key) for key in _TEXT_KEYS if key in values}
-    told["mode"] = cast(Mode, reader.choice(values["mode"], "mode", MODES))
-    if "aggregate" in values:
-        told["aggregate"] = cast(Aggregate, reader.choice(values["aggregate"], "aggregate", AGGREGATES))
-    if "prompts" in values:
-        told["prompts"] = reader.phrases(values["prompts"], "prompts")
-    if "classes" in values:
-        classes = reader.entries(values["classes"], "classes")
-        told["classes"] = tuple(
-            TaskClass(name, reader.phrases(node, f"class {name}")) for name, (_, node) in classes.items()
-        )
-    if "views" in values:
-        told["views"] = reader.texts(values["views"], "views")
-    if "published" in values:
-        told["published"] = _figures(reader, values["published"])
+    told = reader.values(root, keys, _KEYS, ("name", "mode"), "a task has name, mode, and prompts or classes")
+    step, unit = told.pop("step", 1), told.pop("unit", "")
+    if "range" in told:
+        low, high = told["range"]
+        told["range"] = ValueRange(low, high, step, unit)
+    elif stray := [key for key in ("step", "unit") if key in keys]:
+        raise reader.refusal(keys[stray[0]][0], f"{stray[0]} goes with a range, which is missing")
     try:
-        return Task(range=task_range, **told)
+        return Task(**told)
     except BadTask as error:
-        raise reader.refusal(_culprit(str(error), keys), str(error)) from error
+        raise reader.refusal(_culprit(reader, keys, error.where), str(error)) from error
 
 
-def _range(reader: _Reader, keys: _Entries) -> ValueRange | None:
-    if "range" not in keys:
-        for key in ("step", "unit"):
-            if key in keys:
-                raise reader.refusal(keys[key][0], f"{key} goes with a range, which is missing")
-        return None
-    ends = reader.items(keys["range"][1], "range")
-    if len(ends) != 2:
-        raise reader.refusal(keys["range"][1], "range is two whole numbers, such as [0, 100]")
-    low, high = (reader.whole(node, "range") for node in ends)
-    step = reader.whole(keys["step"][1], "step") if "step" in keys else 1
-    return ValueRange(low, high, step, reader.text(keys["unit"][1], "unit") if "unit" in keys else "")
-
-
-def _figures(reader: _Reader, node: yaml.Node) -> tuple[PublishedFigure, ...]:
-    figures = []
-    for item in reader.items(node, "published"):
-        keys = reader.entries(item, "a published figure", _FIGURE_KEYS)
-        for needed in _FIGURE_KEYS:
-            if needed not in keys:
-                raise reader.refusal(
-                    item, f"the key {needed} is missing; a published figure has name, value and source"
-                )
-        name, source = (reader.text(keys[key][1], key) for key in ("name", "source"))
-        figures.append(PublishedFigure(name, reader.number(keys["value"][1], "value"), source))
-    return tuple(figures)
-
-
-_SIGNS: Final = (
-    ("normal", "normal names"),
-    ("range", ": a range "),
-    ("range", "with their numbers"),
-)
-"""Key of a file, and words by which a refusal of `Task` speaks of it."""
-
-
-def _culprit(message: str, keys: _Entries) -> yaml.Node:
-    """The node that a refusal of `Task` speaks of; the mode where it speaks of the whole."""
-    if "a task's name" in message:
-        return keys["name"][1]
-    spoken_of = keys.get("prompts", (None, None))[1]
-    for key, phrases in keys["classes"][1].value if "classes" in keys else ():
-        if f"{key.value!r} cannot be" in message or (f"class {key.value}:" in message and not phrases.value):
-            return cast(yaml.Node, key)
-        if f"class {key.value}:" in message:
-            spoken_of = phrases
-    for phrase in spoken_of.value if spoken_of is not None else ():
-        if f"prompt {phrase.value!r}" in message or f"not {phrase.value!r}" in message:
-            return cast(yaml.Node, phrase)
-    for key, sign in _SIGNS:
-        if key in keys and sign in message:
+def _culprit(reader: _Reader, keys: _Entries, where: tuple[str | int, ...]) -> yaml.Node:
+    """The node at which a refusal of `Task` points; the mode where it is about the whole."""
+    match where:
+        case ("classes", str(name), *within):
+            key, phrases = reader.entries(keys["classes"][1], "classes")[name]
+            return cast(yaml.Node, phrases.value[within[0]]) if within else key
+        case ("prompts", int(place)):
+            return cast(yaml.Node, keys["prompts"][1].value[place])
+        case (str(key),) if key in keys:
             return keys[key][1]
     return keys["mode"][1]
 
@@ -181,7 +120,7 @@ class _Reader:
     def refusal(self, node: yaml.Node, sentence: str) -> BadTask:
         return BadTask(f"{at(self.file, *_place_of(node.start_mark))}{sentence}")
 
-    def entries(self, node: yaml.Node, what: str, allowed: Sequence[str] | None = None) -> _Entries:
+    def entries(self, node: yaml.Node, what: str, allowed: Iterable[str] | None = None) -> _Entries:
         if not isinstance(node, yaml.MappingNode):
             raise self.refusal(node, f"{what} is a mapping of keys to values, each key with a colon")
         found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -195,10 +134,37 @@ class _Reader:
             found[name] = (key, value)
         return found
 
+    def values(
+        self, node: yaml.Node, keys: _Entries, readers: Mapping[str, _Read], needed: Iterable[str], has: str
+    ) -> dict[str, Any]:
+        """What each key says, read as its reader does; `has` says what has to be there."""
+        for key in needed:
+            if key not in keys:
+                raise self.refusal(node, f"the key {key} is missing; {has}")
+        return {key: readers[key](self, value, key) for key, (_, value) in keys.items()}
+
     def items(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
             raise self.refusal(node, f"{what} is a list, one item a line after a dash, or in [ ]")
         return list(node.value)
+
+    def classes(self, node: yaml.Node, what: str) -> tuple[TaskClass, ...]:
+        found = self.entries(node, what)
+        return tuple(TaskClass(name, self.phrases(value, f"class {name}")) for name, (_, value) in found.items())
+
+    def ends(self, node: yaml.Node, what: str) -> tuple[int, ...]:
+        ends = self.items(node, what)
+        if len(ends) != 2:
+            raise self.refusal(node, f"{what} is two whole numbers, such as [0, 100]")
+        return tuple(self.whole(end, what) for end in ends)
+
+    def figures(self, node: yaml.Node, what: str) -> tuple[PublishedFigure, ...]:
+        read = []
+        for item in self.items(node, what):
+            keys = self.entries(item, "a published figure", _FIGURE_KEYS)
+            has = "a published figure has name, value and source"
+            read.append(PublishedFigure(**self.values(item, keys, _FIGURE_KEYS, _FIGURE_KEYS, has)))
+        return tuple(read)
 
     def phrases(self, node: yaml.Node, what: str) -> tuple[str, ...]:
         """Texts of which YAML has dropped nothing: unquoted ones lose blanks at their end, and all from a # on."""
@@ -232,7 +198,13 @@ class _Reader:
             node, f'{what} is text; YAML reads {node.value} as {read_as}: write "{node.value}" in quotes'
         )
 
-    def choice(self, node: yaml.Node, what: str, choices: Sequence[str]) -> str:
+    def mode(self, node: yaml.Node, what: str) -> str:
+        return self._choice(node, what, MODES)
+
+    def aggregate(self, node: yaml.Node, what: str) -> str:
+        return self._choice(node, what, AGGREGATES)
+
+    def _choice(self, node: yaml.Node, what: str, choices: Sequence[str]) -> str:
         text = self.text(node, what)
         if text not in choices:
             raise self.refusal(node, f"{text!r} is no {what}; {_nearest(text, choices)}")
@@ -256,7 +228,20 @@ class _Reader:
         return str(node.value)
 
 
-def _nearest(name: str, choices: Sequence[str]) -> str:
+_Read = Callable[[_Reader, yaml.Node, str], Any]
+
+_KEYS: Final[Mapping[str, _Read]] = {
+    "name": _Reader.text, "mode": _Reader.mode, "about": _Reader.text, "prompts": _Reader.phrases,
+    "classes": _Reader.classes, "range": _Reader.ends, "step": _Reader.whole, "unit": _Reader.text,
+    "normal": _Reader.text, "views": _Reader.texts, "aggregate": _Reader.aggregate, "source": _Reader.text,
+    "validated": _Reader.text, "published": _Reader.figures,
+}  # fmt: skip
+"""How each key of a task is read."""
+
+_FIGURE_KEYS: Final[Mapping[str, _Read]] = {"name": _Reader.text, "value": _Reader.number, "source": _Reader.text}
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str:
     near = get_close_matches(name, choices, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
 

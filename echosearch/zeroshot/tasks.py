@@ -89,7 +89,9 @@ class Task:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise BadTask(f"a task's name is lower-case letters, digits and _, such as pacemaker, not {self.name!r}")
+            raise BadTask(
+                f"a task's name is lower-case letters, digits and _, such as pacemaker, not {self.name!r}", "name"
+            )
         if self.mode not in MODES:
             raise BadTask(f"task {self.name}: mode is {', '.join(MODES)}, not {self.mode!r}")
         if self.aggregate not in AGGREGATES:
@@ -98,9 +100,11 @@ class Task:
         if self.mode == "regression":
             _check_regression(self)
         elif self.range is not None:
-            raise BadTask(f"task {self.name}: a range goes with mode regression only")
+            raise BadTask(f"task {self.name}: a range goes with mode regression only", "range")
         if self.normal is not None and (self.mode != "categorical" or self.normal not in self.columns):
-            raise BadTask(f"task {self.name}: normal names a class of a categorical task, not {self.normal!r}")
+            raise BadTask(
+                f"task {self.name}: normal names a class of a categorical task, not {self.normal!r}", "normal"
+            )
 
     @property
     def published_threshold(self) -> PublishedFigure | None:
@@ -169,17 +173,19 @@ def _check_phrases(task: Task) -> None:
         raise BadTask(f"task {task.name}: two classes are called {twice!r}")
     for name in names:
         if not _CLASS_NAME.fullmatch(name):
-            raise BadTask(f"task {task.name}: {name!r} cannot be the name of a class; use letters, digits and spaces")
+            sentence = f"task {task.name}: {name!r} cannot be the name of a class; use letters, digits and spaces"
+            raise BadTask(sentence, "classes", name)
     for name, prompts in [(each.name, each.prompts) for each in task.classes] or [("", task.prompts)]:
         where = f"task {task.name}, class {name}" if name else f"task {task.name}"
+        keys = ("classes", name) if name else ("prompts",)
         if not prompts:
-            raise BadTask(f"{where}: there is no prompt")
-        for prompt in prompts:
-            if not prompt.strip():
-                raise BadTask(f"{where}: a prompt is a phrase of a report, not {prompt!r}")
+            raise BadTask(f"{where}: there is no prompt", *keys)
+        for place, prompt in enumerate(prompts):
+            if not isinstance(prompt, str) or not prompt.strip():
+                raise BadTask(f"{where}: a prompt is a phrase of a report, not {prompt!r}", *keys, place)
             if (NUMBER in prompt) != (task.mode == "regression"):
                 has = f"has no {NUMBER}" if task.mode == "regression" else f"has {NUMBER}, which regressions have"
-                raise BadTask(f"{where}: the prompt {prompt!r} {has}")
+                raise BadTask(f"{where}: the prompt {prompt!r} {has}", *keys, place)
         if len(set(prompts)) < len(prompts):
             raise BadTask(f"{where}: a prompt stands there twice")
 
@@ -190,11 +196,13 @@ def _check_regression(task: Task) -> None:
     low, high, step = task.range.low, task.range.high, task.range.step
     if step < 1 or not -100_000 <= low < high <= 100_000:
         raise BadTask(
-            f"task {task.name}: a range is LOW to HIGH in whole steps, not {low} to {high} in steps of {step}"
+            f"task {task.name}: a range is LOW to HIGH in whole steps, not {low} to {high} in steps of {step}",
+            "range",
         )
     count = len(task.range.values) * len(task.prompts)
     if not FEWEST_PROMPTS <= count <= MOST_PROMPTS:
         raise BadTask(
             f"task {task.name}: {count} prompts with their numbers; the rule needs {FEWEST_PROMPTS} to {MOST_PROMPTS}, "
-            "as it keeps the best fifth of them"
+            "as it keeps the best fifth of them",
+            "range",
         )
