@@ -8,6 +8,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ from echosearch.cohort.report import (
     _mean,
     _names_ids,
     _percent,
-    _ticks,
     _without_path,
-    _wrapped,
+    draw_scores,
     pictures,
     render_report,
     write_report,
@@ -100,8 +100,11 @@ MARKS = re.compile(r"MARKPATIENT|MARKUNIT|MARKSTUDY|MARKCONTENT|\b770\d\d\b")
 PATHS = re.compile("MARKPATH|MARKFILE")
 
 
+SVG = "data:image/svg+xml;base64,"
+
+
 class _Reader(HTMLParser):
-    """Text and tags of a page, as a browser sees them; drawings as they are."""
+    """Text and tags of a page, as a browser sees them; the boxes of the diagram each, and charts as they are."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -109,7 +112,12 @@ class _Reader(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(html)
         self.text = " ".join(" ".join(self.words).split())
-        self.drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL)]
+        self.steps = [_words(step) for step in re.findall(r'<div class="step">.*?</div>\n</div>', html, re.DOTALL)]
+        self.charts = [
+            ElementTree.fromstring(base64.b64decode(told["src"].removeprefix(SVG)))
+            for tag, told in self.tags
+            if tag == "img" and told["src"] is not None and told["src"].startswith(SVG)
+        ]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -124,9 +132,11 @@ def _picture(number: int = 1, **changes: Any) -> Picture:
     return Picture(**{"number": number, "member": member, "image": "data:image/jpeg;base64,QQ==", **told, **changes})
 
 
-def _seen(reader: _Reader, kind: str) -> list[dict[str, str]]:
-    """Attributes of the shapes of a class in all drawings."""
-    return [each.attrib for svg in reader.drawings for each in svg.iter() if kind in each.get("class", "").split()]
+def _words(html: str) -> list[str]:
+    """The text of a box, by its tags and lines."""
+    lines = re.sub(r"</(?:span|b|div|code)>", "\n", html).split("\n")
+    told = [" ".join(unescape(re.sub("<[^>]*>", "", line)).split()) for line in lines]
+    return [line for line in told if line]
 
 
 # What it names.
@@ -245,26 +255,26 @@ def test_a_criterion_that_names_people_is_noted(criterion: str, names: bool) -> 
 
 def test_the_diagram_counts_every_step() -> None:
     reader = _Reader(render_report(COHORT, Pictures()))
-    told = [
-        [" ".join("".join(each.itertext()).split()) for each in svg if each.tag == "text"] for svg in reader.drawings
-    ]
-    assert told[:4] == [
-        ["all studies of the index", "1,200 studies 900 patients, 5,000 videos", "besides, 3 videos of no known study"],
+    assert reader.steps == [
+        [
+            "all studies of the index", "1,200 studies", "900 patients, 5,000 videos",
+            "besides, 3 videos of no known study",
+        ],
         [
             "left out: 500 studies", "no: 450", "unknown (a value is missing): 50",
-            "view = 'A4C'", "700 studies 600 patients, 3,000 videos",
+            "view = 'A4C'", "700 studies", "600 patients, 3,000 videos",
         ],
         [
             "left out: 695 studies", "no: 695", "unknown (a value is missing): 0",
-            "task.pacemaker.yes", "5 studies 4 patients, 16 videos",
+            "task.pacemaker.yes", "5 studies", "4 patients, 16 videos",
         ],
         [
             "left out: 1 study", "no: 1", "unknown (a value is missing): 0",
-            "one study per patient (first)", "4 studies 4 patients, 12 videos",
+            "one study per patient (first)", "4 studies", "4 patients, 12 videos",
         ],
     ]  # fmt: skip
-    assert len(_seen(reader, "cohort")) == 1
-    assert reader.drawings[3].find("rect[@class='box cohort']") is not None
+    boxes = [told["class"] for tag, told in reader.tags if tag == "div" and str(told.get("class")).startswith("box")]
+    assert boxes == ["box", "box", "box", "box cohort"]
 
 
 def test_index_studies_are_called_patients_once_there_is_one_of_each() -> None:
@@ -276,29 +286,13 @@ def test_index_studies_are_called_patients_once_there_is_one_of_each() -> None:
     assert "Members 4 patients, with 12 videos" in reader.text
 
 
-def test_a_criterion_too_long_for_a_line_is_wrapped_in_its_box() -> None:
-    criterion = "attr.site IN (" + ", ".join(f"'hospital {number}'" for number in range(12)) + ")"
+@given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=300))
+def test_a_criterion_of_any_length_stands_in_its_box_whole(criterion: str) -> None:
     steps = (COHORT.steps[0], replace(COHORT.steps[1], name=criterion), *COHORT.steps[2:])
-    wrapped = replace(COHORT, steps=steps, criteria=(criterion, CRITERIA[1]))
-    drawing = _Reader(render_report(wrapped, Pictures())).drawings[1]
-    lines = [each for each in drawing if each.get("class") == "code"]
-    assert " ".join("".join(line.itertext()) for line in lines) == criterion
-    box = drawing.find("rect[@class='box']")
-    assert box is not None
-    top, height = float(box.attrib["y"]), float(box.attrib["height"])
-    assert all(top < float(line.attrib["y"]) < top + height - 2 * 10 for line in lines)
-    assert float(drawing.attrib["viewBox"].split()[3]) > top + height
-
-
-@given(st.text(max_size=300), st.integers(8, 60))
-def test_wrapping_keeps_every_word(text: str, columns: int) -> None:
-    lines = _wrapped(text, columns)
-    assert "".join("".join(lines).split()) == "".join(text.split())
-    assert all(len(line) <= columns for line in lines)
-
-
-def test_wide_characters_take_two_columns() -> None:
-    assert _wrapped("心" * 12, 12) == ("心" * 6, "心" * 6)
+    long = replace(COHORT, steps=steps, criteria=(criterion, CRITERIA[1]), distributions=())
+    html = render_report(long, Pictures())
+    [code] = re.findall(r'<div class="box"><code>(.*)</code>\n<b>700 studies</b>', html)
+    assert unescape(code) == criterion
 
 
 def test_table_one_tells_known_and_missing_means_and_shares() -> None:
@@ -358,46 +352,65 @@ def test_no_share_is_rounded_to_none_or_all(count: int, total: int, shown: str) 
     assert _percent(count, total) == shown
 
 
+def _drawn(scores: Distribution) -> list[Any]:
+    """The panels of included and excluded units."""
+    return draw_scores(scores).get_axes()
+
+
 def test_score_bars_stand_where_the_bins_are() -> None:
-    """Scores 0 to 0.2 lie on x 46 to 346; the fullest bin of a panel is 66 high, and its bars end at y 106 and 196."""
-    reader = _Reader(render_report(COHORT, Pictures()))
-    told = [{key: bar[key] for key in ("x", "y", "width", "height")} for bar in _seen(reader, "included")]
-    assert told == [
-        {"x": "46.0", "y": "84.0", "width": "150.0", "height": "22.0"},
-        {"x": "196.0", "y": "40.0", "width": "150.0", "height": "66.0"},
+    included, excluded = _drawn(COHORT.distributions[0])
+    for axes, counts in ((included, [1, 3]), (excluded, [0, 8])):
+        [bars] = axes.patches
+        values, edges, baseline = bars.get_data()
+        assert (list(values), list(edges), baseline) == (counts, [0.0, 0.1, 0.2], 0)
+        [line] = axes.get_lines()
+        assert list(line.get_xdata()) == [0.15, 0.15]
+        assert list(axes.get_yticks()) == [0, max(counts)]
+    assert [each.get_title("left") for each in (included, excluded)] == [
+        "included, 4 with a score",
+        "excluded, 8 with a score",
     ]
-    told = [{key: bar[key] for key in ("x", "y", "width", "height")} for bar in _seen(reader, "excluded")]
-    assert told == [{"x": "196.0", "y": "130.0", "width": "150.0", "height": "66.0"}]
-    [line] = _seen(reader, "threshold")
-    assert line["d"].startswith("M271.0 16V")
-    assert "included, 4 with a score" in reader.text
-    assert "excluded, 8 with a score" in reader.text
-    assert f"pacemaker: similarity ( task.pacemaker.yes ). Threshold 0.15, origin: {PAPER}." in reader.text
+    assert included.get_title("right") == "threshold 0.15"
+    reader = _Reader(render_report(COHORT, Pictures()))
+    assert (
+        "pacemaker: similarity ( task.pacemaker.yes ): included, 4 with a score; excluded, 8 with a score. "
+        f"Threshold 0.15, origin: {PAPER}." in reader.text
+    )
+    [chart] = reader.charts
+    assert chart.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_a_chart_says_nothing_of_who_drew_it_and_when() -> None:
+    html = render_report(COHORT, Pictures())
+    [chart] = re.findall(f'{re.escape(SVG)}([^"]*)', html)
+    drawn = base64.b64decode(chart).decode()
+    assert "<dc:date>" not in drawn
+    assert "atplotlib v" not in drawn
+    assert not PATHS.search(drawn)
 
 
 @pytest.mark.parametrize("threshold", [-5.0, 0.0, 0.1, 9.0])
 def test_a_threshold_is_in_the_picture_wherever_it_lies(threshold: float) -> None:
-    scores = replace(COHORT.distributions[0], threshold=threshold)
-    reader = _Reader(render_report(replace(COHORT, distributions=(scores,)), Pictures()))
-    [line] = _seen(reader, "threshold")
-    assert 46 <= float(line["d"][1:].split()[0]) <= 346
-    for bar in (*_seen(reader, "included"), *_seen(reader, "excluded")):
-        assert 46 <= float(bar["x"]) <= float(bar["x"]) + float(bar["width"]) <= 346 + 1.5
+    for axes in _drawn(replace(COHORT.distributions[0], threshold=threshold)):
+        [line] = axes.get_lines()
+        low, high = axes.get_xlim()
+        assert low <= line.get_xdata()[0] <= high
+        assert low <= 0.0 < 0.2 <= high
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
-def test_ticks_are_round_ascending_and_inside(low: float, width: float) -> None:
-    high = low + width
-    ticks = _ticks(low, high)
-    assert 2 <= len(ticks) <= 6
-    assert all(np.diff(ticks) > 0)
-    assert low - 1e-6 * width <= ticks[0] <= ticks[-1] <= high + 1e-6 * width
-
-
-def test_ticks_worked_out_by_hand() -> None:
-    assert _ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert _ticks(10.0, 80.0) == [20.0, 40.0, 60.0, 80.0]
-    assert _ticks(-0.31, 0.17) == [-0.3, -0.2, -0.1, 0.0, 0.1]
+def test_a_score_without_threshold_or_units_has_a_chart_and_no_line() -> None:
+    scores = replace(COHORT.distributions[0], threshold=None, included=(0, 0))
+    included, excluded = _drawn(scores)
+    assert not included.get_lines()
+    assert not excluded.get_lines()
+    assert included.get_title("right") == ""
+    assert list(included.get_yticks()) == [0]
+    text = _Reader(render_report(replace(COHORT, distributions=(scores,)), Pictures())).text
+    assert "included, 0 with a score; excluded, 8 with a score." in text
+    none = replace(scores, edges=(), included=(), excluded=())
+    reader = _Reader(render_report(replace(COHORT, distributions=(none,)), Pictures()))
+    assert "No unit has this score." in reader.text
+    assert not reader.charts
 
 
 def test_each_measure_is_told_whole() -> None:
@@ -517,7 +530,9 @@ def test_nothing_that_was_written_becomes_markup() -> None:
     assert {key for _, attributes in reader.tags for key in attributes} <= {
         key for _, told in plain.tags for key in told
     }
-    assert all(told["src"] == "data:image/jpeg;base64,QQ==" for tag, told in reader.tags if tag == "img")
+    sources = [str(told["src"]) for tag, told in reader.tags if tag == "img"]
+    assert [src for src in sources if not src.startswith(SVG)] == ["data:image/jpeg;base64,QQ=="]
+    assert len(reader.charts) == 1
     assert reader.text.count("<script>alert(1)</script>") > 20
 
 

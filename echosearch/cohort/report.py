@@ -11,29 +11,32 @@ import importlib.resources
 import json
 import math
 import re
-import textwrap
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from echosearch.cohort.cohort import Cohort, Definition, Distribution, Level, Measure, Member, Step, Summary, TableRow
+from echosearch.cohort.cohort import Cohort, Distribution, Level, Measure, Member, Step, Summary, TableRow
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.video import open_media
+from echosearch.zeroshot.plots import COLOURS, as_svg, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LEFT_OUT: Final = "(left out)"
 
 _PICTURE: Final = (224, 224)
 _JPEG: Final = "data:image/jpeg;base64,"
+_SVG: Final = "data:image/svg+xml;base64,"
 
 _ABSOLUTE: Final = re.compile(r"(?:^|(?<=[:/]))(?:/|[A-Za-z]:[\\/]).*", re.DOTALL)
 """The path in the name of a model, as in `local-dir:/models/a` or `open_clip:ViT-B-32//models/a.pt`."""
@@ -136,17 +139,10 @@ def render_report(
     shown = _redacted(cohort, with_ids, with_paths)
     html = _template().render(
         cohort=shown,
-        words=_in_words(cohort, with_ids),
         names_ids=not with_ids and _names_ids(cohort),
-        attrition=_attrition(shown),
-        table=[_table_lines(row) for row in cohort.table_one],
         sizes=_sizes(cohort.table_one),
-        scores=[_score_figure(each) for each in cohort.distributions],
-        measures=[_told_measure(each) for each in shown.measures],
-        sheets=[
-            ("Random members", _captions(pictures.random, with_ids, with_paths)),
-            ("Borderline members", _captions(pictures.borderline, with_ids, with_paths)),
-        ],
+        scores=[(each, _chart(each) if each.edges else None) for each in cohort.distributions],
+        pictures=pictures,
         has_images=any(each.image for each in (*pictures.random, *pictures.borderline)),
         has_margins=any(member.margin is not None for member in cohort.members),
         columns=sorted({name for member in cohort.members for name in member.values}),
@@ -164,7 +160,10 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": _number, "grouped": "{:,}".format, "counted": _counted}
+    environment.filters |= {
+        "number": _number, "grouped": "{:,}".format, "counted": _counted, "units": _noun, "holds": _holds,
+        "lines": _lines, "note": _note, "threshold": _threshold, "calibration": _calibration, "reason": _reason,
+    }  # fmt: skip
     return environment.from_string(text)
 
 
@@ -256,111 +255,6 @@ def _manifest(cohort: Cohort, with_ids: bool) -> str:
     return re.sub(r"\[\n[-+\d.eE,\s]*\]", lambda numbers: " ".join(numbers[0].split()), text)
 
 
-_PICKED: Final = {
-    "first": "the first by date (those without a date come last)",
-    "latest": "the latest by date (those without a date come last)",
-    "best": "the most similar one",
-}
-
-
-def _in_words(cohort: Cohort, with_ids: bool) -> list[str]:
-    """What was asked for, in sentences and in the order in which it is applied; the criteria stand beside them."""
-    definition = cohort.definition
-    picked = _PICKED[definition.pick]
-    words = [f"A unit of this cohort is a {definition.level}."]
-    if definition.level == "patient":
-        words = [f"A unit of this cohort is a patient with one index study: of the studies that are left, {picked}."]
-    if cohort.criteria:
-        words.append(
-            f"{'All criteria have' if len(cohort.criteria) > 1 else 'The criterion has'} to hold. A unit of which that "
-            "cannot be decided, since a value is missing, is left out and counted as unknown."
-        )
-    if cohort.criteria and definition.level != "video":
-        words.append(
-            "One and the same video of a study has to meet all criteria; only such videos are counted as its videos."
-            if definition.same_video
-            else "A comparison holds for a study where it holds for any of its videos; a task has one score a study."
-        )
-    if definition.one_per is not None and definition.level != "patient":
-        words.append(f"Of each {definition.one_per} one {definition.level} is kept: {picked}.")
-    if definition.is_ranked:
-        words.append(f"Of those left, the {definition.top:,} most similar to {_like(definition, with_ids)} are kept.")
-    if definition.is_ranked and definition.level != "video":
-        words.append("A study is as similar as the most similar one of its videos.")
-    if definition.aggregates:
-        rules = ", ".join(f"{task} by {rule}" for task, rule in definition.aggregates)
-        words.append(f"How the videos of a study become one score was chosen by hand for: {rules}.")
-    words.append(f"The seed {definition.seed} decides splits and samples, and not who is a member.")
-    return words
-
-
-def _like(definition: Definition, with_ids: bool) -> str:
-    if definition.near:
-        phrases = ", ".join(f"\u201c{phrase}\u201d" for phrase in definition.near)
-        return f"the phrase {phrases}" if len(definition.near) == 1 else f"the phrases {phrases}"
-    return f"the example video {definition.like}" if with_ids else "an example video, whose id is left out"
-
-
-_GAP: Final = 34
-_LINE: Final = 17
-_SIDE_HEIGHT: Final = 78
-_CODE_COLUMNS: Final = 54
-_TEXT_COLUMNS: Final = 48
-"""So many characters fit into a box, in a font of fixed width and in another."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Box:
-    """One box of the attrition diagram as it is drawn, with what is left out before it; lengths in SVG units."""
-
-    top: int
-    bottom: int
-    height: int
-    title: tuple[str, ...]
-    is_code: bool
-    is_last: bool
-    kept: str
-    holds: str
-    besides: str
-    left_out: str
-    no: int
-    unknown: int
-
-
-def _attrition(cohort: Cohort) -> list[_Box]:
-    """The boxes from all units to the cohort."""
-    steps, level = cohort.steps, cohort.definition.level
-    boxes = []
-    for place, step in enumerate(steps):
-        is_code = step.name in cohort.criteria
-        title = _wrapped(step.name, _CODE_COLUMNS if is_code else _TEXT_COLUMNS)
-        noun = _noun(step, level)
-        left_out, besides = "", ""
-        if place:
-            left_out = _counted(step.no + step.unknown, _noun(steps[place - 1], level))
-        elif step.unknown:
-            besides = f"besides, {_counted(step.unknown, 'video')} of no known study"
-        top = _GAP if place else 1
-        bottom = top + _LINE * (len(title) + 2 + bool(besides))
-        boxes.append(
-            _Box(
-                top=top,
-                bottom=bottom,
-                height=max(bottom + 1, _SIDE_HEIGHT) if place else bottom + 1,
-                title=title,
-                is_code=is_code,
-                is_last=place == len(steps) - 1,
-                kept=_counted(step.kept, noun),
-                holds=_holds(step, noun),
-                besides=besides,
-                left_out=left_out,
-                no=step.no,
-                unknown=step.unknown,
-            )
-        )
-    return boxes
-
-
 def _noun(step: Step, level: Level) -> str:
     """What the units of a step are: at level patient studies, until there is one of each patient."""
     count_of = {"video": step.videos, "study": step.studies, "patient": step.patients}
@@ -368,16 +262,11 @@ def _noun(step: Step, level: Level) -> str:
     return next((noun for noun in nouns if count_of[noun] == step.kept), "unit")
 
 
-def _holds(step: Step, noun: str) -> str:
+def _holds(step: Step, level: Level) -> str:
     """What the kept units hold, other than themselves."""
+    noun = _noun(step, level)
     counts = {"study": step.studies, "patient": step.patients, "video": step.videos}
     return ", ".join(_counted(count, each) for each, count in counts.items() if each != noun)
-
-
-def _wrapped(text: str, columns: int) -> tuple[str, ...]:
-    """Lines of at most so many columns; characters that are two columns wide count as such."""
-    is_wide = any(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return tuple(textwrap.wrap(text, columns // 2 if is_wide else columns)) or ("",)
 
 
 _NOUNS: Final = {"study": "studies"}
@@ -395,34 +284,21 @@ def _number(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _TableLines:
-    """An attribute of table one: lines of what, included, excluded; `note` says what is special about its values."""
-
-    attribute: str
-    known: tuple[str, str]
-    lines: tuple[tuple[str, str, str], ...]
-    note: str
-
-
-def _table_lines(row: TableRow) -> _TableLines:
+def _lines(row: TableRow) -> list[tuple[str, str, str]]:
+    """Of an attribute of table one: what, of the included, of the excluded."""
     both = (row.included, row.excluded)
     lines = []
     if any(each.mean is not None for each in both):
         lines.append(("mean (SD)", _mean(row.included), _mean(row.excluded)))
     counts = {value: max(each.counts.get(value, 0) for each in both) for each in both for value in each.counts}
     order = sorted(counts, key=lambda value: (-row.included.counts.get(value, 0), -counts[value], value))
-    lines += [(value, _share(row.included, value), _share(row.excluded, value)) for value in order]
-    return _TableLines(
-        attribute=row.attribute,
-        known=(_known(row.included), _known(row.excluded)),
-        lines=tuple(lines),
-        note=_note(both, bool(lines)),
-    )
+    return lines + [(value, _share(row.included, value), _share(row.excluded, value)) for value in order]
 
 
-def _note(both: Sequence[Summary], has_lines: bool) -> str:
-    if not has_lines:
+def _note(row: TableRow) -> str:
+    """What is special about the values of an attribute."""
+    both = (row.included, row.excluded)
+    if not any(each.counts or each.mean is not None for each in both):
         return "Its values are not listed: there are many different ones."
     if any(_is_cut(each) for each in both):
         return "Only frequent values are shown; a dash: not among the frequent ones."
@@ -435,10 +311,6 @@ def _sizes(rows: Sequence[TableRow]) -> tuple[int, int] | None:
     """How many units are included and excluded, if all rows of table one are of as many."""
     sizes = {(row.included.known + row.included.missing, row.excluded.known + row.excluded.missing) for row in rows}
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def _known(summary: Summary) -> str:
-    return f"{summary.known:,} known, {summary.missing:,} missing"
 
 
 def _mean(summary: Summary) -> str:
@@ -474,120 +346,29 @@ def _percent(count: int, total: int) -> str:
     return "> 99.9 %" if 99.9 < percent < 100 else f"{percent:.1f} %"
 
 
-_PLOT_LEFT: Final = 46
-_PLOT_RIGHT: Final = 346
-_PANEL: Final = 66
-_TOPS: Final = (40, 130)
-"""Where the panels of included and excluded units begin."""
+def _chart(told: Distribution) -> str:
+    return _SVG + base64.b64encode(as_svg(draw_scores(told))).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """Bars (x, y, width, height) of included or excluded units, each panel with its own scale of counts."""
-
-    name: str
-    total: int
-    most: int
-    top: float
-    bottom: float
-    bars: tuple[tuple[float, float, float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoreFigure:
-    """A distribution as it is drawn; `ticks` are x and text, `line` is where the threshold stands.
-
-    `anchor` puts the threshold's name at its line, `is_right` the panels' names away from it.
-    """
-
-    told: Distribution
-    panels: tuple[_Panel, ...]
-    ticks: tuple[tuple[float, str], ...]
-    line: float | None
-    anchor: str
-    is_right: bool
-
-
-def _score_figure(told: Distribution) -> _ScoreFigure:
-    if not told.edges:
-        return _ScoreFigure(told, (), (), None, "middle", False)
-    ends = [told.edges[0], told.edges[-1], *([] if told.threshold is None else [told.threshold])]
-    low, high = min(ends), max(ends)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-
-    def at(value: float) -> float:
-        return round(_PLOT_LEFT + (value - low) / (high - low) * (_PLOT_RIGHT - _PLOT_LEFT), 2)
-
-    lefts = [at(edge) for edge in told.edges]
-    line = None if told.threshold is None else at(told.threshold)
-    return _ScoreFigure(
-        told=told,
-        panels=tuple(
-            _panel(name, counts, lefts, top)
-            for name, counts, top in zip(("included", "excluded"), (told.included, told.excluded), _TOPS, strict=True)
-        ),
-        ticks=tuple((at(value), f"{value:.6g}") for value in _ticks(low, high)),
-        line=line,
-        anchor=_anchor(line),
-        is_right=line is not None and line < (_PLOT_LEFT + _PLOT_RIGHT) / 2,
-    )
-
-
-def _panel(name: str, counts: Sequence[int], lefts: Sequence[float], top: float) -> _Panel:
-    most = max(counts, default=0)
-    heights = [round(_PANEL * count / most, 2) if count else 0.0 for count in counts]
-    bars = tuple(
-        (left, round(top + _PANEL - height, 2), round(max(right - left, 1.5), 2), height)
-        for (left, right), height in zip(pairwise(lefts), heights, strict=True)
-        if height
-    )
-    return _Panel(name, sum(counts), most, top, top + _PANEL, bars)
-
-
-def _anchor(line: float | None) -> str:
-    """How the threshold's name stands to its line, so that it stays in the picture."""
-    if line is None or _PLOT_LEFT + 70 < line < _PLOT_RIGHT - 70:
-        return "middle"
-    return "start" if line <= _PLOT_LEFT + 70 else "end"
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """At most six round numbers from low to high."""
-    rough = (high - low) / 5
-    size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(number * step, 12) + 0.0 for number in range(first, last + 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class _ToldMeasure:
-    """A measure with what is said of it line by line."""
-
-    told: Measure
-    lines: tuple[tuple[str, str], ...]
-
-
-_KINDS: Final = {
-    "value": "the value that the task gives",
-    "p": "the probability by the calibration",
-    "yes": "yes or no, decided by a threshold on the score",
-}
-
-
-def _told_measure(measure: Measure) -> _ToldMeasure:
-    lines = [
-        ("Task", f"{measure.task_name} ({measure.form} form), content {measure.content_id[:16]}"),
-        ("Used as", _KINDS[measure.kind] + (f"; column {measure.column}" if measure.column else "")),
-        ("Validation", measure.validated or "none: the wording has been tried on no patients"),
-        ("Views", ", ".join(measure.views) or "all"),
-        ("Videos to one score", measure.aggregate),
-        ("Threshold", _threshold(measure)),
-        ("Calibration", _calibration(measure.calibration)),
-    ]
-    return _ToldMeasure(measure, tuple(lines))
+def draw_scores(told: Distribution) -> Figure:
+    """Bars of the included units above those of the excluded ones, each with a scale of counts of its own."""
+    figure = new_figure(4.3, 2.7)
+    panels = figure.subplots(2, 1, sharex=True)
+    shown = (("included", told.included, COLOURS[0]), ("excluded", told.excluded, "#a3adb5"))
+    for axes, (name, counts, colour) in zip(panels, shown, strict=True):
+        axes.stairs(counts, told.edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=0.5)
+        axes.set_title(f"{name}, {sum(counts):,} with a score", loc="left", fontsize=9)
+        axes.set_ylim(0, max(counts) or 1)
+        axes.set_yticks(sorted({0, max(counts)}))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.ticklabel_format(axis="x", useOffset=False)
+        axes.tick_params(labelsize=8.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        if told.threshold is not None:
+            axes.axvline(told.threshold, color=COLOURS[1], linestyle="--", linewidth=1.2)
+    if told.threshold is not None:
+        panels[0].set_title(f"threshold {_number(told.threshold)}", loc="right", fontsize=9, color=COLOURS[1])
+    return figure
 
 
 def _threshold(measure: Measure) -> str:
@@ -612,31 +393,9 @@ def _calibration(told: Mapping[str, Any] | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, slots=True)
-class _Caption:
-    """What stands below a picture: the member's name, then further lines."""
-
-    image: str | None
-    reason: str
-    name: str
-    lines: tuple[str, ...]
-
-
-def _captions(chosen: Sequence[Picture], with_ids: bool, with_paths: bool) -> list[_Caption]:
-    return [_caption(each, with_ids, with_paths) for each in chosen]
-
-
-def _caption(picture: Picture, with_ids: bool, with_paths: bool) -> _Caption:
-    member = picture.member
-    lines = [picture.view or "view not known"]
-    lines.append("no margin" if member.margin is None else f"margin {member.margin:.3g} SD")
-    if with_ids:
-        told = {"unit": member.unit, "study": member.study, "patient": member.patient, "video": picture.video_id}
-        lines += [f"{key} {value}" for key, value in told.items() if value is not None]
-    if with_paths and picture.path is not None:
-        lines.append(picture.path)
-    reason = picture.reason if with_paths or not _tells_path(picture) else "its video cannot be read"
-    return _Caption(picture.image, reason, f"member {picture.number}", tuple(lines))
+def _reason(picture: Picture, with_paths: bool) -> str:
+    """Why there is no picture, in a sentence that names no path unasked."""
+    return picture.reason if with_paths or not _tells_path(picture) else "its video cannot be read"
 
 
 def _tells_path(picture: Picture) -> bool:

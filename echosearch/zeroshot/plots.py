@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#31688e", "#b5482f", "#4d8f4d", "#7a5195", "#8c6d31", "#5f6b73")
+COLOURS = ("#31688e", "#b5482f", "#4d8f4d", "#7a5195", "#8c6d31", "#5f6b73")
 
 
 def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
@@ -24,11 +25,11 @@ def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
 
     BackendError when the file cannot be written.
     """
-    figure = _figure(8, 2.8 * len(results))
+    figure = new_figure(8, 2.8 * len(results))
     for number, result in enumerate(results, start=1):
         axes = figure.add_subplot(len(results), 1, number)
         names = ["value"] if result.task.mode == "regression" else list(result.columns)
-        for colour, name in zip(_COLOURS * len(names), names, strict=False):
+        for colour, name in zip(COLOURS * len(names), names, strict=False):
             axes.hist(result.columns[name], bins=60, histtype="step", linewidth=1.4, color=colour, label=name)
         marks = _thresholds(result)
         for style, (name, value) in zip(("--", ":", "-."), marks.items(), strict=False):
@@ -71,7 +72,7 @@ def draw_evaluation(evaluation: Evaluation, title: str, unit: str = "") -> Figur
 
 def _draw_finding(evaluation: Evaluation) -> Figure:
     columns = 2 if evaluation.reliability else 1
-    figure = _figure(6.2 * columns, 7.2)
+    figure = new_figure(6.2 * columns, 7.2)
     _draw_roc(figure.add_subplot(1, columns, 1), evaluation.levels, evaluation.threshold)
     if evaluation.reliability:
         _draw_reliability(figure.add_subplot(1, columns, 2), evaluation)
@@ -81,7 +82,7 @@ def _draw_finding(evaluation: Evaluation) -> Figure:
 def _draw_roc(axes: Axes, levels: Sequence[LevelResult], threshold: Threshold | None) -> None:
     from sklearn.metrics import roc_curve
 
-    for colour, level in zip(_COLOURS, levels, strict=False):
+    for colour, level in zip(COLOURS, levels, strict=False):
         name = f"{level.level}: AUROC {_told(level.figures['auroc'])}; {level.positives} of {level.units} positive"
         has_both = level.positives not in (0, level.units)
         false_alarms, found, _ = roc_curve(level.labels, level.scores) if has_both else ([], [], [])
@@ -108,7 +109,7 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     bins = evaluation.reliability
     probability, share = [each.mean_probability for each in bins], [each.positive_share for each in bins]
     name = f"video: calibration error {evaluation.calibration_error:.3f}, Brier score {evaluation.brier_score:.3f}"
-    axes.plot(probability, share, "o-", color=_COLOURS[0], linewidth=1.2, markersize=5, label=name)
+    axes.plot(probability, share, "o-", color=COLOURS[0], linewidth=1.2, markersize=5, label=name)
     for number, each in enumerate(bins):
         above = number % 2 == 0
         axes.annotate(
@@ -128,8 +129,8 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
 
 def _draw_measurement(evaluation: Evaluation, unit: str) -> Figure:
     levels = [level for level in evaluation.levels if level.level in ("video", "study")]
-    figure = _figure(12.4, 6.6 * len(levels))
-    for row, (colour, level) in enumerate(zip(_COLOURS, levels, strict=False)):
+    figure = new_figure(12.4, 6.6 * len(levels))
+    for row, (colour, level) in enumerate(zip(COLOURS, levels, strict=False)):
         what = f"{level.units} labelled videos" if level.level == "video" else f"{level.units} studies of these videos"
         _draw_scatter(figure.add_subplot(len(levels), 2, 2 * row + 1), level, what, unit, colour)
         _draw_agreement(figure.add_subplot(len(levels), 2, 2 * row + 2), level, what, unit, colour)
@@ -200,13 +201,24 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty picture, its sides in inches, that no window shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def as_svg(figure: Figure) -> bytes:
+    """The picture as SVG without a date, its text as outlines; equal pictures give equal bytes."""
+    from matplotlib import rc_context
+
+    stream = BytesIO()
+    with rc_context({"svg.hashsalt": GENERATOR, "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": GENERATOR})
+    return stream.getvalue()
 
 
 def save(figure: Any, output: Output) -> None:
