@@ -15,39 +15,34 @@ from echosearch.types import LARGEST, FrameSampling, finite, whole
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Whole(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
-    """A whole number from `low` to `high`: an id, a count, a seed."""
-
-    def __init__(self, low: int = -LARGEST, high: int = LARGEST) -> None:
-        self._low, self._high = low, high
-        self.name = "integer" if high == LARGEST else f"{low}..{high}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number, or a usage error."""
-        try:
-            return whole("it", int(value), self._low, self._high)
-        except ValueError:  # no number, or one of thousands of digits
-            self.fail(f"{str(value)[:40]!r} is not a whole number", param, ctx)
-        except BadOption as error:
-            self.fail(str(error), param, ctx)
-
-
-class Finite(click.ParamType):  # type: ignore[type-arg]
+class Finite(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
     """A number from `low` to `high` that is neither nan nor infinite."""
 
     name = "number"
+    _read: Callable[[Any], Any] = float
+    _check: Callable[..., Any] = staticmethod(finite)
 
     def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
         self._low, self._high = low, high
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number, or a usage error."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return finite("it", float(value), self._low, self._high)
-        except ValueError:
-            self.fail(f"{str(value)[:40]!r} is not a number", param, ctx)
+            return self._check("it", self._read(value), self._low, self._high)
+        except ValueError:  # no number, or one of thousands of digits
+            self.fail(f"{str(value)[:40]!r} is not a {self._check.__name__} number", param, ctx)
         except BadOption as error:
             self.fail(str(error), param, ctx)
+
+
+class Whole(Finite):
+    """A whole number from `low` to `high`: an id, a count, a seed."""
+
+    _read = int
+    _check = staticmethod(whole)
+
+    def __init__(self, low: int = -LARGEST, high: int = LARGEST) -> None:
+        super().__init__(low, high)
+        self.name = "integer" if high == LARGEST else f"{low}..{high}"
 
 
 class FilePath(click.Path):
@@ -57,7 +52,6 @@ class FilePath(click.Path):
         super().__init__(path_type=Path, **what)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, or a usage error."""
         if not value:
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
@@ -69,7 +63,6 @@ class IdOrFile(click.ParamType):  # type: ignore[type-arg]
     name = "id|file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Path:
-        """The id or the path, or a usage error."""
         kind: click.ParamType = Whole(1) if str(value).isdecimal() else FilePath()  # type: ignore[type-arg]
         return kind.convert(value, param, ctx)  # type: ignore[no-any-return]
 

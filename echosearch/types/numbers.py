@@ -18,10 +18,9 @@ def whole(name: str, value: Any, low: int = -LARGEST, high: int = LARGEST, error
         number = operator.index(value)
     except TypeError:
         raise error(f"{name} is a whole number, not {value!r}") from None
-    if number < low:
-        raise error(f"{name} is at least {low}, not {_shown(number)}")
-    if number > high:
-        raise error(f"{name} is at most {high}, not {_shown(number)}")
+    shown = str(number) if abs(number) < 10**30 else "one of more than 30 digits"
+    if not low <= number <= high:
+        raise error(f"{name} is {f'at least {low}' if number < low else f'at most {high}'}, not {shown}")
     return number
 
 
@@ -33,12 +32,6 @@ def finite(name: str, value: float, low: float = -math.inf, high: float = math.i
         number = math.inf
     if not math.isfinite(number):
         raise BadOption(f"{name} is a finite number, not {number}")
-    if number < low:
-        raise BadOption(f"{name} is at least {low:g}, not {number:g}")
-    if number > high:
-        raise BadOption(f"{name} is at most {high:g}, not {number:g}")
+    if not low <= number <= high:
+        raise BadOption(f"{name} is {f'at least {low:g}' if number < low else f'at most {high:g}'}, not {number:g}")
     return number
-
-
-def _shown(number: int) -> str:
-    return str(number) if abs(number) < 10**30 else "one of more than 30 digits"
