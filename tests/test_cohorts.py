@@ -417,14 +417,18 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
     with archive.store.writer() as writer:
         writer.delete([archive.id_of["v1"], archive.id_of["v2"]])
         ages = {"v3": 3, "v4": None}
-        writer.change_metadata([MetadataChange(archive.id_of[name], {}, {"age": age}) for name, age in ages.items()])
+        with writer.transaction() as transaction:
+            transaction.change_metadata(
+                [MetadataChange(archive.id_of[name], {}, {"age": age}) for name, age in ages.items()]
+            )
     add(archive.store, new_video("v9.avi", unit(1, 1), study="S9", patient="P9", view="A4C"))
     key = archive.cohorts.zeroshot.key(archive.cohorts.zeroshot.find("ejection_fraction"))
     with archive.store.view() as view:
         new = max(view.rows.ids.tolist())
     with archive.store.writer() as writer:
         writer.store_scores([(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])])
-        writer.change_metadata([MetadataChange(new, {}, {"age": 50})])
+        with writer.transaction() as transaction:
+            transaction.change_metadata([MetadataChange(new, {}, {"age": 50})])
     found = archive.cohorts.rerun("low")
     assert found.came == {"S9": "new in the index"}
     assert found.went == {

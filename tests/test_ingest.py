@@ -399,3 +399,17 @@ def test_ctrl_c_ends_the_command_with_130_and_keeps_the_batch(tmp_path: Path) ->
     report = _ingest(tmp_path / "index", tmp_path / "videos")
     assert report.unchanged == before < 300
     assert report.added + report.unchanged == 300
+
+
+def test_pictures_of_our_own_are_no_media(colours: Path, tmp_path: Path, run: Any) -> None:
+    index = tmp_path / "index"
+    assert run("ingest", colours, "--model", "toy", "--index", index)[0] == 0
+    assert run("search", "RED", "--contact-sheet", colours / "hits.png", "--index", index)[0] == 0
+    from PIL import Image
+
+    Image.new("RGB", (20, 20), (9, 9, 9)).save(colours / "still.png")
+    code, out, _ = run("ingest", colours, "--index", index)
+    assert code == 0
+    assert "note: passed over 1 pictures that echosearch wrote: hits.png" in out
+    assert "1 added, 0 replaced, 3 unchanged, 0 failed" in out
+    assert run("ingest", colours, "--index", index)[1].count("passed over 1 pictures") == 1

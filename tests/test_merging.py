@@ -209,7 +209,8 @@ def test_what_merging_keeps_of_deleted_videos_brings_them_back(tmp_path: Path) -
         with writer.view() as view:
             assert [segment.ids.tolist() for segment in view.segments.values()] == [[1, 2, 3, 4, 5, 6, 7, 8]]
             assert view.rows.ids.tolist() == [1, 3, 4, 6, 7, 8]
-        assert writer.restore([2])[0] == [2]
+        with writer.transaction() as transaction:
+            assert transaction.restore([2])[0] == [2]
         with writer.view() as view:
             assert view.stored(2).vector.tolist() == unit(1, 1).tolist()
         assert writer.compact()["rows_dropped"] == 1

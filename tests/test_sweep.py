@@ -225,8 +225,8 @@ def test_deleted_videos_have_no_scores_and_come_back_with_theirs(store: Store) -
     [now] = sweep(store, scorers(EF))
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
-    with store.writer() as writer:
-        writer.restore(gone)
+    with store.writer() as writer, writer.transaction() as transaction:
+        transaction.restore(gone)
     [back] = sweep(store, scorers(EF))
     assert (back.scored_now, table(back)) == (0, table(before))
 

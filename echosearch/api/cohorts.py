@@ -140,8 +140,9 @@ class Cohorts:
         self._check_free(name)
         named = replace(cohort, name=name)
         with self.store.writer(wait_seconds) as writer:
-            if not writer.add_cohort(name, named.to_json()):
-                raise BadOption(f"a cohort {name} was made by another process meanwhile; give another name")
+            self._check_free(name)  # another process may have made one meanwhile
+            with writer.transaction() as transaction:
+                transaction.add_cohort(name, named.to_json())
         return named
 
     def preview(self, definition: Definition) -> Cohort:
@@ -177,8 +178,8 @@ class Cohorts:
     def delete(self, name: str, wait_seconds: float = 0.0) -> None:
         """Forget a cohort with its audits. UnknownCohort where there is none."""
         self.get(name)
-        with self.store.writer(wait_seconds) as writer:
-            writer.drop_cohort(name)
+        with self.store.writer(wait_seconds) as writer, writer.transaction() as transaction:
+            transaction.drop_cohort(name)
 
     def diff(self, first: str, second: str) -> Difference:
         """What two cohorts have in common, and how they differ."""
@@ -188,7 +189,9 @@ class Cohorts:
         """The definition of a cohort on today's index, with the prompts and thresholds that it was made with."""
         before = self.get(name)
         if before.purged or PURGED in json.dumps(before.definition.where):
-            raise BadOption(f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index")
+            raise BadOption(
+                f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index"
+            )
         with self.store.view() as view:
             vocabulary = _pinned(self._vocabulary(view), before)
             conditions = [parse_filter(text) for text in before.criteria]
@@ -242,7 +245,8 @@ class Cohorts:
             )
             write_sheet(self.store.output(sheet, "the sheet", ".csv", None), cohort, audit)
             try:
-                writer.put_audit(name, number, json.dumps(audit.to_dict()))
+                with writer.transaction() as transaction:
+                    transaction.put_audit(name, number, json.dumps(audit.to_dict()))
             except BackendError:
                 sheet.unlink(missing_ok=True)
                 raise
@@ -257,7 +261,8 @@ class Cohorts:
             audit = _audit_of(audits, number)
             told = audit.judgements | read_judgements(sheet, audit)
             judged = replace(audit, judgements=told, judged_at=_now())
-            writer.put_audit(name, judged.number, json.dumps(judged.to_dict()))
+            with writer.transaction() as transaction:
+                transaction.put_audit(name, judged.number, json.dumps(judged.to_dict()))
         return judged
 
     def audits(self, name: str) -> list[Audit]:

@@ -52,7 +52,8 @@ def purge_videos(
     if dry_run:
         return receipt
     with store.writer(wait_seconds) as writer:
-        person = writer.person(*_split(videos), study, patient)
+        with writer.catalog_only() as snapshot:
+            person = snapshot.person(*_split(videos), study, patient)
         rewriters = Rewriters(purged_cohort, purged_audit, _fitted if learned == "keep" else _no_fitted, _definition)
         removed = purge(writer, person, rewriters)
         with writer.view() as view:

@@ -309,8 +309,8 @@ class ZeroShot:
 
     def forget(self, kind: FittedKind, name: str, wait_seconds: float = 0.0) -> None:
         """Delete a calibration or probe. BadOption where there is none."""
-        with self.store.writer(wait_seconds) as writer:
-            if not writer.drop_fitted(kind, name):
+        with self.store.writer(wait_seconds) as writer, writer.transaction() as transaction:
+            if not transaction.drop_fitted(kind, name):
                 raise BadOption(f"there is no {kind} {name!r} in this index")
 
     # Judging by labels.
@@ -494,7 +494,8 @@ class ZeroShot:
                 self._check_free(name, replace)
             else:
                 check_label(name, () if replace else [probe.label for probe in self.probes()])
-            writer.keep_fitted(Fitted(kind, name, recipe, content, _now()))
+            with writer.transaction() as transaction:
+                transaction.put_fitted(Fitted(kind, name, recipe, content, _now()))
 
 
 def _of_live(view: View, swept: Swept, among: npt.NDArray[np.int64] | None) -> Swept:

@@ -50,7 +50,8 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
                 (emptied if value is None else changed)[name] += 1
         if changes:
             writer.declare_attributes(table.types)
-            writer.change_metadata(changes)
+            with writer.transaction() as transaction:
+                transaction.change_metadata(changes)
         with writer.view() as view:
             generation = view.generation
     return AnnotateReport(

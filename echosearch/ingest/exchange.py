@@ -451,7 +451,10 @@ class _Import:
         if failed:
             self._writer.commit(Batch(failed=failed), _UNKNOWN)
         to_verify, self._to_verify = self._to_verify, []
-        self.verified += self._writer.verify(to_verify)
+        if to_verify:
+            with self._writer.transaction() as transaction:
+                transaction.verify(to_verify)
+        self.verified += len(to_verify)
 
     def _tell(self, done: int, total: int) -> None:
         if self._listener is not None:

@@ -61,7 +61,8 @@ def undelete_videos(
     with Store(index_path).writer(wait_seconds) as writer:
         with writer.view() as view:
             chosen = _deleted(view.catalog, videos, study, patient)
-        back, to_ingest = writer.restore(chosen)
+        with writer.transaction() as transaction:
+            back, to_ingest = transaction.restore(chosen)
         with writer.view() as view:
             generation = view.generation
     return {
@@ -85,7 +86,8 @@ def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0
     """Say that the videos below `old` lie below `new` now; gives the number of folders of the index that changed."""
     folders = [Path(os.path.normpath(absolute(folder))) for folder in (old, new)]
     with Store(index_path).writer(wait_seconds) as writer:
-        changed = writer.rename_root(*folders)
+        with writer.transaction() as transaction:
+            changed = transaction.rename_root(*folders)
         with writer.view() as view:
             roots = view.catalog.roots()
     if not changed:

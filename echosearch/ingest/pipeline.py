@@ -116,13 +116,19 @@ def ingest(
             names = ", ".join(path.name for path in plan.own[:5])
             warnings.append(f"passed over {len(plan.own)} pictures that echosearch wrote: {names}")
         ready = time.monotonic()
-        updated = writer.change_metadata(_changes(writer, plan.unchanged, told))
-        writer.forget_failures(_outdated_failures(writer, plan, sources))
+        changes, outdated = _changes(writer, plan.unchanged, told), _outdated_failures(writer, plan, sources)
+        if changes or outdated:
+            with writer.transaction() as transaction:
+                transaction.change_metadata(changes)
+                transaction.forget_failures(outdated)
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
-        updated += run.updated
-        pruned = writer.prune(gone)
+        with writer.view() as view:  # what has moved is not gone
+            pruned = [id_ for id_, (_, path) in view.catalog.places(gone).items() if is_gone(path)]
+        if pruned:
+            with writer.transaction() as transaction:
+                transaction.delete(pruned, on_purpose=False)
         writer.finish()
         with writer.view() as view:
             generation = view.generation
@@ -134,8 +140,8 @@ def ingest(
         unchanged=len(plan.unchanged) + run.touched,
         moved=run.moved,
         returned=run.returned,
-        updated=updated,
-        pruned=pruned,
+        updated=len(changes) + run.updated,
+        pruned=len(pruned),
         failed_earlier=plan.failed_earlier,
         deleted_earlier=plan.deleted_earlier + run.deleted_earlier,
         copies=run.copies,

@@ -76,7 +76,8 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any
     writer.delete(person.ids)
     gone = {entry: how(writer, person) for entry, how in ENTRIES.items()}
     (writer.path / "cache").mkdir(exist_ok=True)
-    tables = writer.purge_tables(person, rewriters)
+    with writer.transaction() as transaction:
+        tables = transaction.purge(person, rewriters)
     if not writer.shrink():
         raise BackendError(
             f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "

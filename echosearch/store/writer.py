@@ -6,8 +6,8 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +18,14 @@ from echosearch.catalog import (
     AttributeType,
     Catalog,
     FailedFile,
-    Fitted,
-    FittedKind,
     KnownFile,
     MetadataChange,
     NewVideo,
-    Person,
-    Rewriters,
     SweepKey,
     Transaction,
 )
 from echosearch.config import GRACE_SECONDS
 from echosearch.errors import CatalogSegmentsDisagree
-from echosearch.files import is_gone
 from echosearch.store.leftovers import ASIDE, leftovers
 from echosearch.store.lock import named_disk_errors
 from echosearch.store.manifest import Manifest
@@ -74,7 +69,7 @@ class Writer(Views):
         with self.view() as view:
             known = {column.name: column.type for column in view.catalog.attribute_columns()}
         if any(known.get(name) != type_ for name, type_ in types.items()):
-            with self._catalog.writing() as transaction:
+            with self.transaction() as transaction:
                 transaction.declare_attributes(types)
 
     def commit(self, batch: Batch, numerics: Numerics) -> int:
@@ -104,53 +99,17 @@ class Writer(Views):
         self.merge()
         return transaction.generation
 
-    def forget_failures(self, paths: Sequence[Path]) -> None:
-        """Take failures that are true no more off the list."""
-        if paths:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.forget_failures(paths)
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One commit to the catalog: all of it or, when an error leaves the block, nothing."""
+        with named_disk_errors(self.path), self._catalog.writing() as transaction:
+            yield transaction
 
-    def change_metadata(self, changes: Sequence[MetadataChange]) -> int:
-        """Set fields and attributes of videos; gives the number of videos changed."""
-        if changes:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.change_metadata(changes)
-        return len(changes)
-
-    def delete(self, ids: Iterable[int]) -> int:
+    def delete(self, ids: Iterable[int]) -> None:
         """Delete live videos on purpose: a later ingest says so instead of bringing them back."""
-        return self._delete(ids, on_purpose=True)
-
-    def prune(self, ids: Iterable[int]) -> int:
-        """Delete those of `ids` whose files are still not there; a file that comes back is ingested again."""
-        with self.view() as view:
-            gone = [video_id for video_id, (_, path) in view.catalog.places(ids).items() if is_gone(path)]
-        return self._delete(gone, on_purpose=False)
-
-    def _delete(self, ids: Iterable[int], on_purpose: bool) -> int:
-        wanted = sorted(set(ids))
-        if wanted:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.delete(wanted, on_purpose)
-        return len(wanted)
-
-    def verify(self, ids: Iterable[int]) -> int:
-        """Note that imported vectors were made as the index's own are; gives the number of videos."""
-        wanted = sorted(set(ids))
-        if wanted:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
-                transaction.verify(wanted)
-        return len(wanted)
-
-    def restore(self, ids: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Take back deletions, by id: those live again, and those that have to be ingested again for that."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.restore(ids)
-
-    def rename_root(self, old: Path, new: Path) -> int:
-        """Say that the videos below one folder lie below another now; gives the number of roots that changed."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.rename_root(old, new)
+        if wanted := sorted(set(ids)):
+            with self.transaction() as transaction:
+                transaction.delete(wanted, on_purpose=True)
 
     def compact(self) -> dict[str, int]:
         """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows."""
@@ -185,16 +144,6 @@ class Writer(Views):
             with self._catalog.writing() as transaction:
                 transaction.forget_retired(retired)
         return len(erased)
-
-    def person(self, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None) -> Person:
-        """All that is known of some videos, of a study or of a patient, deleted videos included."""
-        with self._catalog.reading() as snapshot:
-            return snapshot.person(ids, paths, study, patient)
-
-    def purge_tables(self, person: Person, rewriters: Rewriters) -> dict[str, int]:
-        """Purge a person from the catalog, in one commit; what went, by table. Vectors are gone before."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.purge(person, rewriters)
 
     def shrink(self) -> bool:
         """Leave nothing in the catalog's file and log of what was deleted; False while somebody reads older states."""
@@ -246,7 +195,7 @@ class Writer(Views):
 
         Their folders are moved to `segments/aside`, at once or, where they cannot be reached, when they can.
         """
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
+        with self.transaction() as transaction:
             gone = [video_id for name in names for video_id in transaction.ids_in(name)]
             lost = transaction.retire_segments(names, is_kept=True)
             transaction.forget_scores(gone)
@@ -257,37 +206,9 @@ class Writer(Views):
         self, parts: Sequence[tuple[SweepKey, npt.NDArray[np.int64], Sequence[npt.NDArray[np.float64]]]]
     ) -> None:
         """Keep scores of several sweeps in one commit: of each the ids (n,) ascending and its columns (n,)."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
+        with self.transaction() as transaction:
             for key, ids, columns in parts:
                 transaction.add_scores(transaction.begin_sweep(key), ids, columns)
-
-    def keep_fitted(self, item: Fitted) -> None:
-        """Keep a calibration or probe, in place of one of the same name."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            transaction.put_fitted(item)
-
-    def drop_fitted(self, kind: FittedKind, name: str) -> bool:
-        """Forget a calibration or probe; False when there is none of that name."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.drop_fitted(kind, name) > 0
-
-    def add_cohort(self, name: str, content: str) -> bool:
-        """Keep a cohort; False, with nothing done, when there is one of that name."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            if transaction.cohort(name) is not None:
-                return False
-            transaction.add_cohort(name, content)
-        return True
-
-    def drop_cohort(self, name: str) -> bool:
-        """Forget a cohort with its audits; False when there is none of that name."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            return transaction.drop_cohort(name) > 0
-
-    def put_audit(self, cohort: str, number: int, content: str) -> None:
-        """Keep an audit of a cohort, in place of the one of the same number."""
-        with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            transaction.put_audit(cohort, number, content)
 
     def drop_faiss(self) -> None:
         """Remove the FAISS index; `finish` builds another."""
@@ -332,7 +253,7 @@ class Writer(Views):
         over = [name for name, at in retired.items() if time.time() - at >= GRACE_SECONDS]
         over += [folder.name for folder in found.to_move_aside if not folder.exists()]
         if over:
-            with named_disk_errors(self.path), self._catalog.writing() as transaction:
+            with self.transaction() as transaction:
                 transaction.forget_retired(over)
 
 
