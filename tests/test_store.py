@@ -1070,7 +1070,9 @@ class IndexMachine(RuleBasedStateMachine):
         ids = add(self.store, *new)
         assert not self.ever & set(ids)
         self.ever |= set(ids)
-        self.generation += 1
+        with self.store.view() as view:
+            assert view.generation - self.generation in (1, 2, 3)  # segments may have been merged
+            self.generation = view.generation
         for video_id, name, (vector, norm) in zip(ids, names, rows, strict=True):
             self.rows[video_id] = vector, float(np.float32(norm))
             self.paths[video_id] = name
