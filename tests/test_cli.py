@@ -282,7 +282,7 @@ def test_a_cached_search_imports_no_torch(index: Path, run: Run) -> None:
     code = (
         "import sys; from echosearch.cli.app import _run; "
         f"code = _run(['search', 'red', '--json', '--index', {str(index)!r}]); "
-        "sys.exit(code or int(any(each in sys.modules for each in ('torch', 'decord', 'cv2', 'open_clip', 'pydantic'))))"
+        "sys.exit(code or int(bool({'torch', 'decord', 'cv2', 'open_clip', 'pydantic'} & set(sys.modules))))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
