@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
+from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import (
     FilePath,
     Finite,
@@ -20,15 +21,15 @@ from echosearch.cli.options import (
     wait_option,
     where_option,
 )
-from echosearch.config import index_path
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from echosearch.api import Index
     from echosearch.cohort.audit import Audit
     from echosearch.cohort.cohort import Cohort, Member
+    from echosearch.types import ProgressListener
 
 _SHOWN = 20
 
@@ -37,12 +38,16 @@ def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float =
     """With --sweep-missing: score first what the conditions need."""
     if not wanted:
         return
-    from echosearch.cli.progress import ingest_progress
-
     if not where:
         raise BadOption("--sweep-missing goes with --where")
+    _sweep(lambda listener: opened.cohorts.sweep_missing(where, wait, listener))
+
+
+def _sweep(run: Callable[[ProgressListener], Sequence[str]]) -> None:
+    from echosearch.cli.progress import ingest_progress
+
     with ingest_progress() as listener:
-        swept = opened.cohorts.sweep_missing(where, wait, listener)
+        swept = run(listener)
     click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)
 
 
@@ -93,11 +98,7 @@ def cohort() -> None:
 @click.option("--about", default="", metavar="TEXT", help="A sentence on what the cohort is for.")
 @click.option("--dry-run", is_flag=True, help="Show what would be selected, and keep nothing.")
 @sweep_missing_option
-@click.option(
-    "--model",
-    metavar="WHERE",
-    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
-)
+@model_option
 @index_option
 @wait_option
 @output_option("json")
@@ -135,7 +136,6 @@ def create(
     """
     from dataclasses import replace
 
-    from echosearch.api import open_index
     from echosearch.cohort.cohort import Definition
 
     definition = Definition(
@@ -150,7 +150,7 @@ def create(
         aggregates=tuple(_pair(text) for text in aggregates),
         seed=seed,
     )
-    opened = open_index(index_path(index), model)
+    opened = open_index(index, model)
     sweep_named(opened, where, sweep_missing, wait)
     if dry_run:
         made = replace(opened.cohorts.preview(definition), name=name, about=about)
@@ -177,9 +177,8 @@ def _show(made: Cohort) -> None:
     )
     if made.about:
         click.echo(render.printable(made.about))
-    click.echo(f"index {render.printable(made.index)} (generation {made.generation}), model {made.model}")
-    for note in made.notes:
-        click.echo(f"note: {render.printable(note)}")
+    render.print_source(made.index, made.generation, made.model)
+    render.print_notes(made.notes)
     render.print_table(
         ("step", "left", "no", "unknown", "videos", "studies", "patients"),
         [
@@ -210,9 +209,7 @@ def show(name: str, k: int, index: str | None, output: str | None) -> None:
     Example:
       echosearch cohort show low-ef-lead
     """
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     made = opened.cohorts.get(name)
     audits = opened.cohorts.audits(name)
     if output == "json":
@@ -283,9 +280,7 @@ def list_cohorts(index: str | None, output: str | None) -> None:
     Example:
       echosearch cohort list
     """
-    from echosearch.api import open_index
-
-    kept = open_index(index_path(index)).cohorts.all()
+    kept = open_index(index).cohorts.all()
     if output == "json":
         render.print_json([made.manifest() for made in kept])
         return
@@ -315,9 +310,7 @@ def delete(name: str, yes: bool, index: str | None, wait: float) -> None:
     Example:
       echosearch cohort delete low-ef-lead --yes
     """
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     audits = opened.cohorts.audits(name)
     if not yes:
         judged = sum(len(audit.judgements) for audit in audits)
@@ -338,9 +331,7 @@ def diff(first: str, second: str, index: str | None, output: str | None) -> None
     Example:
       echosearch cohort diff low-ef low-ef-lead
     """
-    from echosearch.api import open_index
-
-    found = open_index(index_path(index)).cohorts.diff(first, second)
+    found = open_index(index).cohorts.diff(first, second)
     if output == "json":
         render.print_json(found.to_dict())
         return
@@ -381,15 +372,9 @@ def rerun(
       echosearch cohort rerun low-ef-lead
       echosearch cohort rerun low-ef-lead --save-as low-ef-lead-2027
     """
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index), model)
+    opened = open_index(index, model)
     if sweep_missing:
-        from echosearch.cli.progress import ingest_progress
-
-        with ingest_progress() as listener:
-            swept = opened.cohorts.sweep_again(name, wait, listener)
-        click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)
+        _sweep(lambda listener: opened.cohorts.sweep_again(name, wait, listener))
     found = opened.cohorts.rerun(name)
     if save_as is not None:
         opened.cohorts.keep(found.now, save_as, wait)
@@ -401,8 +386,7 @@ def rerun(
         f"cohort {name}: {len(then.members)} members at generation {then.generation}, {len(now.members)} at generation "
         f"{now.generation}; {len(found.stayed)} stayed, {len(found.came)} came, {len(found.went)} went"
     )
-    for note in now.notes:
-        click.echo(f"note: {render.printable(note)}")
+    render.print_notes(now.notes)
     for sign, told in (("+", found.came), ("-", found.went), ("=", found.moved)):
         for unit, why in told.items():
             click.echo(render.printable(f"{sign} {unit}: {why}"))
@@ -444,11 +428,9 @@ def export(
       echosearch cohort export low-ef-lead low-ef-lead-export
       echosearch cohort export low-ef-lead for-training --format echonet --view A4C --label EF
     """
-    from echosearch.api import open_index
-
     if label is not None and form != "echonet":
         raise BadOption("--label goes with --format echonet")
-    told = open_index(index_path(index)).cohorts.export(name, folder, form, views, label)
+    told = open_index(index).cohorts.export(name, folder, form, views, label)
     if output == "json":
         render.print_json(told)
         return
@@ -482,10 +464,9 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, f
     Example:
       echosearch cohort report low-ef-lead --out low-ef-lead.html
     """
-    from echosearch.api import open_index
     from echosearch.cohort.report import pictures, render_report, write_report
 
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     page = opened.output(out, "the report", ".html", force)
     made = opened.cohorts.get(name)
     records = opened.cohorts.records(made)
@@ -536,10 +517,9 @@ def sample(
       echosearch cohort sample low-ef-lead -n 50 --sheet sheet.csv
       echosearch cohort judge low-ef-lead sheet.csv
     """
-    from echosearch.api import open_index
     from echosearch.contact_sheet import write_contact_sheet
 
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     made = opened.cohorts.get(name)
     table = opened.output(sheet, "the sheet", ".csv", force=None)
     picture = None if no_pictures else opened.output(sheet.with_suffix(".png"), "the contact sheet", ".png", force=None)
@@ -548,8 +528,7 @@ def sample(
     click.echo(f"sheet {render.printable(str(table.path))}; fill in the column verdict with yes, no or unclear")
     if picture is not None:
         hits = opened.cohorts.tiles(made, drawn)
-        for warning in write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes):
-            click.echo(f"note: {render.printable(warning)}", err=True)
+        render.print_notes(write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes), err=True)
         click.echo(f"contact sheet {render.printable(str(picture.path))} (its numbers are the rows of the sheet)")
 
 
@@ -580,11 +559,9 @@ def judge(
     Example:
       echosearch cohort judge low-ef-lead sheet.csv --wish 0.95
     """
-    from echosearch.api import open_index
-
     if measure is not None and wish is None:
         raise BadOption("--measure goes with --wish P")
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     judged = opened.cohorts.judge(name, sheet, number, wait)
     suggestions = [] if wish is None else opened.cohorts.wished(name, judged, wish, measure)
     if output == "json":
@@ -615,15 +592,13 @@ def labels(name: str, out: Path, finding: str | None, force: bool, index: str | 
       echosearch cohort labels low-ef-lead judged.csv --finding pacemaker
       echosearch calibrate pacemaker --labels judged.csv
     """
-    from echosearch.api import open_index
     from echosearch.cohort.spreadsheet import write_csv
 
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     table = opened.output(out, "the labels", ".csv", force)
     found = opened.cohorts.labels(name, finding)
     write_csv(table, (found.key_column, "label"), found.table())
-    for note in found.notes:
-        click.echo(f"note: {render.printable(note)}")
+    render.print_notes(found.notes)
     click.echo(f"{len(found.rows)} labels written to {render.printable(str(table.path))}")
 
 
@@ -637,6 +612,4 @@ def manifest(name: str, index: str | None) -> None:
     Example:
       echosearch cohort manifest low-ef-lead > low-ef-lead.json
     """
-    from echosearch.api import open_index
-
-    click.echo(json.dumps(open_index(index_path(index)).cohorts.get(name).manifest(), indent=1, sort_keys=True))
+    click.echo(json.dumps(open_index(index).cohorts.get(name).manifest(), indent=1, sort_keys=True))

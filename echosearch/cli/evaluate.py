@@ -9,7 +9,7 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.labels import class_option, label_options, labels_of
-from echosearch.cli.learn import model_option
+from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import (
     FilePath,
     Finite,
@@ -19,10 +19,11 @@ from echosearch.cli.options import (
     model_runtime_options,
     output_option,
 )
-from echosearch.config import index_path
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from echosearch.api import Index
     from echosearch.api.zeroshot import AnyTask
     from echosearch.zeroshot.evaluation import Evaluation, Threshold
@@ -123,8 +124,6 @@ def evaluate(
       echosearch evaluate pacemaker --labels labels.csv --plot roc.png
       echosearch evaluate retrieval --reports reports.csv --view A4C
     """  # fmt: skip
-    from echosearch.api import open_index
-
     if (task == RETRIEVAL) != (reports is not None):
         raise BadOption("evaluate retrieval and --reports FILE go together")
     _refuse_what_does_not_belong(task, click.get_current_context())
@@ -132,12 +131,12 @@ def evaluate(
         from echosearch.zeroshot.retrieval import read_reports
 
         told = read_reports(reports, key, text_column)
-        opened = open_index(index_path(index), model, device, precision)
+        opened = open_index(index, model, device, precision)
         found = opened.zeroshot.evaluate_retrieval(told, score, views, repeats, seed)
         _show_retrieval(opened, found, output)
         return
     labels = labels_of(label_file, key, label_column, positive, split)
-    opened = open_index(index_path(index), model, device, precision)
+    opened = open_index(index, model, device, precision)
     inputs = [label_file] if label_file is not None else []
     picture = None if plot is None else opened.output(plot, "the picture", ".png", force, inputs)
     table = None if predictions is None else opened.output(predictions, "the predictions", ".csv", force, inputs)
@@ -155,8 +154,7 @@ def evaluate(
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
     if table is not None:
         written = opened.zeroshot.write_predictions(chosen, table.path, id_column, with_suffix, approximate, force)
-        for warning in written:
-            click.echo(f"note: {render.printable(warning)}", err=True)
+        render.print_notes(written, err=True)
         click.echo(f"predictions {render.printable(str(table.path))}", err=output is not None)
 
 
@@ -195,13 +193,12 @@ def _threshold(task: AnyTask, given: float | None, published: bool, calibration:
 
 
 def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) -> None:
-    with_head = _head(opened)
-    warnings = [*with_head["warnings"], *result.warnings]
+    head = _head(opened, result.warnings)
     if output == "json":
         from dataclasses import asdict
 
         render.print_json(
-            with_head
+            head
             | {
                 "task": task.name,
                 "task_id": task.id,
@@ -214,14 +211,10 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
                 "brier": result.brier_score,
                 "reliability": [asdict(each) for each in result.reliability],
                 "published": [asdict(figure) for figure in task.published],
-                "warnings": warnings,
             }
         )
         return
-    click.echo(f"index {render.printable(with_head['index'])} (generation {with_head['generation']}), "
-               f"model {with_head['model']}")  # fmt: skip
-    for warning in warnings:
-        click.echo(f"note: {render.printable(warning)}")
+    _print_head(head)
     click.echo(f"{task.name}; wording: {task.validated or 'not validated on patients'}")
     if result.threshold is not None:
         click.echo(f"threshold {result.threshold.value:.6g} ({render.printable(result.threshold.origin)})")
@@ -274,21 +267,24 @@ def _interval(figure: Estimate) -> str:
     return f"{told.low:.3f} to {told.high:.3f}{left_out}"
 
 
-def _head(opened: Index) -> dict[str, Any]:
+def _head(opened: Index, warnings: Sequence[str]) -> dict[str, Any]:
+    """Of which index an answer is, with all that is to be known beside it."""
     info = opened.info()
     notes = [info["notice"]] if info["notice"] else []
-    return {name: info[name] for name in ("index", "generation", "model", "recipe")} | {"warnings": notes}
+    return {name: info[name] for name in ("index", "generation", "model", "recipe")} | {"warnings": [*notes, *warnings]}
+
+
+def _print_head(head: Mapping[str, Any]) -> None:
+    render.print_source(head["index"], head["generation"], head["model"])
+    render.print_notes(head["warnings"])
 
 
 def _show_retrieval(opened: Index, found: Retrieval, output: str | None) -> None:
-    head = _head(opened)
-    warnings = [*head["warnings"], *found.warnings]
+    head = _head(opened, found.warnings)
     if output == "json":
-        render.print_json(head | found.to_dict() | {"warnings": warnings})
+        render.print_json(head | found.to_dict() | {"warnings": head["warnings"]})
         return
-    click.echo(f"index {render.printable(head['index'])} (generation {head['generation']}), model {head['model']}")
-    for warning in warnings:
-        click.echo(f"note: {render.printable(warning)}")
+    _print_head(head)
     render.print_table(
         ("figure", "value", "95 % interval over patients", "published for EchoCLIP", "published for EchoCLIP-R"),
         found.table(),

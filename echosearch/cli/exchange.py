@@ -82,16 +82,14 @@ def import_embeddings(
         render.print_json(report.to_dict())
     else:
         click.echo(f"index {render.printable(report.index)}")
-        for warning in report.warnings:
-            click.echo(f"note: {render.printable(warning)}")
-        parts = [f"{report.added} added, {report.unchanged} unchanged, {len(report.failures)} failed"]
-        for count, words in (
-            (report.verified, "verified now"),
-            (report.other_vectors, "in the index with other vectors, which stay"),
-            (report.deleted_earlier, "deleted earlier (echosearch undelete)"),
-        ):
-            if count:
-                parts.append(f"{count} {words}")
-        click.echo(f"{', '.join(parts)}; generation {report.generation}; {report.unverified} unverified in the index")
+        render.print_notes(report.warnings)
+        told = {
+            "verified now": report.verified,
+            "in the index with other vectors, which stay": report.other_vectors,
+            "deleted earlier (echosearch undelete)": report.deleted_earlier,
+        }
+        others = "".join(f", {count} {words}" for words, count in told.items() if count)
+        done = f"{report.added} added, {report.unchanged} unchanged, {len(report.failures)} failed{others}"
+        click.echo(f"{done}; generation {report.generation}; {report.unverified} unverified in the index")
         render.print_failures(report.failures)
     return 1 if report.failures else 0

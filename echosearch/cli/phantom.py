@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -58,15 +59,7 @@ def make(folder: Path, studies: int, seed: int, workers: int | None, output: str
             progress=lambda done, total: show(IngestProgress(done=done, total=total, committed=done, failed=0)),
         )
     if output == "json":
-        render.print_json(
-            {
-                "folder": str(archive.folder),
-                "patients": archive.patients,
-                "studies": archive.studies,
-                "videos": archive.videos,
-                "media_bytes": archive.media_bytes,
-            }
-        )
+        render.print_json(asdict(archive) | {"folder": str(archive.folder)})
         return
     click.echo(
         f"{archive.videos} videos in {archive.studies} studies of {archive.patients} phantom patients, "

@@ -48,15 +48,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right:
     console.print(table)
 
 
+def print_lines(lines: Mapping[str, str]) -> None:
+    """What is said of one thing, with a word before each line."""
+    for name, line in lines.items():
+        click.echo(f"{name:12} {printable(line)}")
+
+
+def print_notes(notes: Iterable[str], err: bool = False) -> None:
+    """What is to be known beside an answer."""
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=err)
+
+
+def print_source(index: str, generation: int, model: str, err: bool = False) -> None:
+    """Of which index and model an answer is."""
+    click.echo(f"index {printable(index)} (generation {generation}), model {model}", err=err)
+
+
 def print_result(result: SearchResult, output: str | None) -> None:
     """Hits in the way asked for, with what is needed to judge them."""
     if output == "json":
         print_json(result.to_dict())
         return
-    told = f"index {printable(result.index)} (generation {result.generation}), model {result.model}"
-    click.echo(told, err=output is not None)
-    for warning in result.warnings:
-        click.echo(f"note: {printable(warning)}", err=output is not None)
+    print_source(result.index, result.generation, result.model, err=output is not None)
+    print_notes(result.warnings, err=output is not None)
     if output == "csv":
         print_csv(_HIT_COLUMNS, (hit.to_dict() for hit in result.hits))
     elif output == "paths":

@@ -11,6 +11,7 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.cohort import sweep_named
+from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import (
     FilePath,
     Whole,
@@ -22,7 +23,6 @@ from echosearch.cli.options import (
     wait_option,
     where_option,
 )
-from echosearch.config import index_path
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
@@ -50,11 +50,7 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 @click.option("-k", type=Whole(0), default=5, show_default=True, help="Number of highest videos to show.")
 @click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw how the scores lie.")
 @force_option
-@click.option(
-    "--model",
-    metavar="WHERE",
-    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
-)
+@model_option
 @index_option
 @wait_option
 @model_runtime_options
@@ -90,7 +86,6 @@ def sweep(
       echosearch sweep ejection_fraction pacemaker
       echosearch sweep pacemaker --plot pacemaker.png --csv > scores.csv
     """  # fmt: skip
-    from echosearch.api import open_index
     from echosearch.cli.progress import ingest_progress
     from echosearch.zeroshot.task_files import folder_problems, known_tasks
 
@@ -99,11 +94,10 @@ def sweep(
     wanted = (
         [task for task, _ in known_tasks().values() if not approximate or task.mode == "regression"] if every else tasks
     )
-    for problem in folder_problems() if every else ():
-        click.echo(f"note: {render.printable(problem)}", err=True)
+    render.print_notes(folder_problems() if every else (), err=True)
     if force and plot is None:
         raise BadOption("--force goes with --plot PNG")
-    opened = open_index(index_path(index), model, device, precision)
+    opened = open_index(index, model, device, precision)
     picture = None if plot is None else opened.output(plot, "the picture", ".png", force)
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
     sweep_named(opened, where, sweep_missing, wait)
@@ -111,8 +105,7 @@ def sweep(
     if where:
         found = opened.matching(where)
         among = found.ids
-        for note in (*found.notes, found.sentence):
-            click.echo(f"note: {render.printable(note)}", err=True)
+        render.print_notes((*found.notes, found.sentence), err=True)
     with ingest_progress() as listener:
         results = opened.zeroshot.sweep(
             *wanted,
@@ -139,10 +132,9 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
         _print_json(results)
         return
     first = results[0]
-    told = f"index {render.printable(first.index)} (generation {first.generation}), model {first.model}"
-    click.echo(told, err=output is not None)
-    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
-        click.echo(f"note: {render.printable(warning)}", err=output is not None)
+    render.print_source(first.index, first.generation, first.model, err=output is not None)
+    warnings = dict.fromkeys(warning for result in results for warning in result.warnings)
+    render.print_notes(warnings, err=output is not None)
     if output == "csv":
         names = [f"{result.task.name}.{name}" for result in results for name in result.rows()]
         render.print_csv([*_RECORD_COLUMNS, *names], _rows(opened, results))

@@ -46,8 +46,7 @@ def list_(output: str | None) -> None:
         told = [_told(task, origin) for task, origin in known.values()]
         render.print_json({"tasks": told, "problems": problems})
         return
-    for problem in problems:
-        click.echo(f"note: {render.printable(problem)}")
+    render.print_notes(problems)
     render.print_table(
         ("name", "mode", "classes or range", "views", "prompts", "validated", "origin"),
         (
@@ -172,8 +171,7 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
             }
         )
         return
-    for warning in warnings:
-        click.echo(f"note: {render.printable(warning)}")
+    render.print_notes(warnings)
     for task in plan.new:
         click.echo(f"{'would be written' if dry_run else 'written'}: {task.name}, {_num_prompts(task)} prompts")
     for names, what in ((plan.already_there, "already there"), (plan.built_in, "built in already, with these prompts")):
