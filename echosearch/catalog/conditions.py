@@ -252,7 +252,8 @@ def _compared(place: ColumnElement[Any], operator_: Operator, value: Value, is_d
 
 def _one_of(place: ColumnElement[Any], values: Sequence[Value], is_date: bool) -> ColumnElement[bool]:
     if not is_date:
-        return place.in_(values)
+        # SQLAlchemy binds all values as it does the first; as floats, whole numbers beyond 2**53 would be rounded.
+        return place.in_(sorted(values, key=lambda value: isinstance(value, float)))
     by_length = defaultdict(list)
     for prefix in map(_prefix, values):
         by_length[len(prefix)].append(prefix)
