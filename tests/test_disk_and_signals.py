@@ -34,6 +34,7 @@ from echosearch.ingest.decoding import _prepare
 from echosearch.store import Store
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec
 from echosearch.vectors import FaissIndex, LiveRows, SegmentRows, open_segment, write_segment
+from echosearch.vectors.segment import close_maps
 from echosearch.video import decoder_name
 
 pytestmark = pytest.mark.slow
@@ -129,7 +130,7 @@ STAGES: dict[str, tuple[Prepare | None, list[str]]] = {
     "ingest": (nothing, ["ingest", "MADE/second"]),
     "annotate": (nothing, ["annotate", "MADE/what.csv"]),
     "delete": (nothing, ["delete", "1", "2"]),
-    "undelete": (deleted, ["delete", "1", "2", "--undelete"]),
+    "undelete": (deleted, ["undelete", "1", "2"]),
     "roots": (nothing, ["roots", "MADE/first", "/elsewhere"]),
     "compact": (in_three_segments, ["compact"]),
     "repair FAISS": (with_damaged_faiss, ["check", "--repair"]),
@@ -171,7 +172,7 @@ def shape(index: Path) -> dict[str, Any]:
         return {
             "segments": len(view.catalog.segments()),
             "dead": len(view.catalog.deleted_ids()),
-            "buried": view.catalog.buried_where(),
+            "buried": view.catalog.tombstones(),
             "roots": view.catalog.roots(),
             "attributes": [column.name for column in view.catalog.attribute_columns()],
             "failures": view.catalog.failures(),
@@ -182,6 +183,7 @@ def shape(index: Path) -> dict[str, Any]:
 
 
 def empty(folder: Path) -> None:
+    close_maps()  # of files that are gone: they take room as long as they are open
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -329,7 +331,7 @@ MUTATING: list[list[str]] = [
     ["ingest", "MADE/second"],
     ["annotate", "MADE/what.csv"],
     ["delete", "1"],
-    ["delete", "2", "--undelete"],
+    ["undelete", "2"],
     ["roots", "MADE/first", "/elsewhere"],
     ["compact"],
     ["check", "--repair"],

@@ -20,6 +20,7 @@ OUT_OF_REACH: Final = (
     "the files of the archive themselves, which echosearch never changes",
     "what was written elsewhere: exports, reports, contact sheets, audit sheets, files of labels",
     "other indexes, and copies of this one: backups, snapshots, what the disk keeps of erased files",
+    "segments that a repair let go of while their disk was away, until a command writes when it is back",
     "commands as the shell remembers them",
 )
 """What a purge does not remove, in the words of a receipt."""
