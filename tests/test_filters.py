@@ -6,6 +6,8 @@ import hashlib
 import math
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -296,6 +298,13 @@ def test_as_many_and_as_deep_as_is_allowed() -> None:
     assert parse_filter("(x) OR " * 20 + "(x)") == Either((Flag(X),) * 21)
 
 
+def test_only_who_reads_a_filter_waits_for_the_parser() -> None:
+    asks = "import sys, echosearch.api.index, echosearch.filters as f; print('lark' in sys.modules, end=' '); "
+    asks += "f.parse_filter('x = 1'); print('lark' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert told.stdout == "False True\n"
+
+
 def test_positions_are_those_of_the_text() -> None:
     condition = parse_filter("'ä' = x AND\r\n\"y z\".w IS NULL OR NOT (x = 3)")
     assert isinstance(condition, Either)
@@ -528,6 +537,12 @@ def test_at_most_five_near_names_the_nearest_first() -> None:
     known.append(KnownName(("attr", "velocty"), "number"))
     with pytest.raises(BadFilter, match=r"near: attr\.velocty(, attr\.velocity[a-h]){4}$"):
         resolve(parse_filter("attr.velocty_ > 1"), known)
+
+
+def test_a_name_that_is_near_as_a_whole_comes_before_one_that_ends_alike() -> None:
+    known = [KnownName(("task", task, "value"), "number") for task in ("age", "ejection_fraction")]
+    with pytest.raises(BadFilter, match=r"near: task\.ejection_fraction\.value, task\.age\.value$"):
+        resolve(parse_filter("task.ejection_fracton.value > 1"), known)
 
 
 @pytest.mark.parametrize(

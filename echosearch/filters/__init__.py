@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from itertools import chain
 from typing import ClassVar, Final, Literal, get_args
 
@@ -365,24 +365,15 @@ def _wrong(name: Name, sentence: str) -> BadFilter:
 
 
 def _near(name: Name, known: Sequence[KnownName]) -> str:
-    """The five known names that read most alike, whole or by their last part."""
-    asked = _folded(name.parts)
-    whole, last = SequenceMatcher(b=".".join(asked)), SequenceMatcher(b=asked[-1])
-    likeness = {
-        str(one): max(_likeness(whole, ".".join(_folded(one.parts))), _likeness(last, one.parts[-1].casefold()))
-        for one in known
-    }
-    nearest = sorted((text for text, ratio in likeness.items() if ratio), key=lambda text: -likeness[text])[:5]
-    if nearest:
-        return f"near: {', '.join(nearest)}"
+    """The five known names that read most alike: whole, and then by their last part."""
+    asked, near = _folded(name.parts), []
+    for last in (-3, -1):
+        spelled = [".".join(_folded(one.parts[last:])) for one in known]
+        alike = get_close_matches(".".join(asked[last:]), spelled, 5)
+        near += [str(one) for text in alike for one, its in zip(known, spelled, strict=True) if its == text]
+    if near:
+        return f"near: {', '.join(list(dict.fromkeys(near))[:5])}"
     return "`echosearch info` lists fields and attributes, `echosearch tasks list` the tasks"
-
-
-def _likeness(matcher: SequenceMatcher[str], text: str) -> float:
-    """How much of two texts is the same, 0 where it is less than six tenths (difflib's own bound)."""
-    matcher.set_seq1(text)
-    is_near = matcher.real_quick_ratio() >= 0.6 and matcher.quick_ratio() >= 0.6
-    return ratio if is_near and (ratio := matcher.ratio()) >= 0.6 else 0.0
 
 
 def _check_types(atom: Atom, type_: ValueType) -> None:

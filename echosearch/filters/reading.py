@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Final, get_args
 
@@ -88,11 +88,22 @@ def _word(token: Token) -> Token:
     return token
 
 
+def _perhaps_not(kind: Callable[..., Condition]) -> Callable[..., Condition]:
+    """What the grammar's `operand [NOT] ...` says."""
+
+    def condition(_: _Meaning, name: Name, is_not: Token | None, *told: Value) -> Condition:
+        return Not(kind(name, *told)) if is_not else kind(name, *told)
+
+    return condition
+
+
 @v_args(inline=True)
 class _Meaning(Transformer[Token, Condition]):
     """What each rule of the grammar makes of its parts."""
 
-    flag, negation = Flag, Not
+    negation, flag = Not, Flag
+    between, like, missing = _perhaps_not(Between), _perhaps_not(Like), _perhaps_not(Missing)
+    one_of = _perhaps_not(lambda name, *values: OneOf(name, values))
 
     def either(self, *conditions: Condition) -> Condition:
         return Either(conditions)
@@ -103,22 +114,11 @@ class _Meaning(Transformer[Token, Condition]):
     def comparison(self, name: Name, operator: str, value: Value | Token) -> Condition:
         if not isinstance(value, Token):
             return Compare(name, _OPERATORS[operator], value)
-        return _unless((value.type == "TRUE") != (_OPERATORS[operator] == "="), Flag(name))
+        is_true = (value.type == "TRUE") == (_OPERATORS[operator] == "=")
+        return Flag(name) if is_true else Not(Flag(name))
 
     def turned(self, value: Value | Token, operator: str, name: Name) -> Condition:
         return self.comparison(name, _TURNED[operator], value)
-
-    def between(self, name: Name, is_not: Token | None, low: Value, high: Value) -> Condition:
-        return _unless(is_not, Between(name, low, high))
-
-    def one_of(self, name: Name, is_not: Token | None, *values: Value) -> Condition:
-        return _unless(is_not, OneOf(name, values))
-
-    def like(self, name: Name, is_not: Token | None, pattern: str) -> Condition:
-        return _unless(is_not, Like(name, pattern))
-
-    def missing(self, name: Name, is_not: Token | None) -> Condition:
-        return _unless(is_not, Missing(name))
 
     def name(self, *parts: Token) -> Name:
         texts = (_unquoted(part) if part.type == "QUOTED" else str(part) for part in parts)
@@ -135,10 +135,6 @@ class _Meaning(Transformer[Token, Condition]):
 
     def text(self, token: Token) -> str:
         return _unquoted(token)
-
-
-def _unless(is_not: Token | bool | None, condition: Condition) -> Condition:
-    return Not(condition) if is_not else condition
 
 
 def _unquoted(token: Token) -> str:
