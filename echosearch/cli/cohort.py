@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
+from echosearch.cli.audit import audit_lines, judge, labels, sample
 from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import (
     FilePath,
-    Finite,
     Whole,
     force_option,
     index_option,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from echosearch.api import Index
-    from echosearch.cohort.audit import Audit
     from echosearch.cohort.cohort import Cohort, Member
     from echosearch.types import ProgressListener
 
@@ -249,27 +248,6 @@ def _cell(value: float | str | None) -> str | None:
     return f"{value:.4g}" if isinstance(value, float) else None if value is None else str(value)
 
 
-def audit_lines(opened: Index, audits: Sequence[Audit]) -> list[str]:
-    """A sentence for each audit: how it was drawn, and what follows from it."""
-    return [
-        f"audit {audit.number} ({audit.strategy}, {len(audit.units)} drawn): {_found(opened, audit)}"
-        for audit in audits
-    ]
-
-
-def _found(opened: Index, audit: Audit) -> str:
-    if not audit.judgements:
-        return "not judged yet"
-    if audit.strategy != "random":
-        return f"{len(audit.judgements)} judged; no precision follows from members chosen for their doubt"
-    try:
-        told = opened.cohorts.precision(audit)
-    except BadOption as error:
-        return str(error)
-    share = f"precision {told.value:.3f} (95 % interval {told.low:.3f} to {told.high:.3f})"
-    return "; ".join([f"{share}, {told.yes} yes and {told.no} no of {told.members} members", *told.notes])
-
-
 @cohort.command("list")
 @index_option
 @output_option("json")
@@ -485,123 +463,6 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, f
     click.echo(f"report {render.printable(str(page.path))}")
 
 
-@cohort.command("sample")
-@click.argument("name")
-@click.option("-n", "count", type=Whole(1), default=50, show_default=True, help="Number of members to judge.")
-@click.option(
-    "--strategy",
-    type=click.Choice(["random", "borderline"]),
-    default="random",
-    show_default=True,
-    help="random: for a precision. borderline: those nearest to a threshold, to learn from.",
-)
-@click.option("--sheet", type=FilePath(dir_okay=False), required=True, metavar="OUT.csv")
-@click.option("--seed", type=Whole(), help="Default: the cohort's, another one for each audit.")
-@click.option("--no-pictures", is_flag=True, help="No contact sheet beside the CSV.")
-@index_option
-@wait_option
-def sample(
-    name: str,
-    count: int,
-    strategy: Any,
-    sheet: Path,
-    seed: int | None,
-    no_pictures: bool,
-    index: str | None,
-    wait: float,
-) -> None:
-    """Draw members to be judged: a CSV to fill in (yes, no, unclear) and a contact sheet beside it.
-
-    \b
-    Example:
-      echosearch cohort sample low-ef-lead -n 50 --sheet sheet.csv
-      echosearch cohort judge low-ef-lead sheet.csv
-    """
-    from echosearch.contact_sheet import write_contact_sheet
-
-    opened = open_index(index)
-    made = opened.cohorts.get(name)
-    table = opened.output(sheet, "the sheet", ".csv", force=None)
-    picture = None if no_pictures else opened.output(sheet.with_suffix(".png"), "the contact sheet", ".png", force=None)
-    drawn = opened.cohorts.sample(name, count, strategy, table.path, seed, wait)
-    click.echo(f"audit {drawn.number}: {len(drawn.units)} of {drawn.population} members, {strategy}, seed {drawn.seed}")
-    click.echo(f"sheet {render.printable(str(table.path))}; fill in the column verdict with yes, no or unclear")
-    if picture is not None:
-        hits = opened.cohorts.tiles(made, drawn)
-        render.print_notes(write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes), err=True)
-        click.echo(f"contact sheet {render.printable(str(picture.path))} (its numbers are the rows of the sheet)")
-
-
-@cohort.command("judge")
-@click.argument("name")
-@click.argument("sheet", type=FilePath(dir_okay=False), metavar="JUDGED.csv")
-@click.option("--audit", "number", type=Whole(), help="Which audit. Default: the newest.")
-@click.option("--wish", type=Finite(), metavar="P", help="Also say which threshold would reach this precision.")
-@click.option("--measure", metavar="NAME", help="Of which measure, such as task.pacemaker.p. Default: each that can.")
-@index_option
-@wait_option
-@output_option("json")
-def judge(
-    name: str,
-    sheet: Path,
-    number: int | None,
-    wish: float | None,
-    measure: str | None,
-    index: str | None,
-    wait: float,
-    output: str | None,
-) -> None:
-    """Read a judged sheet back: precision with its interval (of a random sample), and judgements kept as labels.
-
-    Of a sheet that was judged in part before, what is empty now keeps its judgement.
-
-    \b
-    Example:
-      echosearch cohort judge low-ef-lead sheet.csv --wish 0.95
-    """
-    if measure is not None and wish is None:
-        raise BadOption("--measure goes with --wish P")
-    opened = open_index(index)
-    judged = opened.cohorts.judge(name, sheet, number, wait)
-    suggestions = [] if wish is None else opened.cohorts.wished(name, judged, wish, measure)
-    if output == "json":
-        from dataclasses import asdict
-
-        told = asdict(opened.cohorts.precision(judged)) if judged.strategy == "random" else None
-        render.print_json(judged.to_dict() | {"precision": told, "thresholds": suggestions})
-        return
-    click.echo(f"{len(judged.judgements)} of {len(judged.units)} judged")
-    for line in audit_lines(opened, [judged]):
-        click.echo(render.printable(line))
-    for told in suggestions:
-        click.echo(render.printable(told["sentence"]))
-    click.echo(f"the judgements are kept; as labels: echosearch cohort labels {name} OUT.csv")
-
-
-@cohort.command("labels")
-@click.argument("name")
-@click.argument("out", type=FilePath(dir_okay=False), metavar="OUT.csv")
-@click.option("--finding", metavar="TASK", help="The column finding.TASK of the sheets. Default: the verdicts.")
-@force_option
-@index_option
-def labels(name: str, out: Path, finding: str | None, force: bool, index: str | None) -> None:
-    """Write the judgements of all audits as labels, for `calibrate`, `probe train` and `evaluate`.
-
-    \b
-    Example:
-      echosearch cohort labels low-ef-lead judged.csv --finding pacemaker
-      echosearch calibrate pacemaker --labels judged.csv
-    """
-    from echosearch.cohort.spreadsheet import write_csv
-
-    opened = open_index(index)
-    table = opened.output(out, "the labels", ".csv", force)
-    found = opened.cohorts.labels(name, finding)
-    write_csv(table, (found.key_column, "label"), found.table())
-    render.print_notes(found.notes)
-    click.echo(f"{len(found.rows)} labels written to {render.printable(str(table.path))}")
-
-
 @cohort.command("manifest")
 @click.argument("name")
 @index_option
@@ -613,3 +474,7 @@ def manifest(name: str, index: str | None) -> None:
       echosearch cohort manifest low-ef-lead > low-ef-lead.json
     """
     click.echo(json.dumps(open_index(index).cohorts.get(name).manifest(), indent=1, sort_keys=True))
+
+
+for command in (sample, judge, labels):
+    cohort.add_command(command)

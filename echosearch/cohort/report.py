@@ -11,7 +11,7 @@ import importlib.resources
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
@@ -169,35 +169,28 @@ def _template() -> jinja2.Template:
 
 def _check(cohort: Cohort) -> None:
     """DamagedIndex unless each step follows from the one before it, the last one is the cohort, and each bin counts."""
+    for problem in _problems(cohort):
+        raise DamagedIndex(f"cohort {cohort.name}: {problem} make the cohort again")
+
+
+def _problems(cohort: Cohort) -> Iterator[str]:
     steps = cohort.steps
     if steps and (steps[0].no or (steps[0].unknown and cohort.definition.level == "video")):
-        raise DamagedIndex(
-            f"cohort {cohort.name}: its first step is to be all units, and {steps[0].name!r} leaves some out; "
-            "make the cohort again"
-        )
+        yield f"its first step is to be all units, and {steps[0].name!r} leaves some out;"
     for before, step in pairwise(steps):
         if step.kept + step.no + step.unknown != before.kept:
-            raise DamagedIndex(
-                f"cohort {cohort.name}: at {step.name!r} {step.kept} units are kept, {step.no} are left out as no and "
-                f"{step.unknown} as unknown, of {before.kept}; that does not add up, so make the cohort again"
+            yield (
+                f"at {step.name!r} {step.kept} units are kept, {step.no} are left out as no and {step.unknown} as "
+                f"unknown, of {before.kept}; that does not add up, so"
             )
     if steps and steps[-1].kept != len(cohort.members):
-        raise DamagedIndex(
-            f"cohort {cohort.name}: {steps[-1].kept} units are left in the end, and there are {len(cohort.members)} "
-            "members; make the cohort again"
-        )
+        yield f"{steps[-1].kept} units are left in the end, and there are {len(cohort.members)} members;"
     if steps and steps[-1].videos != cohort.videos:
-        raise DamagedIndex(
-            f"cohort {cohort.name}: {steps[-1].videos} videos are left in the end, and its members have "
-            f"{cohort.videos}; make the cohort again"
-        )
+        yield f"{steps[-1].videos} videos are left in the end, and its members have {cohort.videos};"
     for each in cohort.distributions:
-        bins = len(each.edges) - 1
-        if each.edges and (len(each.included), len(each.excluded)) != (bins, bins):
-            raise DamagedIndex(
-                f"cohort {cohort.name}: the scores {each.measure} have {bins} bins and {len(each.included)} and "
-                f"{len(each.excluded)} counts; make the cohort again"
-            )
+        bins, counts = len(each.edges) - 1, (len(each.included), len(each.excluded))
+        if each.edges and counts != (bins, bins):
+            yield f"the scores {each.measure} have {bins} bins and {counts[0]} and {counts[1]} counts;"
 
 
 def _redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
