@@ -400,8 +400,8 @@ def _known_record(view: View, path: Path) -> VideoRecord | None:
     digest = content_sha256(path)
     if known is not None and known.content_sha256 == digest:
         return _record(view, known.video_id)
-    video_id = view.catalog.ids_with_content([digest]).get(digest)
-    return None if video_id is None else _record(view, video_id)
+    ids = view.catalog.ids_where(content_sha256=digest)
+    return _record(view, min(ids)) if ids else None
 
 
 def _check_numbers(k: int, min_score: float | None) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import (
     Connection,
     Select,
+    Table,
     func,
     select,
 )
@@ -124,21 +125,13 @@ class Snapshot:
 
     def deleted_ids(self) -> list[int]:
         """Ids whose vectors still lie in a segment and which are not to be found, ascending."""
-        return list(
-            self._connection.execute(
-                select(videos.c.id)
-                .where(videos.c.deleted_at.is_not(None), videos.c.segment.is_not(None))
-                .order_by(videos.c.id)
-            ).scalars()
-        )
+        dead = videos.c.deleted_at.is_not(None) & videos.c.segment.is_not(None)
+        return list(self._connection.execute(select(videos.c.id).where(dead).order_by(videos.c.id)).scalars())
 
-    def count(self) -> int:
+    def count(self, *where: Any) -> int:
         """Number of live videos."""
-        return int(
-            self._connection.execute(
-                select(func.count()).select_from(videos).where(videos.c.deleted_at.is_(None))
-            ).scalar_one()
-        )
+        query = select(func.count()).select_from(videos).where(videos.c.deleted_at.is_(None), *where)
+        return int(self._connection.execute(query).scalar_one())
 
     def totals(self) -> dict[str, int]:
         """Numbers of videos, studies, patients, bytes of media, and deleted ids, for display."""
@@ -170,20 +163,14 @@ class Snapshot:
         self, *, study: str | None = None, patient: str | None = None, content_sha256: str | None = None
     ) -> set[int]:
         """Ids of the live videos of a study, of a patient, or with these bytes."""
-        query = select(videos.c.id).where(videos.c.deleted_at.is_(None))
-        for column, value in (
-            (videos.c.study, study),
-            (videos.c.patient, patient),
-            (videos.c.content_sha256, content_sha256),
-        ):
-            if value is not None:
-                query = query.where(column == value)
+        wanted = {"study": study, "patient": patient, "content_sha256": content_sha256}
+        where = [videos.c[name] == value for name, value in wanted.items() if value is not None]
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None), *where)
         return set(self._connection.execute(query).scalars())
 
     def count_without(self, what: Literal["study", "patient"]) -> int:
         """Number of live videos of which the study, or the patient, is not known."""
-        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c[what].is_(None))
-        return int(self._connection.execute(query).scalar_one())
+        return self.count(videos.c[what].is_(None))
 
     def belongings(self) -> Iterator[tuple[int, str | None, str | None, str | None]]:
         """Id, study, patient and view of each live video, by ascending id; lighter than whole records."""
@@ -214,70 +201,36 @@ class Snapshot:
 
     def count_unverified(self) -> int:
         """Number of live videos whose vectors came from elsewhere, with no probe that shows that they are right."""
-        query = select(func.count()).where(videos.c.deleted_at.is_(None), videos.c.unverified.is_not(None))
-        return int(self._connection.execute(query).scalar_one())
+        return self.count(videos.c.unverified.is_not(None))
 
     def known_files(self, paths: Sequence[Path]) -> dict[Path, KnownFile]:
         """Those of `paths` that are live videos."""
-        found: dict[Path, KnownFile] = {}
-        for root_id, root, members in self._by_root(paths):
-            for chunk in chunks(members):
-                rows = self._connection.execute(
-                    select(
-                        videos.c.relative_path,
-                        videos.c.id,
-                        videos.c.size_bytes,
-                        videos.c.mtime_ns,
-                        videos.c.content_sha256,
-                    ).where(
-                        videos.c.root_id == root_id,
-                        videos.c.relative_path.in_(chunk),
-                        videos.c.deleted_at.is_(None),
-                    )
-                )
-                found |= {root / path: KnownFile(*rest) for path, *rest in rows}
-        return found
-
-    def ids_with_content(self, digests: Sequence[str]) -> dict[str, int]:
-        """For each content hash of a live video the lowest id that has it."""
-        found: dict[str, int] = {}
-        for chunk in chunks(list(digests)):
-            rows = self._connection.execute(
-                select(videos.c.content_sha256, videos.c.id)
-                .where(videos.c.content_sha256.in_(chunk), videos.c.deleted_at.is_(None))
-                .order_by(videos.c.id.desc())
-            )
-            found.update((digest, video_id) for digest, video_id in rows)
-        return found
+        names = ("id", "size_bytes", "mtime_ns", "content_sha256")
+        rows = self._at(videos, paths, names, videos.c.deleted_at.is_(None))
+        return {path: KnownFile(*row) for path, row in rows}
 
     def failed_files(self, paths: Sequence[Path], codes: Sequence[str]) -> dict[Path, tuple[int | None, int | None]]:
         """Size and time that those of `paths` had which could not be ingested, for one of these reasons."""
-        found: dict[Path, tuple[int | None, int | None]] = {}
-        for root_id, root, members in self._by_root(paths):
-            for chunk in chunks(members):
-                rows = self._connection.execute(
-                    select(failures.c.relative_path, failures.c.size_bytes, failures.c.mtime_ns).where(
-                        failures.c.root_id == root_id,
-                        failures.c.relative_path.in_(chunk),
-                        failures.c.code.in_(codes),
-                    )
-                )
-                found |= {root / path: (size_bytes, mtime_ns) for path, size_bytes, mtime_ns in rows}
-        return found
+        rows = self._at(failures, paths, ("size_bytes", "mtime_ns"), failures.c.code.in_(codes))
+        return {path: (size_bytes, mtime_ns) for path, (size_bytes, mtime_ns) in rows}
 
     def tombstones_at(self, paths: Sequence[Path]) -> dict[Path, set[int]]:
         """Those of `paths` that were deleted on purpose, with the ids that they had; purged ones have none."""
-        found: dict[Path, set[int]] = defaultdict(set)
+        found: dict[Path, set[int]] = {path: set() for path in self._purged(paths)}
+        for path, (video_id,) in self._at(tombstones, paths, ("video_id",)):
+            found.setdefault(path, set()).add(video_id)
+        return found
+
+    def _at(self, table: Table, paths: Sequence[Path], names: Sequence[str], *where: Any) -> Iterator[tuple[Path, Any]]:
+        """Each of `paths` that a table has, with some columns."""
+        columns = [table.c[name] for name in names]
         for root_id, root, members in self._by_root(paths):
             for chunk in chunks(members):
-                rows = self._connection.execute(
-                    select(tombstones.c.video_id, tombstones.c.relative_path).where(
-                        tombstones.c.root_id == root_id, tombstones.c.relative_path.in_(chunk)
-                    )
-                )
-                for video_id, path in rows:
-                    found[root / path].add(video_id)
-        return {path: set() for path in self._purged(paths)} | found
+                here = (table.c.root_id == root_id, table.c.relative_path.in_(chunk))
+                for path, *row in self._connection.execute(
+                    select(table.c.relative_path, *columns).where(*here, *where)
+                ):
+                    yield root / path, row
 
     def is_tombstone(self, content_sha256: str) -> bool:
         """Whether a video with these bytes was deleted on purpose."""
@@ -286,11 +239,9 @@ class Snapshot:
 
     def tombstones(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
         """Ids of the videos deleted on purpose and not purged: all, or those of a study or patient."""
-        query = select(tombstones.c.video_id).join(videos, videos.c.id == tombstones.c.video_id)
-        if study is not None:
-            query = query.where(videos.c.study == study)
-        if patient is not None:
-            query = query.where(videos.c.patient == patient)
+        wanted = {"study": study, "patient": patient}
+        where = [videos.c[name] == value for name, value in wanted.items() if value is not None]
+        query = select(tombstones.c.video_id).join(videos, videos.c.id == tombstones.c.video_id).where(*where)
         return set(self._connection.execute(query).scalars())
 
     def with_content(self, content_sha256: str) -> list[SameBytes]:
