@@ -14,7 +14,7 @@ from echosearch.errors import BackendError
 from echosearch.files import Output
 from echosearch.zeroshot.calibration import Calibration, calibrate
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, evaluate
-from echosearch.zeroshot.plots import draw_evaluation, plot_evaluation
+from echosearch.zeroshot.plots import draw_evaluation, save
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
 
@@ -192,7 +192,7 @@ def test_a_measurement_is_drawn_by_video_and_study() -> None:
 def test_one_video_without_a_study_can_be_drawn(tmp_path: Path) -> None:
     one = Sample(np.array([1]), np.array([50.0]), np.array([55.0]), (None,), (None,), ("",), np.array([0]), ())
     evaluation = evaluate(one, "mean", False, repeats=10)
-    plot_evaluation(evaluation, "ef", Output(tmp_path / "p.png", "the picture", ".png"))
+    save(draw_evaluation(evaluation, "ef"), Output(tmp_path / "p.png", "the picture", ".png"))
     scatter, agreement = draw_evaluation(evaluation, "ef").axes
     assert _legend(scatter)[0] == "mean absolute error 5 (no interval)\nPearson r cannot be told"
     assert _legend(agreement) == ["bias -5 (no interval)"]
@@ -201,11 +201,11 @@ def test_one_video_without_a_study_can_be_drawn(tmp_path: Path) -> None:
 
 def test_a_picture_is_a_png_with_any_text_in_it(tmp_path: Path) -> None:
     evaluation = evaluate(_finding(), "mean", True, Threshold(0.15, "labels_$a$_{.csv"), repeats=10)
-    plot_evaluation(evaluation, "$x_{$ " + "long " * 60, Output(tmp_path / "p.png", "the picture", ".png"), "$%")
+    save(draw_evaluation(evaluation, "$x_{$ " + "long " * 60, "$%"), Output(tmp_path / "p.png", "the picture", ".png"))
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [tmp_path / "p.png"]
     with pytest.raises(BackendError, match=r"cannot write the picture .*p\.png"):
-        plot_evaluation(evaluation, "t", Output(tmp_path / "none" / "p.png", "the picture", ".png"))
+        save(draw_evaluation(evaluation, "t"), Output(tmp_path / "none" / "p.png", "the picture", ".png"))
 
 
 def test_nothing_opens_a_window() -> None:

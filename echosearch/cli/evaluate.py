@@ -147,10 +147,11 @@ def evaluate(
     result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
     _show(opened, chosen, result, output)
     if picture is not None:
-        from echosearch.zeroshot.plots import plot_evaluation
+        from echosearch.zeroshot.plots import draw_evaluation, save
 
         unit = chosen.range.unit if chosen.range is not None else ""
-        plot_evaluation(result, f"{chosen.name}, {opened.manifest.model}, {labels.file.name}", picture, unit)
+        title = f"{chosen.name}, {opened.manifest.model}, {labels.file.name}"
+        save(draw_evaluation(result, title, unit), picture)
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
     if table is not None:
         written = opened.zeroshot.write_predictions(chosen, table.path, id_column, with_suffix, approximate, force)

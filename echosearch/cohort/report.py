@@ -196,11 +196,7 @@ def _problems(cohort: Cohort) -> Iterator[str]:
 def _redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
     """The cohort without what was not asked for, in all but its members and the id of an example."""
     measures = tuple(
-        replace(
-            each,
-            task=_without(each.task, with_ids, with_paths),
-            calibration=None if each.calibration is None else _without(each.calibration, with_ids, with_paths),
-        )
+        replace(each, **_without({"task": each.task, "calibration": each.calibration}, with_ids, with_paths))
         for each in cohort.measures
     )
     cohort = replace(cohort, measures=measures)

@@ -52,15 +52,10 @@ def _thresholds(result: SweepResult) -> dict[str, float]:
     return told
 
 
-def plot_evaluation(evaluation: Evaluation, title: str, output: Output, unit: str = "") -> None:
-    """Draw how scores stand to labels, as `draw_evaluation`. BackendError when the file cannot be written."""
-    save(draw_evaluation(evaluation, title, unit), output)
-
-
 def draw_evaluation(evaluation: Evaluation, title: str, unit: str = "") -> Figure:
-    """Of a finding ROC at each level, and reliability where it is calibrated; of a measurement scatter and agreement.
+    """How scores stand to labels: of a finding ROC at each level, and reliability where it is calibrated.
 
-    A measurement is drawn by video and by study, in its `unit`.
+    A measurement is drawn as scatter and agreement, by video and by study, in its `unit`.
     """
     videos = evaluation.levels[0]
     is_finding = videos.positives is not None
@@ -222,6 +217,6 @@ def as_svg(figure: Figure) -> bytes:
 
 
 def save(figure: Any, output: Output) -> None:
-    """Write a picture, which says that it is ours."""
+    """Write a picture, which says that it is ours. BackendError when the file cannot be written."""
     with output.writing() as file:
         figure.savefig(file, dpi=120, format="png", metadata={"Software": GENERATOR})
