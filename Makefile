@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/python scripts/demo.py $(if $(VIDEOS),--videos "$(VIDEOS)") $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
