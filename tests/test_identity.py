@@ -13,6 +13,7 @@ import pytest
 from conftest import plain_frames, write_video
 
 from echosearch import open_index
+from echosearch.api.purging import purge_videos
 from echosearch.catalog import KnownFile, SameBytes
 from echosearch.check import repair
 from echosearch.encoders import load_encoder
@@ -26,7 +27,7 @@ from echosearch.ingest import (
     read_metadata,
     undelete_videos,
 )
-from echosearch.ingest.decide import Decision, decide
+from echosearch.ingest.decide import Arrival, Decision, decide
 from echosearch.store import Store
 from echosearch.types import IngestReport, ModelRequest, pool
 from echosearch.video import prepare_video
@@ -227,7 +228,7 @@ def test_what_was_compacted_away_comes_back_with_all_that_was_known(index: Path,
     compact_index(index)
     if way == "undelete":
         told = undelete_videos(index, [1])
-        assert (told["undeleted"], told["to_ingest"]) == ([], [1])
+        assert (told["undeleted"], told["to_ingest"], told["path_taken"]) == ([], [1], [])
     report = _ingest(index, archive, undelete=way != "undelete")
     assert (report.added, report.frames_encoded) == (1, 1)
     assert known(index)["a"] == (4, "PA", 11)
@@ -252,10 +253,12 @@ def test_where_the_path_is_taken_nothing_is_lost(index: Path, archive: Path) -> 
     assert (report.added, report.deleted_earlier) == (0, 1)  # other bytes at a path that was deleted: still left alone
     _ingest(index, archive, undelete=True)
     assert known(index)["a"] == (4, None, None)
+    told = undelete_videos(index, [1])
+    assert (told["undeleted"], told["to_ingest"], told["path_taken"]) == ([], [], [1])
     (archive / "a.avi").rename(archive / "new.avi")
-    write_video(archive / "a.avi", plain_frames(2, COLOURS["a"]))
-    assert _ingest(index, archive).returned == 1
-    assert known(index)["a"] == (1, "PA", 11)
+    assert _ingest(index, archive).moved == 1
+    assert undelete_videos(index, [1])["undeleted"] == [1]
+    assert (known(index)["new"], known(index)["a"]) == ((4, None, None), (1, "PA", 11))
 
 
 def test_what_a_repair_let_go_of_comes_back_with_what_was_known(index: Path, archive: Path) -> None:
@@ -289,50 +292,216 @@ def test_a_copy_of_bytes_at_a_new_path_is_known_as_nobody(index: Path, archive: 
     assert known(index)["a"] == (1, "PA", 11)
 
 
+# Bytes that two patients share.
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> tuple[Path, Path]:
+    """PA/x.avi and PB/x.avi with the same bytes (videos 1 and 2), and PC/z.avi (3)."""
+    folder = tmp_path / "twins"
+    for patient, name, colour in (("PA", "x", "a"), ("PB", "x", "a"), ("PC", "z", "b")):
+        write_video(folder / patient / f"{name}.avi", plain_frames(2, COLOURS[colour]))
+    (tmp_path / "t.csv").write_text("path,patient,EF\nPA/x.avi,PA,11\nPB/x.avi,PB,22\nPC/z.avi,PC,33\n")
+    _ingest(tmp_path / "index", folder, manifest=tmp_path / "t.csv")
+    return tmp_path / "index", folder
+
+
+def patients(index: Path) -> dict[str, str | None]:
+    opened = open_index(index)
+    found = {f"{Path(each.path).parent.name}/{Path(each.path).stem}": each.patient for each in opened.videos()}
+    opened.close()
+    return found
+
+
+WHOLE = {"PA/x": "PA", "PB/x": "PB", "PC/z": "PC"}
+
+
+@pytest.mark.parametrize("way", ["ingest", "compacted", "pruned", "repaired", "one folder"])
+def test_twins_that_come_back_are_each_of_its_own_path(twins: tuple[Path, Path], way: str) -> None:
+    index, folder = twins
+    if way == "pruned":
+        folder.rename(folder.with_name("away"))
+        (folder / "PC").mkdir(parents=True)
+        shutil.copy(folder.with_name("away") / "PC" / "z.avi", folder / "PC")
+        _ingest(index, folder, prune=True, yes=True)
+        shutil.rmtree(folder)
+        folder.with_name("away").rename(folder)
+        _ingest(index, folder)
+    elif way == "repaired":
+        with Store(index).catalog_only() as snapshot:
+            [(name, _, _)] = snapshot.segment_sizes()
+        (index / "segments" / name / "pooled.npy").write_bytes(b"damaged")
+        repair(index)
+        _ingest(index, folder)
+    else:
+        delete_videos(index, [1, 2])
+        if way == "compacted":
+            compact_index(index)
+            undelete_videos(index, [1, 2])
+        _ingest(index, folder / "PA" if way == "one folder" else folder, undelete=way != "compacted")
+    if way == "one folder":
+        assert patients(index) == {"PA/x": "PA", "PC/z": "PC"}
+        assert _ingest(index, folder).deleted_earlier == 1  # the other stays deleted
+    else:
+        assert patients(index) == WHOLE
+
+
+def test_twins_whose_folders_are_renamed_are_known_as_nobody(twins: tuple[Path, Path]) -> None:
+    index, folder = twins
+    (folder / "PA").rename(folder / "ZZ")
+    (folder / "PB").rename(folder / "YY")
+    _ingest(index, folder, prune=True, yes=True)
+    assert patients(index) == {"ZZ/x": None, "YY/x": None, "PC/z": "PC"}
+
+
+def test_a_twin_that_is_renamed_within_its_folder_stays_itself(twins: tuple[Path, Path]) -> None:
+    index, folder = twins
+    (folder / "PB" / "x.avi").rename(folder / "PB" / "y.avi")
+    assert _ingest(index, folder).moved == 1
+    assert patients(index) == {"PA/x": "PA", "PB/y": "PB", "PC/z": "PC"}
+
+
+def test_a_file_overwritten_by_bytes_of_two_patients_is_known_as_nobody(twins: tuple[Path, Path]) -> None:
+    index, folder = twins
+    shutil.copy(folder / "PA" / "x.avi", folder / "PC" / "z.avi")
+    _ingest(index, folder)
+    assert patients(index) == WHOLE | {"PC/z": None}
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_a_deleted_copy_takes_nothing_from_the_one_that_lives(twins: tuple[Path, Path], purged: bool) -> None:
+    index, folder = twins
+    if purged:
+        assert purge_videos(index, [], patient="PB")["kept_copies"] == [1]
+    else:
+        delete_videos(index, [2])
+    (folder / "PA" / "x.avi").rename(folder / "PA" / "renamed.avi")
+    report = _ingest(index, folder, prune=True, yes=True)
+    assert (report.moved, report.pruned, report.deleted_earlier) == (1, 0, 1)
+    assert patients(index) == {"PA/renamed": "PA", "PC/z": "PC"}
+
+
+# Names that were deleted.
+
+
+def test_a_live_file_that_takes_the_name_of_a_deleted_one_is_found_there(index: Path, archive: Path) -> None:
+    delete_videos(index, [1])
+    (archive / "b.avi").rename(archive / "a.avi")
+    assert _ingest(index, archive, prune=True, yes=True).moved == 1
+    assert known(index) == {"a": (2, "PB", 22), "c": (3, "PC", 33)}
+
+
+def test_a_live_and_a_deleted_file_that_swap_names(index: Path, archive: Path) -> None:
+    delete_videos(index, [2])
+    swap(archive / "a.avi", archive / "b.avi")
+    report = _ingest(index, archive)
+    assert (report.moved, report.deleted_earlier) == (1, 1)
+    assert known(index) == {"b": (1, "PA", 11), "c": (3, "PC", 33)}
+
+
+def test_a_live_file_overwritten_by_deleted_bytes_is_gone(index: Path, archive: Path) -> None:
+    delete_videos(index, [2])
+    (archive / "b.avi").rename(archive / "a.avi")
+    assert _ingest(index, archive).deleted_earlier == 1
+    assert set(known(index)) == {"c"}
+
+
+# What comes to light in a later run.
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+def test_new_bytes_lose_what_was_anothers_when_the_old_ones_turn_up_later(
+    index: Path, archive: Path, tmp_path: Path, manifest: bool
+) -> None:
+    (archive / "a.avi").rename(tmp_path / "a.avi")
+    write_video(archive / "a.avi", plain_frames(2, (200, 200, 10)))
+    table = tmp_path / "again.csv"
+    table.write_text("path,study,EF\na,SNEW,44\n")
+    _ingest(index, archive, manifest=table if manifest else None)
+    assert known(index)["a"] == (4, "PA", 44 if manifest else 11)
+    (tmp_path / "a.avi").rename(archive / "z.avi")
+    assert _ingest(index, archive).returned == 1
+    assert known(index)["z"] == (1, "PA", 11)
+    assert known(index)["a"] == (4, None, 44 if manifest else None)
+    assert open_index(index).video(4).study == ("SNEW" if manifest else None)
+
+
 # The decision itself, case by case.
 
-HERE, THERE = Path("/d/here.avi"), Path("/d/there.avi")
+HERE, THERE = Path("/d/here.avi"), Path("/e/there.avi")
+PA, PB = ("S", "PA"), ("S", "PB")
 
 
-def _video(video_id: int, live: bool = True, vectors: bool = True, verified: bool = True) -> SameBytes:
-    return SameBytes(video_id, Path("/d"), THERE, 1, 1, live, vectors, verified)
+def video(video_id: int, path: Path = THERE, person: Any = PA, live: bool = True, **other: Any) -> SameBytes:
+    facts = {"has_vectors": True, "is_verified": True} | other
+    return SameBytes(video_id, path.parent, path, 1, 1, live, person=person, **facts)
 
 
-KNOWN = KnownFile(9, 1, 1, "old")
+def dead(video_id: int, path: Path = THERE, person: Any = PA, **other: Any) -> SameBytes:
+    return video(video_id, path, person, live=False, **other)
+
+
+OLD, SAME = KnownFile(9, 1, 1, "old"), KnownFile(9, 1, 1, "x")
+NEAR = Path("/d/other name.avi")
 
 
 @pytest.mark.parametrize(
-    ("before", "same", "deleted", "holds", "taken", "wanted"),
+    ("before", "same", "holding", "wanted"),
     [
-        (None, [], False, [], [], Decision("added")),
-        (KNOWN, [], False, [], [], Decision("added", None, 9)),
-        (KnownFile(9, 1, 1, "x"), [_video(9)], True, [9], [], Decision("touched")),
-        (None, [], True, [], [], Decision("deleted")),
-        (None, [_video(1)], False, [1], [], Decision("added", _video(1))),
-        (KNOWN, [_video(1)], False, [1], [], Decision("added", _video(1), 1)),
-        (None, [_video(1)], False, [], [], Decision("moved", _video(1))),
-        (KNOWN, [_video(1)], False, [], [], Decision("moved", _video(1))),
-        (None, [_video(1), _video(2)], False, [1], [], Decision("moved", _video(2))),
-        (None, [_video(1)], False, [], [1], Decision("added", _video(1))),
-        (None, [_video(1, live=False)], False, [], [], Decision("returned", _video(1, live=False))),
-        (None, [_video(1, False), _video(2, False)], False, [], [], Decision("returned", _video(2, False))),
-        (None, [_video(1, False)], False, [], [1], Decision("added")),
-        (None, [_video(1, False, False)], False, [], [], Decision("added", None, 1)),
-        (KNOWN, [_video(1, False, False)], False, [], [], Decision("added", None, 1)),
-        (None, [_video(1, False, True, False)], False, [], [], Decision("added", None, 1)),
-        (None, [_video(1, False), _video(2)], False, [2], [], Decision("added", _video(2))),
-        (None, [_video(1, verified=False)], False, [1], [], Decision("added")),
+        (None, [], [], Decision("added")),
+        (OLD, [], [], Decision("added", None, 9)),
+        (SAME, [video(9, HERE)], [9], Decision("touched")),
+        # A live video with these bytes: a copy of it, unless its own path has them no more.
+        (None, [video(1)], [1], Decision("added", video(1))),
+        (OLD, [video(1)], [1], Decision("added", video(1), 1)),
+        (None, [video(1)], [], Decision("moved", video(1))),
+        (OLD, [video(1)], [], Decision("moved", video(1))),
+        (None, [video(1), video(2)], [1], Decision("moved", video(2))),
+        (None, [video(1, is_verified=False)], [1], Decision("added")),
+        # Deleted ones: they are back, with what was known of them where their vectors are gone.
+        (None, [dead(1)], [], Decision("returned", dead(1))),
+        (None, [dead(1), dead(2)], [], Decision("returned", dead(2))),
+        (None, [dead(1, HERE), dead(2)], [], Decision("returned", dead(1, HERE))),
+        (None, [dead(1, has_vectors=False)], [], Decision("added", None, 1)),
+        (OLD, [dead(1, has_vectors=False)], [], Decision("added", None, 1)),
+        (None, [dead(1, is_verified=False)], [], Decision("added", None, 1)),
+        (None, [dead(1), video(2)], [2], Decision("added", video(2))),
+        # Bytes that two people share say nothing of whose a file is.
+        (None, [dead(1), dead(2, person=PB)], [], Decision("added")),
+        (None, [dead(1, HERE), dead(2, person=PB)], [], Decision("returned", dead(1, HERE))),
+        (
+            None,
+            [dead(1, HERE, has_vectors=False), dead(2, person=PB, has_vectors=False)],
+            [],
+            Decision("added", None, 1),
+        ),
+        (OLD, [video(1), video(2, person=PB)], [1, 2], Decision("added", video(1))),
+        (None, [video(1), video(2, person=PB)], [1], Decision("added", video(1))),
+        (None, [video(1), video(2, NEAR, person=PB)], [1], Decision("moved", video(2, NEAR, person=PB))),
+        (None, [video(1), video(2, person=PB)], [], Decision("added", video(1))),
+        # What was deleted on purpose stays so, unless it is a video that was not.
+        (None, [dead(1, on_purpose=True)], [], Decision("deleted")),
+        (OLD, [dead(1, on_purpose=True)], [], Decision("deleted")),
+        (None, [dead(1, on_purpose=True), video(2)], [], Decision("moved", video(2))),
+        (None, [dead(1, on_purpose=True), video(2)], [2], Decision("deleted")),
+        (None, [dead(1, on_purpose=True), dead(2, HERE)], [], Decision("returned", dead(2, HERE))),
     ],
 )
-def test_decisions(
-    before: KnownFile | None,
-    same: list[SameBytes],
-    deleted: bool,
-    holds: list[int],
-    taken: list[int],
-    wanted: Decision,
-) -> None:
-    assert decide(before, "x", same, deleted, lambda video: video.video_id in holds, set(taken)) == wanted
+def test_decisions(before: KnownFile | None, same: list[SameBytes], holding: list[int], wanted: Decision) -> None:
+    assert decide(Arrival(HERE, "x", before, same), False, lambda each: each.video_id in holding, set()) == wanted
+
+
+def test_decisions_of_a_run_and_of_what_is_undeleted() -> None:
+    def decided(same: list[SameBytes], undelete: bool = False, taken: Any = (), **other: Any) -> Decision:
+        return decide(Arrival(HERE, "x", None, same, **other), undelete, lambda _: False, set(taken))
+
+    assert decided([video(1)], taken=[1]) == Decision("added", video(1))  # it is placed already
+    assert decided([dead(1)], taken=[1]) == Decision("added")
+    for deleted in ({"is_deleted": True}, {"is_purged": True}):
+        assert decided([], **deleted) == Decision("deleted")
+        assert decided([video(1)], **deleted) == Decision("moved", video(1))
+        assert decided([], undelete=True, **deleted) == Decision("added")
+    assert decided([dead(1, on_purpose=True)], undelete=True).fate == "returned"
 
 
 # Folders that moved.

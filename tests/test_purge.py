@@ -168,7 +168,7 @@ def test_what_is_purged_stays_purged_when_it_is_ingested_or_compacted(tmp_path: 
     write_video(folder / "three.avi", plain_frames(3, (9, 9, 209)))  # and so is the path
     assert again().deleted_earlier == 2
     assert [video.patient for video in open_index(index).videos()] == ["PB"]
-    with pytest.raises(UnknownVideo, match="nothing of that was deleted from this index"):
+    with pytest.raises(UnknownVideo, match="no video of patient 'PA' was deleted from this index; nothing was undeleted"):
         undelete_videos(index, [], patient="PA")
     with pytest.raises(UnknownVideo, match="there is and was no video of patient 'PA' in this index"):
         purge_videos(index, [], patient="PA")

@@ -36,7 +36,10 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class SameBytes:
-    """A video, deleted ones included, that was made of certain bytes, and where these lay."""
+    """A video, deleted ones included, that was made of certain bytes, and where these lay.
+
+    `person` is its study and patient, `on_purpose` says that it was deleted so, `replaced_by` which video has its path.
+    """
 
     video_id: int
     root: Path
@@ -46,6 +49,9 @@ class SameBytes:
     is_live: bool
     has_vectors: bool
     is_verified: bool
+    person: tuple[str | None, str | None] = (None, None)
+    on_purpose: bool = False
+    replaced_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

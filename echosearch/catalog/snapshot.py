@@ -214,11 +214,12 @@ class Snapshot:
         rows = self._at(failures, paths, ("size_bytes", "mtime_ns"), failures.c.code.in_(codes))
         return {path: (size_bytes, mtime_ns) for path, (size_bytes, mtime_ns) in rows}
 
-    def tombstones_at(self, paths: Sequence[Path]) -> dict[Path, set[int]]:
-        """Those of `paths` that were deleted on purpose, with the ids that they had; purged ones have none."""
-        found: dict[Path, set[int]] = {path: set() for path in self._purged(paths)}
+    def tombstones_at(self, paths: Sequence[Path]) -> dict[Path, dict[int, tuple[int, int]]]:
+        """Those of `paths` that were deleted on purpose: size and time that each id had; of purged ones nothing."""
+        found: dict[Path, dict[int, tuple[int, int]]] = {path: {} for path in self._purged(paths)}
         for path, (video_id,) in self._at(tombstones, paths, ("video_id",)):
-            found.setdefault(path, set()).add(video_id)
+            had = select(videos.c.size_bytes, videos.c.mtime_ns).where(videos.c.id == video_id)
+            found.setdefault(path, {})[video_id] = tuple(self._connection.execute(had).one())
         return found
 
     def _at(self, table: Table, paths: Sequence[Path], names: Sequence[str], *where: Any) -> Iterator[tuple[Path, Any]]:
@@ -232,10 +233,9 @@ class Snapshot:
                 ):
                     yield root / path, row
 
-    def is_tombstone(self, content_sha256: str) -> bool:
-        """Whether a video with these bytes was deleted on purpose."""
-        query = select(tombstones.c.video_id).where(tombstones.c.content_sha256 == content_sha256).limit(1)
-        return self._connection.execute(query).first() is not None or bool(self._purged([content_sha256]))
+    def is_purged(self, content_sha256: str) -> bool:
+        """Whether a video with these bytes was purged."""
+        return bool(self._purged([content_sha256]))
 
     def tombstones(self, *, study: str | None = None, patient: str | None = None) -> set[int]:
         """Ids of the videos deleted on purpose and not purged: all, or those of a study or patient."""
@@ -247,8 +247,9 @@ class Snapshot:
     def with_content(self, content_sha256: str) -> list[SameBytes]:
         """All videos that were made of these bytes, deleted ones included, by ascending id."""
         rows = self._connection.execute(
-            select(videos, roots.c.path)
+            select(videos, roots.c.path, tombstones.c.video_id.label("tombstone"))
             .join(roots, roots.c.id == videos.c.root_id)
+            .outerjoin(tombstones, tombstones.c.video_id == videos.c.id)
             .where(videos.c.content_sha256 == content_sha256)
             .order_by(videos.c.id)
         )
@@ -262,6 +263,9 @@ class Snapshot:
                 row.deleted_at is None,
                 row.segment is not None,
                 row.unverified is None,
+                (row.study, row.patient),
+                row.tombstone is not None,
+                row.replaced_by,
             )
             for row in rows
         ]

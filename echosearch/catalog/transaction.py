@@ -35,7 +35,7 @@ from echosearch.catalog.records import (
     NewVideo,
     SweepKey,
 )
-from echosearch.catalog.shared import AT_ONCE, chunks, keyed_hash, root_of
+from echosearch.catalog.shared import AT_ONCE, chunks, root_of
 from echosearch.catalog.snapshot import SWEEP_IDENTITY, AttributeColumn, Snapshot
 from echosearch.catalog.tables import (
     ATTRIBUTE_TYPES,
@@ -45,11 +45,9 @@ from echosearch.catalog.tables import (
     cohorts,
     failures,
     fitted,
-    purged,
     retired,
     roots,
     segments,
-    state,
     sweeps,
     tombstones,
     videos,
@@ -82,9 +80,8 @@ class Transaction(Snapshot):
         )
 
     def add_videos(self, segment: str, new: Sequence[NewVideo]) -> None:
-        """Add the videos of a segment; what they replace is deleted, and earlier failures and tombstones go."""
+        """Add the videos of a segment; what they replace is deleted, and their earlier failures are forgotten."""
         placed = [(video, *self._place(video.root, video.path)) for video in new]
-        self._lift([(root_id, relative, video.path, video.content_sha256) for video, root_id, relative in placed])
         self._clear_failures([(root_id, relative) for _, root_id, relative in placed])
         for video in new:
             if video.replaces is not None:
@@ -136,20 +133,22 @@ class Transaction(Snapshot):
                 )
             self._connection.execute(update(videos).where(live).values(deleted_at=self._now))
 
-    def restore(self, ids: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Take tombstones away, by id: those that are live again, and those that have no vectors any more.
+    def restore(self, ids: Iterable[int]) -> tuple[list[int], list[int], list[int]]:
+        """Take tombstones away, by id: those live again, those without vectors, and those whose path is taken.
 
-        The latter come back when their file is ingested. No other video has their path: it would have taken it with
-        its tombstone.
+        What has no vectors comes back when its file is ingested; where another video has the path, nothing is done.
         """
-        back: list[int] = []
-        without_vectors: list[int] = []
+        found: tuple[list[int], list[int], list[int]] = ([], [], [])
         for video_id in sorted(ids):
-            self._connection.execute(delete(tombstones).where(tombstones.c.video_id == video_id))
-            here = (videos.c.id == video_id) & videos.c.segment.is_not(None)
-            revived = self._connection.execute(update(videos).where(here).values(deleted_at=None)).rowcount
-            (back if revived else without_vectors).append(video_id)
-        return back, without_vectors
+            row = self._connection.execute(select(videos).where(videos.c.id == video_id)).one()
+            if self._live_at(row.root_id, row.relative_path) is not None:
+                found[2].append(video_id)
+                continue
+            self._lift([video_id])
+            if row.segment is not None:
+                self._connection.execute(update(videos).where(videos.c.id == video_id).values(deleted_at=None))
+            found[row.segment is None].append(video_id)
+        return found
 
     def move(self, file: KnownFile, root: Path, path: Path) -> None:
         """Note that a video's bytes lie here now, whether it was live or deleted; whoever was here is deleted."""
@@ -158,7 +157,7 @@ class Transaction(Snapshot):
         if (other := self._live_at(root_id, relative)) not in (None, file.video_id):
             gone = update(videos).where(videos.c.id == other)
             self._connection.execute(gone.values(deleted_at=self._now, replaced_by=file.video_id))
-        self._lift([(root_id, relative, path, file.content_sha256)])
+        self._lift([file.video_id])
         self._connection.execute(
             update(videos)
             .where(videos.c.id == file.video_id)
@@ -177,15 +176,10 @@ class Transaction(Snapshot):
         here = (videos.c.root_id == root_id) & (videos.c.relative_path == relative) & videos.c.deleted_at.is_(None)
         return self._connection.execute(select(videos.c.id).where(here)).scalar_one_or_none()
 
-    def _lift(self, files: Sequence[tuple[int, str, Path, str]]) -> None:
-        """Nothing at these places, or with these bytes, counts as deleted on purpose any more."""
-        key = self._connection.execute(select(state.c.purge_key)).scalar_one()
-        for root_id, relative, path, digest in files:
-            here = (tombstones.c.root_id == root_id) & (tombstones.c.relative_path == relative)
-            self._connection.execute(delete(tombstones).where(here | (tombstones.c.content_sha256 == digest)))
-            if key is not None:
-                hashes = [keyed_hash(key, path), keyed_hash(key, digest)]
-                self._connection.execute(delete(purged).where(purged.c.keyed_hash.in_(hashes)))
+    def _lift(self, ids: Sequence[int]) -> None:
+        """These videos do not count as deleted on purpose any more."""
+        for chunk in chunks(ids):
+            self._connection.execute(delete(tombstones).where(tombstones.c.video_id.in_(chunk)))
 
     def change_metadata(self, changes: Sequence[MetadataChange]) -> None:
         """Set fields and attributes of videos; attributes have to be declared."""

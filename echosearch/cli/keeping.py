@@ -222,10 +222,12 @@ def undelete(
         return
     click.echo(f"index {render.printable(report['index'])}")
     click.echo(f"{len(report['undeleted'])} are back; generation {report['generation']}")
-    if ids := report["to_ingest"]:
-        click.echo(
-            f"{len(ids)} have no vectors any more, and are back after the next ingest of their folder: {_some(ids)}"
-        )
+    for name, words in (
+        ("to_ingest", "have no vectors any more, and are back after the next ingest of their folder"),
+        ("path_taken", "stay deleted, as another video has their path now"),
+    ):
+        if ids := report[name]:
+            click.echo(f"{len(ids)} {words}: {_some(ids)}")
 
 
 @click.command()

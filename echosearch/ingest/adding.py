@@ -18,7 +18,7 @@ from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS
 from echosearch.encoders import Encoder, encode_stream
 from echosearch.errors import EncoderFailed
 from echosearch.files import is_gone
-from echosearch.ingest.decide import Decision, decide
+from echosearch.ingest.decide import Arrival, Decision, decide
 from echosearch.ingest.metadata import MetadataTable
 from echosearch.store import Batch, Writer
 from echosearch.types import (
@@ -41,13 +41,17 @@ Told = Mapping[Path, tuple[MetadataTable, VideoMetadata]]
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """A file to ingest, below the folder that was named (or its own); `known` is what its path was before."""
+    """A file to ingest, below the folder that was named (or its own); `known` is what its path was before.
+
+    `is_deleted`: its path was deleted on purpose, and has another size or time since.
+    """
 
     root: Path
     path: Path
     size_bytes: int
     mtime_ns: int
     known: KnownFile | None = None
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Adding:
         self._seen: set[str] = set()  # content that this run has encoded or is encoding
         self._taken: set[int] = set()  # videos that this run has found elsewhere than they were
         self._left: set[int] = set()  # videos whose paths have had other bytes since this run began
-        self._heirs: dict[int, Path] = {}  # new bytes that were given, by their path, what was known of a video
+        self.missing_roots: set[Path] = set()  # folders that are not there, of whose videos copies were found
         self._roots_there: dict[Path, bool] = {}
         self._committed = 0
         with writer.view() as view:
@@ -132,7 +136,6 @@ class Adding:
         if file.known is not None and file.known.video_id in self._taken:
             file = replace(file, known=None)  # that video was found elsewhere, so this path is another's
         with self._writer.view() as view:
-            is_tombstone = not self._undelete and view.catalog.is_tombstone(digest)
             # As they were when this run began, so that nothing depends on where a batch ends.
             same = [
                 replace(video, is_live=video.is_live or video.video_id in self._left)
@@ -143,19 +146,24 @@ class Adding:
             def holds(video: SameBytes) -> bool:
                 return self._holds(video, file, digest)
 
-            decision = decide(file.known, digest, same, is_tombstone, holds, self._taken)
+            is_purged = view.catalog.is_purged(digest)
+            arrival = Arrival(file.path, digest, file.known, same, file.is_deleted, is_purged)
+            decision = decide(arrival, self._undelete, holds, self._taken)
             copy = decision.video if decision.fate == "added" else None
             stored = view.stored(copy.video_id) if copy and view.rows.place(copy.video_id) else None
         if decision.video is not None and copy is None:
             self._taken.add(decision.video.video_id)
-        if file.known is not None and decision.fate not in ("touched", "deleted"):
+        if file.known is not None and decision.fate != "touched":
             self._left.add(file.known.video_id)
         return _Work(file, work.outcome, decision, stored)
 
     def _holds(self, video: SameBytes, file: MediaFile, digest: str) -> bool:
         """Whether a live video's own path still has its bytes; what cannot be looked at today counts as there."""
         if is_gone(video.path):
-            return not (video.root in file.path.parents or self._is_there(video.root))
+            if video.root in file.path.parents or self._is_there(video.root):
+                return False
+            self.missing_roots.add(video.root)
+            return True
         try:
             status = video.path.stat()
             if (status.st_size, status.st_mtime_ns) == (video.size_bytes, video.mtime_ns) and not self._rehash:
@@ -183,11 +191,13 @@ class Adding:
             self._add(work, outcome, embeddings)
         elif decision.fate == "deleted":
             self.deleted_earlier += 1
+            if file.known is not None:  # its bytes are not there any more; if they turn up elsewhere, it is back
+                self._gone.append(file.known.video_id)
         elif decision.video is not None:
             known = KnownFile(decision.video.video_id, file.size_bytes, file.mtime_ns, outcome.content_sha256)
             self._moved.append((known, file.root, file.path))
             self._returned += decision.fate == "returned"
-            self._disinherit(known.video_id)
+            self._disinherit(decision.video)
             self._tell_metadata(known.video_id, file.path)
         elif file.known is not None:
             self._touched.append(replace(file.known, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns))
@@ -202,8 +212,6 @@ class Adding:
             return
         self._fresh[prepared.content_sha256] = stored
         known_as = work.decision.known_as if work.decision else None
-        if file.known is not None and known_as == file.known.video_id:
-            self._heirs[known_as] = file.path
         video = NewVideo(
             video_id=0,
             root=file.root,
@@ -230,21 +238,21 @@ class Adding:
             return VideoMetadata(**fields, attributes=record.attributes)
         return VideoMetadata(**fields | change.fields, attributes=record.attributes | change.attributes)
 
-    def _disinherit(self, video_id: int) -> None:
-        """A video lies elsewhere now: new bytes at its old path do not replace it, and nothing is known of them."""
-        path = self._heirs.pop(video_id, None)
+    def _disinherit(self, old: SameBytes) -> None:
+        """A video lies elsewhere than it was: new bytes at its old path do not replace it, and are not known as it."""
+        [was] = self._records([old.video_id])
         for place, (video, stored) in enumerate(self._new):
-            if video.replaces == video_id:
-                metadata = video.metadata if path is None else self._metadata(path, None)
+            if video.replaces == old.video_id:
+                kept = self._told[video.path][1] if video.path in self._told else VideoMetadata()
+                fields, attributes = _otherwise(video.metadata, was, kept)
+                metadata = replace(video.metadata, **fields, attributes=video.metadata.attributes | attributes)
                 self._new[place] = (replace(video, replaces=None, metadata=metadata), stored)
                 return
-        if path is not None:  # an earlier commit had them
-            metadata = self._metadata(path, None)
-            with self._writer.view() as view:
-                heir = view.catalog.known_files([path])[path].video_id
-                nothing = dict.fromkeys(column.name for column in view.catalog.attribute_columns())
-            fields = {name: getattr(metadata, name) for name in _FIELDS}
-            self._changed.append(MetadataChange(heir, fields, nothing | metadata.attributes))
+        for heir in self._records([old.replaced_by] if old.replaced_by else []):  # an earlier commit had them
+            path = Path(heir.path)
+            if path == old.path:
+                kept = self._told[path][1] if path in self._told else VideoMetadata()
+                self._changed.append(MetadataChange(heir.video_id, *_otherwise(heir, was, kept)))
 
     def _tell_metadata(self, video_id: int, path: Path) -> None:
         """Note what a manifest says otherwise of a video that is not embedded again."""
@@ -286,8 +294,8 @@ class Adding:
         self.failures.append(failure)
 
     def _commit(self, numerics: Numerics) -> None:
-        batch = Batch(self._new, self._failed, self._touched, self._moved, self._changed)
-        if not (batch.new or batch.failed or batch.touched or batch.moved):
+        batch = Batch(self._new, self._failed, self._touched, self._moved, self._changed, self._gone)
+        if not (batch.new or batch.failed or batch.touched or batch.moved or batch.gone):
             self._start_batch()
             return
         before, returned = self._generation(), self._returned
@@ -317,6 +325,7 @@ class Adding:
         self._touched: list[KnownFile] = []
         self._moved: list[tuple[KnownFile, Path, Path]] = []
         self._changed: list[MetadataChange] = []
+        self._gone: list[int] = []
         self._returned = 0  # of those in `_moved`, which were deleted
         self._fresh: dict[str, StoredVideo] = {}  # by content, for copies within the batch
         self._batch_started = time.monotonic()
@@ -325,3 +334,18 @@ class Adding:
         if self._listener is not None:
             told = IngestProgress(self._done, self._total, len(self.failures), self._committed + self.deleted_earlier)
             self._listener(told)
+
+
+def _otherwise(
+    heir: VideoMetadata | VideoRecord, was: VideoRecord, told: VideoMetadata
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """What a video has in common with another, and a manifest does not say of it, emptied: fields and attributes."""
+    fields: dict[str, str | None] = {
+        name: None for name in _FIELDS if getattr(heir, name) == getattr(was, name) != getattr(told, name)
+    }
+    attributes = {
+        name: None
+        for name, value in heir.attributes.items()
+        if value == was.attributes.get(name) != told.attributes.get(name)
+    }
+    return fields, attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from echosearch.catalog import KnownFile, SameBytes
@@ -12,11 +13,26 @@ Fate = Literal["touched", "deleted", "moved", "returned", "added"]
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file with its bytes: `before` is what its path was; `is_deleted`: its path was deleted on purpose.
+
+    `same` are the videos with its bytes, deleted ones too, ascending; `is_purged`: so was one with them.
+    """
+
+    path: Path
+    content_sha256: str
+    before: KnownFile | None
+    same: Sequence[SameBytes]
+    is_deleted: bool = False
+    is_purged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What happens to a file.
 
-    `touched`: it has the bytes that it had. `deleted`: its bytes were deleted on purpose, and stay so. `moved` and
-    `returned`: it is `video`, which lay elsewhere, or was deleted. `added`: it is a new video, with the vectors of
+    `touched`: it has the bytes that it had. `deleted`: its path or bytes were deleted on purpose, and stay so. `moved`
+    and `returned`: it is `video`, which lay elsewhere, or was deleted. `added`: it is a new video, with the vectors of
     `video` if there is one, and at first with what is known of video `known_as`.
     """
 
@@ -25,33 +41,43 @@ class Decision:
     known_as: int | None = None
 
 
-def decide(
-    before: KnownFile | None,
-    content_sha256: str,
-    same: Sequence[SameBytes],
-    is_tombstone: bool,
-    holds: Callable[[SameBytes], bool],
-    taken: Set[int],
-) -> Decision:
+def decide(file: Arrival, undelete: bool, holds: Callable[[SameBytes], bool], taken: Set[int]) -> Decision:
     """What happens to a file: the bytes say which video it is, and only for bytes never seen before its path.
 
-    `before` is what its path was, `same` the videos with its bytes (deleted ones too, ascending), `holds` says whether
-    a live one of these still has them at its own path, and `taken` are those that this run has placed already.
+    Bytes that videos of several people share (a blank picture, say) tell nothing of whose a file is: then only a
+    video of this very path counts, or the one that has its name or folder. `holds` says whether a live video still
+    has its bytes at its own path; `taken` are those that this run has placed already.
     """
-    if before is not None and before.content_sha256 == content_sha256:
+    if file.before is not None and file.before.content_sha256 == file.content_sha256:
         return Decision("touched")
-    if is_tombstone:
-        return Decision("deleted")
+    same = file.same
     live = [video for video in same if video.is_live or video.video_id in taken]
-    for video in live:
-        if video.video_id not in taken and not holds(video):
-            return Decision("moved", video)
-    if not live:
-        for video in reversed(same):
-            if video.has_vectors and video.is_verified:
-                return Decision("returned", video)
+    elsewhere = [video for video in live if video.video_id not in taken and not holds(video)]
+    if (moved := _the_one(file, elsewhere)) is not None:
+        return Decision("moved", moved)
+    if not undelete and (file.is_deleted or _are_deleted(file)):
+        return Decision("deleted")
+    gone = [video for video in same[::-1] if video not in live and (not live or video.path == file.path)]
+    if (back := _the_one(file, [each for each in gone if each.has_vectors and each.is_verified])) is not None:
+        return Decision("returned", back)
     copy = next((video for video in live if video.is_live and video.is_verified), None)
-    if before is None:  # two paths with the same bytes may be of two patients, so a mere copy is known as nobody
-        return Decision("added", copy, same[-1].video_id if same and not live else None)
-    known_as = [video.video_id for video in live or same[-1:]] or [before.video_id]
-    return Decision("added", copy, known_as[0])
+    if file.before is not None and not same:
+        return Decision("added", None, file.before.video_id)
+    # Two paths with the same bytes may be of two patients: a mere copy at a new path is known as nobody.
+    known = _the_one(file, gone if file.before is None else live or gone)
+    return Decision("added", copy, None if known is None else known.video_id)
+
+
+def _the_one(file: Arrival, videos: Sequence[SameBytes]) -> SameBytes | None:
+    """Which of some videos a file is: that of its path, else the first, if all with its bytes are of one person."""
+    here = [video for video in videos if video.path == file.path]
+    if here or len({video.person for video in file.same}) < 2:
+        return next(iter(here or videos), None)
+    near = [each for each in videos if each.path.parent == file.path.parent or each.path.name == file.path.name]
+    return near[0] if len(near) == 1 else None
+
+
+def _are_deleted(file: Arrival) -> bool:
+    """Whether bytes were deleted on purpose, and no video of this path has them that was not."""
+    on_purpose = file.is_purged or any(video.on_purpose for video in file.same)
+    return on_purpose and all(video.on_purpose for video in file.same if video.path == file.path)

@@ -414,7 +414,7 @@ class _Import:
                 outcome = described[path]
                 if isinstance(outcome, Failure):
                     self._fail(path.parent, outcome)
-                elif view.catalog.is_tombstone(outcome[0].content_sha256):
+                elif _is_deleted(view, outcome[0].content_sha256):
                     self.deleted_earlier += 1
                 else:
                     self._add(outcome, chunk[path], sampling)
@@ -459,6 +459,11 @@ class _Import:
     def _tell(self, done: int, total: int) -> None:
         if self._listener is not None:
             self._listener(IngestProgress(done, total, len(self.failures), self.added))
+
+
+def _is_deleted(view: View, digest: str) -> bool:
+    same = view.catalog.with_content(digest)
+    return view.catalog.is_purged(digest) or any(video.on_purpose for video in same)
 
 
 def _agree(kept: StoredVideo, other: StoredVideo) -> bool:

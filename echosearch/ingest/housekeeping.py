@@ -55,14 +55,14 @@ def undelete_videos(
 ) -> dict[str, Any]:
     """Take deletions back, with all that was known of the videos: by id, path, study or patient, in one commit.
 
-    `undeleted` are live again; `to_ingest` have no vectors any more and come back when their folder is ingested.
-    UnknownVideo when nothing of it was deleted.
+    `undeleted` are live again; `to_ingest` have no vectors any more and come back when their folder is ingested; of
+    `path_taken` another video has the path, so they stay deleted. UnknownVideo when one of them was not deleted.
     """
     with Store(index_path).writer(wait_seconds) as writer:
         with writer.view() as view:
             chosen = _deleted(view.catalog, videos, study, patient)
         with writer.transaction() as transaction:
-            back, to_ingest = transaction.restore(chosen)
+            back, to_ingest, taken = transaction.restore(chosen)
         with writer.view() as view:
             generation = view.generation
     return {
@@ -70,6 +70,7 @@ def undelete_videos(
         "generation": generation,
         "undeleted": back,
         "to_ingest": to_ingest,
+        "path_taken": taken,
     }
 
 
@@ -125,13 +126,13 @@ def _deleted(catalog: Snapshot, videos: Wanted, study: str | None, patient: str 
         if isinstance(video, int):
             found = catalog.tombstones() & {video}
         else:
-            found = catalog.tombstones_at([media_path(video)]).get(media_path(video), set())
+            found = set(catalog.tombstones_at([media_path(video)]).get(media_path(video), {}))
         if not found:
             raise UnknownVideo(f"{video} was not deleted from this index; nothing was undeleted")
         wanted |= found
     for name, value in (("study", study), ("patient", patient)):
         if value is not None:
-            wanted |= catalog.tombstones(**{name: value})
-    if not wanted:
-        raise UnknownVideo("nothing of that was deleted from this index")
+            if not (found := catalog.tombstones(**{name: value})):
+                raise UnknownVideo(f"no video of {name} {value!r} was deleted from this index; nothing was undeleted")
+            wanted |= found
     return wanted

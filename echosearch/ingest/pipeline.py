@@ -124,6 +124,11 @@ def ingest(
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
+        for root in sorted(run.missing_roots):
+            warnings.append(
+                f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
+                f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
+            )
         with writer.view() as view:  # what has moved is not gone
             pruned = [id_ for id_, (_, path) in view.catalog.places(gone).items() if is_gone(path)]
         if pruned:
@@ -269,8 +274,8 @@ def _plan(
     paths = [file.path for file in files]
     with writer.view() as view:
         known = view.catalog.known_files(paths)
-        failed = {} if options.retry_failed else view.catalog.failed_files(paths, _CODES_OF_BYTES)
-        deleted = set() if options.undelete else view.catalog.tombstones_at(paths).keys() - known.keys()
+        failed = {} if options.retry_failed or options.rehash else view.catalog.failed_files(paths, _CODES_OF_BYTES)
+        deleted = {} if options.undelete else view.catalog.tombstones_at(paths)
     todo, unchanged, failed_earlier, deleted_earlier, own = [], {}, 0, 0, []
     for done, file in enumerate(files):
         before = known.get(file.path)
@@ -283,12 +288,12 @@ def _plan(
                 continue
         if failed.get(file.path) == now:
             failed_earlier += 1
-        elif file.path in deleted:
+        elif before is None and now in deleted.get(file.path, {}).values():
             deleted_earlier += 1
         elif before is None and is_our_own(file.path):
             own.append(file.path)
         else:
-            todo.append(replace(file, known=before))
+            todo.append(replace(file, known=before, is_deleted=before is None and file.path in deleted))
     return _Plan(todo, unchanged, failed_earlier, deleted_earlier, own)
 
 

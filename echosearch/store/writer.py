@@ -47,7 +47,7 @@ from echosearch.vectors import (
 class Batch:
     """What one commit brings: videos (their ids are given by the commit), failures, and what is new of known bytes.
 
-    `touched` have another time, `moved` (root, path) another place.
+    `touched` have another time, `moved` (root, path) another place; the files of `gone` have bytes that were deleted.
     """
 
     new: Sequence[tuple[NewVideo, StoredVideo]] = ()
@@ -55,6 +55,7 @@ class Batch:
     touched: Sequence[KnownFile] = ()
     moved: Sequence[tuple[KnownFile, Path, Path]] = ()
     changed: Sequence[MetadataChange] = ()
+    gone: Sequence[int] = ()
 
 
 class Writer(Views):
@@ -86,6 +87,7 @@ class Writer(Views):
                 rows = SegmentRows(np.array(ids, np.int64), [stored for _, stored in batch.new])
                 info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
             with self._catalog.writing() as transaction:
+                transaction.delete(batch.gone, on_purpose=False)
                 for file, root, path in batch.moved:
                     transaction.move(file, root, path)
                 if info is not None:
