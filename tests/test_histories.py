@@ -52,6 +52,7 @@ class Video:
     live: bool = True
     deleted: bool = False
     deleted_at: str = ""
+    heir: int | None = None
     has_vectors: bool = True
 
 
@@ -150,9 +151,12 @@ class IndexHistory(RuleBasedStateMachine):
         if deleted:
             video_id = data.draw(st.sampled_from(deleted))
             video = self.videos[video_id]
+            free = all(not other.live or other.name != video.name for other in self.videos.values())
             told = undelete_videos(self.index, [video_id])
-            video.deleted, video.live = False, video.has_vectors
+            if free:
+                video.deleted, video.live = False, video.has_vectors
             assert told["undeleted"] == ([video_id] if video.live else [])
+            assert told["path_taken"] == ([] if free else [video_id])
 
     @rule(data=st.data(), nth=st.none() | st.integers(1, 60))
     def purge(self, data: st.DataObject, nth: int | None) -> None:
@@ -225,44 +229,64 @@ class IndexHistory(RuleBasedStateMachine):
         index = open_index(self.index)
         ids = {str(Path(video.path).relative_to(self.folder / "files")): video.video_id for video in index.videos()}
         index.close()
-        names = {video.name for video in before.values() if video.deleted} | self.purged_names
-        colours = {video.colour for video in before.values() if video.deleted} | self.purged_colours
         at = {video.name: id_ for id_, video in before.items() if video.live}
+        deleted_names = {video.deleted_at for video in before.values() if video.deleted} | self.purged_names
         taken: set[int] = set()
-        heirs: dict[int, int] = {}
+        heirs: dict[int, int] = {}  # new ids that were known, by their path, as another
+
+        def the_one(some: list[int], same: list[int], name: str) -> int | None:
+            """Which of some ids a file is: that of its path; else the first, if its bytes are of one person only."""
+            here = [id_ for id_ in some if before[id_].name == name]
+            if here or len({before[id_].study for id_ in same}) < 2:
+                return next(iter(here or some), None)
+            folder, last = Path(name).parent, Path(name).name
+            near = [
+                id_ for id_ in some if folder == Path(before[id_].name).parent or last == Path(before[id_].name).name
+            ]
+            return near[0] if len(near) == 1 else None
+
         for name, colour in sorted(self.files.items(), key=lambda file: Path(file[0])):
             known = at.get(name)
             if known is not None and before[known].colour == colour:
                 continue
-            if not undelete and ((known is None and name in names) or colour in colours):
-                continue
+            is_deleted_name = known is None and name in deleted_names
+            left = known
             if known in taken:
                 known = None  # that video lies elsewhere now
             same = [id_ for id_, video in sorted(before.items()) if video.colour == colour]
             live = [id_ for id_ in same if before[id_].live or id_ in taken]
+            gone = [id_ for id_ in reversed(same) if id_ not in live and (not live or before[id_].name == name)]
             elsewhere = [id_ for id_ in live if id_ not in taken and self.files.get(before[id_].name) != colour]
-            returned = [id_ for id_ in same if before[id_].has_vectors and not live]
-            if known is not None:
+            video_id = the_one(elsewhere, same, name)
+            if video_id is None and not undelete:
+                on_purpose = colour in self.purged_colours or any(before[id_].deleted for id_ in same)
+                here = [id_ for id_ in same if before[id_].name == name]
+                if is_deleted_name or (on_purpose and all(before[id_].deleted for id_ in here)):
+                    if known is not None:
+                        self.videos[known].live = False  # its bytes are there no more
+                    continue
+            if video_id is None:
+                video_id = the_one([id_ for id_ in gone if before[id_].has_vectors], same, name)
+            if known is not None and left not in taken:
                 self.videos[known].live = False
-            if elsewhere or returned:
-                video_id = elsewhere[0] if elsewhere else returned[-1]
+            if video_id is not None:
                 taken.add(video_id)
-                self.videos[video_id].name, self.videos[video_id].live = name, True
-                if video_id in heirs:
-                    self.videos[heirs[video_id]].study = None  # the bytes there were another's
+                was = self.videos[video_id]
+                heir = heirs.get(video_id) or (was.heir if was.heir in self.videos and not was.live else None)
+                at_old_path = heir is not None and self.videos[heir].name == before[video_id].name
+                if heir is not None and at_old_path and self.videos[heir].study == was.study:
+                    self.videos[heir].study = None  # the bytes there were another's
+                was.name, was.live, was.deleted, was.heir = name, True, False, None
             else:
                 new = ids[name]
                 assert new not in before, "an id is never used again"
-                known_as = same[-1] if same and not live else None
+                known_as = the_one(gone if known is None else live or gone, same, name)
                 if known is not None:
-                    known_as = (live or same[-1:] or [known])[0]
-                    if known_as == known:
-                        heirs[known] = new
+                    if not same:
+                        known_as = known
+                    heirs[known] = new
+                    self.videos[known].heir = new
                 self.videos[new] = Video(name, colour, before[known_as].study if known_as else None)
-            self.purged_names.discard(name)
-            self.purged_colours.discard(colour)
-            for video in self.videos.values():
-                video.deleted &= name != video.deleted_at and colour != video.colour
 
 
 @contextmanager

@@ -20,13 +20,13 @@ from echosearch import open_index
 from echosearch.api.cohorts import Cohorts
 from echosearch.api.purging import purge_videos
 from echosearch.catalog import TABLES, FailedFile
-from echosearch.catalog.purge import Person, scrubbed
+from echosearch.catalog.purge import Person
 from echosearch.catalog.tables import metadata
 from echosearch.check import check
 from echosearch.cohort.cohort import Definition
 from echosearch.errors import BackendError, BadOption, UnknownVideo
 from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, read_metadata, undelete_videos
-from echosearch.store import Batch, Store
+from echosearch.store import Batch
 from echosearch.store.purge import ENTRIES
 from echosearch.types import EncodedText, Failure, ModelRequest
 from echosearch.zeroshot.labels import LabelFile, read_labels
@@ -168,7 +168,9 @@ def test_what_is_purged_stays_purged_when_it_is_ingested_or_compacted(tmp_path: 
     write_video(folder / "three.avi", plain_frames(3, (9, 9, 209)))  # and so is the path
     assert again().deleted_earlier == 2
     assert [video.patient for video in open_index(index).videos()] == ["PB"]
-    with pytest.raises(UnknownVideo, match="no video of patient 'PA' was deleted from this index; nothing was undeleted"):
+    with pytest.raises(
+        UnknownVideo, match="no video of patient 'PA' was deleted from this index; nothing was undeleted"
+    ):
         undelete_videos(index, [], patient="PA")
     with pytest.raises(UnknownVideo, match="there is and was no video of patient 'PA' in this index"):
         purge_videos(index, [], patient="PA")
@@ -216,9 +218,15 @@ def test_a_purge_is_asked_for_twice_and_a_dry_run_changes_nothing(lived: Lived, 
     before = lived.found()
     code, _, err = run("delete", 35, "--purge", "--index", lived.path)
     assert code == 2
-    assert "1 videos would be purged for good, and nothing brings them back: 35; if that is right" in err
+    assert (
+        "1 videos would be purged for good, and nothing brings them back:\n  35  /media/echo/PAT0017-ZZ/clip0034.avi"
+        in err
+    )
+    assert "patient PAT0017-ZZ\nIf that is right, say so: --purge --yes" in err
+    for option in (["--yes"], ["--learned", "delete"]):
+        assert "--yes and --learned go with --purge" in run("delete", 35, *option, "--index", lived.path)[2]
     code, out, _ = run("delete", "--study", STUDY, "--purge", "--dry-run", "--index", lived.path)
-    assert (code, "2 videos would be purged: 35, 36" in out) == (0, True)
+    assert (code, "2 videos would be purged:\n  35  /media/echo/PAT0017-ZZ/clip0034.avi" in out) == (0, True)
     assert lived.found() == before
     for wanted, more, sentence in (
         ([35, 999], {}, "no video 999"),
@@ -255,7 +263,7 @@ def test_a_reader_of_an_earlier_commit_goes_on_or_says_why(lived: Lived) -> None
     reader = open_index(lived.path)
     assert {hit.video_id for hit in reader.similar(1, k=119).hits} >= {35, 36}
     with reader._store.view() as view:
-        purge = pytest.raises(BackendError, match="all is purged from .* but for the catalog's log")
+        purge = pytest.raises(BackendError, match=r"all is purged from .* but for the catalog's log")
         with pytest.MonkeyPatch.context() as patch, purge:
             patch.setattr("echosearch.catalog.catalog._BUSY_SECONDS", 0.2)
             purge_videos(lived.path, [], patient=PATIENT)
@@ -267,16 +275,94 @@ def test_a_reader_of_an_earlier_commit_goes_on_or_says_why(lived: Lived) -> None
 
 def test_texts_are_struck_where_they_name_the_person_and_nowhere_else() -> None:
     person = Person(
-        frozenset({1}), frozenset(), {"abcdef0123456789ff": "S"}, frozenset({"P-17", "7", "Smith", "north"})
+        frozenset({1}), frozenset(), {}, frozenset({"P-17", "O'Brien 12"}), frozenset({"7", "north", "100"})
     )
+    for text in ("seen with P-17, twice", "(P-17)", "patient != 'O''Brien 12'", "of O'Brien 12", "site = 'north'", "7"):
+        assert person.struck(text) == "(purged)"
+    for text in ("P-170 is another", "ef < 7", "to the north", "ef < 100", "first 100", "SEVERE LV DILATION"):
+        assert person.struck(text) == text
+
+
+def test_what_was_learnt_loses_hashes_and_counts_studies_whatever_else_it_says() -> None:
+    person = Person(frozenset({1}), frozenset(), {"ab" * 32: "S1", "cd" * 32: "S1"}, frozenset({"study", "2026"}))
     told = {
-        "a": "seen with P-17, twice", "b": "P-170 is another", "c": "ef < 7", "d": "patient = '7'", "e": "7",
-        "f": "to the north of Smith", "g": ["site = 'north'"], "Smith": 2, "north": 3,
-        "h": {"contents": ["abcdef0123456789", "0000"], "n": 1.5, "x": None, "y": True},
+        "created_at": "2026-01-01", "task": "study", "contents": ["not", "of this"],
+        "training": {"labels": "study.csv", "labels_sha256": "0", "contents": ["ab" * 8, "cd" * 8, "ef" * 8]},
     }  # fmt: skip
-    assert scrubbed(told, person) == {
-        "a": "(purged)", "b": "P-170 is another", "c": "ef < 7", "d": "(purged)", "e": "(purged)",
-        "f": "to the north of Smith", "g": ["(purged)"], "(purged)": 5,
-        "h": {"contents": ["0000"], "purged": 1, "n": 1.5, "x": None, "y": True},
-    }  # fmt: skip
-    assert json.loads(json.dumps(told)) == told  # what was given is not changed
+    assert person.without_learned(told) == told | {
+        "training": {"labels": "(purged)", "labels_sha256": "0", "contents": ["ef" * 8], "purged": 1}
+    }
+    assert person.is_in(json.dumps(told))
+    assert not person.is_in(json.dumps(person.without_learned(told)))
+
+
+@pytest.mark.parametrize(
+    "patient", ["study", "value", "members", "contents", "2026", "100", "probe", "SMITHJOHN", "O'Brien 12"]
+)
+def test_a_person_may_be_called_anything(tmp_path: Path, patient: str) -> None:
+    """Words of the files' own keys, years, short numbers: what others own stays as it was, and can be read."""
+    store = make_store(tmp_path / "index")
+    rows, has = rows_of(24, 1)
+    with store.writer() as writer:
+        writer.declare_attributes({"remark": "text", "ef": "real", "mrn": "real"})
+    name = f"{patient} folder/{patient}.avi"
+    for n, row in enumerate(rows):
+        whose = (
+            {"patient": patient, "study": f"S {patient}"} if n == 5 else {"patient": f"Q{n:03}", "study": f"T{n:03}"}
+        )
+        values: dict[str, Any] = {"remark": patient if n == 5 else "plain", "ef": float(n), "mrn": 9988776.5 + n}
+        path = name if n == 5 else f"clip{n:03}.avi"
+        add(store, new_video(path, row, content=f"c{n}", attributes=values, **whose))
+    zeroshot = zeroshot_of(store)
+    zeroshot.sweep(PACER)
+    labels = {f"/media/echo/{name if n == 5 else f'clip{n:03}.avi'}": has[n] for n in range(24)}
+    zeroshot.calibrate(PACER, read_labels(labels_of(tmp_path, labels).file), MAX_F1)
+    cohorts = Cohorts(store, zeroshot, lambda phrases: embed(phrases)[0].vector, lambda _: [])
+    cohorts.create("others", Definition(where=("ef >= 12",), level="video"), about="first 100, SEVERE LV DILATION")
+    cohorts.create("two", Definition(where=("ef IN (5, 6)",), level="video"))
+    quoted = patient.replace("'", "''")
+    cohorts.create("named", Definition(where=(f"patient != '{quoted}'",), level="video"), about=f"without {patient}")
+    before = zeroshot.calibrations()[0]
+    purge_videos(tmp_path / "index", [], patient=patient)
+    [after] = zeroshot.calibrations()
+    assert (after.name, after.task, after.created_at, after.purged) == (before.name, before.task, before.created_at, 1)
+    others = cohorts.get("others")
+    assert (others.purged, len(others.members), len(others.table_one)) == (0, 12, 4)
+    assert cohorts.rerun("others").now.members
+    two = cohorts.get("two")
+    assert (two.purged, two.table_one, two.distributions) == (1, (), ())  # they would tell of the one that went
+    assert cohorts.get("named").definition.where == ("(purged)",)
+    data = b"".join(file.read_bytes() for file in (tmp_path / "index").rglob("*") if file.is_file())
+    for trace in (f"{patient} folder", f"S {patient}", f"patient != '{quoted}'", "9988781.5"):
+        assert trace.encode() not in data
+    if len(patient) > 6:
+        assert patient.encode() not in data
+
+
+def test_what_is_called_like_the_person_has_to_go_first(lived: Lived) -> None:
+    before = lived.found()
+    lived.cohorts.create(f"of-{PATIENT}", Definition(where=("ef < 66",), level="study"))
+    with pytest.raises(BadOption, match=f"the cohort of-{PATIENT} is called like whom you purge; delete it first"):
+        purge_videos(lived.path, [], patient=PATIENT)
+    assert {name: places | {"catalog.sqlite"} for name, places in lived.found().items() if places} == {
+        name: places | {"catalog.sqlite"} for name, places in before.items()
+    }  # nothing was erased
+    lived.cohorts.delete(f"of-{PATIENT}")
+    purge_videos(lived.path, [], patient=PATIENT)
+    assert lived.found() == {name: set() for name in before}
+
+
+def test_nobody_else_is_purged(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    rows, _ = rows_of(6, 1)
+    add(store, new_video("a.avi", rows[0], content="first", patient="PX"))  # an earlier file of that name, of another
+    add(store, new_video("a.avi", rows[1], content="second", patient="PA", replaces=1))
+    add(store, new_video("b.avi", rows[2], content="shared", patient="PB"))
+    with store.writer() as writer, writer.transaction() as transaction:
+        transaction.delete([3], on_purpose=False)
+    add(store, new_video("c.avi", rows[2], content="shared", patient="PA"))
+    receipt = purge_videos(tmp_path / "index", [MEDIA / "a.avi", 4])
+    assert (receipt["video_ids"], receipt["kept_copies"]) == ([2, 4], [3])
+    for more, sentence in (({"patient": "TYPO"}, "patient 'TYPO'"), ({"study": "TYPO"}, "study 'TYPO'")):
+        with pytest.raises(UnknownVideo, match=f"there is and was no video of {sentence} in this index"):
+            purge_videos(tmp_path / "index", [1], **more)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from echosearch.catalog import Person, Rewriters, scrubbed
+from echosearch.catalog import Person, Rewriters, Snapshot
 from echosearch.cohort.purge import purged_audit, purged_cohort
 from echosearch.errors import BadOption, UnknownVideo
 from echosearch.store import Store
@@ -40,8 +40,8 @@ def purge_videos(
         raise BadOption("say whom to purge: ids or files, a study or a patient")
     store = Store(index_path)
     with store.catalog_only() as snapshot:
-        person = snapshot.person(*_split(videos), study, patient)
-    _refuse_unknown(person, videos, study, patient)
+        person = _person(snapshot, videos, study, patient)
+        named = {record.video_id: record for record in snapshot.videos(person.ids, deleted=True)}
     receipt: dict[str, Any] = {
         "index": str(index_path),
         "dry_run": dry_run,
@@ -50,11 +50,16 @@ def purge_videos(
         "out_of_reach": list(OUT_OF_REACH),
     }
     if dry_run:
-        return receipt
+        return receipt | {
+            "videos": [
+                {"video_id": each.video_id, "path": each.path, "study": each.study, "patient": each.patient}
+                for each in named.values()
+            ]
+        }
     with store.writer(wait_seconds) as writer:
         with writer.catalog_only() as snapshot:
-            person = snapshot.person(*_split(videos), study, patient)
-        rewriters = Rewriters(purged_cohort, purged_audit, _fitted if learned == "keep" else _no_fitted, _definition)
+            person = _person(snapshot, videos, study, patient)
+        rewriters = Rewriters(purged_cohort, purged_audit, _fitted if learned == "keep" else _no_fitted)
         removed = purge(writer, person, rewriters)
         with writer.view() as view:
             return receipt | {"generation": view.generation, "video_ids": sorted(person.ids), "removed": removed}
@@ -66,27 +71,29 @@ def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
     ]
 
 
-def _refuse_unknown(person: Person, videos: Sequence[int | Path], study: str | None, patient: str | None) -> None:
-    for each in videos:
-        known = each in person.ids if isinstance(each, int) else media_path(each) in person.paths
-        if known:
-            continue
-        raise UnknownVideo(f"there is and was no video {each} in this index; nothing was purged")
-    if not person.ids:
-        what = f"study {study!r}" if study is not None else f"patient {patient!r}"
-        raise UnknownVideo(f"there is and was no video of {what} in this index; nothing was purged")
+def _person(snapshot: Snapshot, videos: Sequence[int | Path], study: str | None, patient: str | None) -> Person:
+    """Whom to purge. UnknownVideo when one of what was named is not there, and never was."""
+    ids, paths = _split(videos)
+    there = {record.video_id for record in snapshot.videos(ids, deleted=True)}
+    missing = [f"video {each}" for each in sorted(set(ids) - there)]
+    missing += [f"video {each}" for each in paths if not snapshot.person([], [each], None, None).ids]
+    if study is not None and not snapshot.person([], [], study, None).ids:
+        missing.append(f"video of study {study!r}")
+    if patient is not None and not snapshot.person([], [], None, patient).ids:
+        missing.append(f"video of patient {patient!r}")
+    if missing:
+        raise UnknownVideo(
+            f"there is and was no {missing[0]} in this index; nothing was purged (after a purge that was interrupted: "
+            "echosearch compact)"
+        )
+    return snapshot.person(ids, paths, study, patient)
 
 
 def _fitted(content: str, person: Person) -> str:
     """A calibration or probe without the ids of the person's videos, which it counts."""
-    told = json.loads(content)
-    now = scrubbed(told, person)
-    return content if now == told else json.dumps(now)
+    return json.dumps(person.without_learned(json.loads(content)))
 
 
 def _no_fitted(content: str, person: Person) -> str | None:
-    return content if _fitted(content, person) == content else None
-
-
-def _definition(content: str, person: Person) -> str:
-    return json.dumps(scrubbed(json.loads(content), person), sort_keys=True)
+    """Nothing, where any of the person's videos was learnt from."""
+    return None if person.is_in(content) else _fitted(content, person)

@@ -3,7 +3,7 @@
 from echosearch.catalog.catalog import Catalog
 from echosearch.catalog.conditions import FIELDS, Matches, Measures
 from echosearch.catalog.migrations import refuse_newer
-from echosearch.catalog.purge import PURGED, TABLES, Person, Rewriters, scrubbed
+from echosearch.catalog.purge import PURGED, TABLES, Person, Rewriters
 from echosearch.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -48,5 +48,4 @@ __all__ = [
     "Transaction",
     "VideoMetadata",
     "refuse_newer",
-    "scrubbed",
 ]

@@ -5,6 +5,7 @@ Every table is in `TABLES`: what is kept and cannot be purged does not exist.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,65 +30,76 @@ from echosearch.catalog.tables import (
     tombstones,
     videos,
 )
+from echosearch.errors import BadOption
 
 PURGED: Final = "(purged)"
 """What stands in kept texts where they named a person."""
 
-_TELLING: Final = re.compile(r"(?=.*[\d /]).{3,}", re.DOTALL)
-"""Texts that name somebody wherever they stand; others, such as a plain word, do so as a whole text or in quotes."""
+_TELLING: Final = re.compile(r"(?=.*[\d_ .-]).{4,}", re.DOTALL)
+"""Parts of paths and attributes that name somebody wherever they stand, unless they are short numbers."""
+
+_SHORT_NUMBER: Final = re.compile(r"[\d.]{1,4}|[\d]{5}")
 
 _LONG_NUMBER: Final = 10_000
-"""Whole numbers from here on may be names of a person, smaller ones are measurements."""
+"""Numbers from here on may be names of a person, smaller ones are measurements."""
+
+_DIGEST: Final = 16
+"""So many characters of a content hash stand in what was learnt."""
 
 
 @dataclass(frozen=True)
 class Person:
     """Whom to purge: ids of videos, their paths, the study of each content hash, and texts that name nobody else.
 
-    `copies` are live videos with the same bytes, which were not named and stay.
+    `names` count wherever they stand in a text; `words`, which may mean something else, as a whole text or in quotes.
+    `copies` are other videos with the same bytes, which were not meant and stay.
     """
 
     ids: frozenset[int]
     paths: frozenset[Path]
     study_of: Mapping[str, str]
     names: frozenset[str]
+    words: frozenset[str] = frozenset()
     copies: tuple[int, ...] = ()
 
-    def is_named(self, words: str) -> bool:
+    def is_named(self, text: str) -> bool:
         """Whether a text names the person."""
-        return words in self.names or bool(self._pattern.search(words))
+        return text in self.names or text in self.words or bool(self._pattern.search(text))
+
+    def struck(self, text: str) -> str:
+        """The text, or `PURGED` where it names the person."""
+        return PURGED if self.is_named(text) else text
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        telling = sorted(filter(_TELLING.fullmatch, self.names), key=len, reverse=True)
-        anywhere, quoted = ("|".join(map(re.escape, names)) or "(?!)" for names in (telling, self.names))
-        return re.compile(rf"(?<![^\W_])(?:{anywhere})(?![^\W_])|(['\"])(?:{quoted})\1")
+        def any_of(names: Iterable[str]) -> str:
+            spelt = {form for name in names for form in (name, name.replace("'", "''"))}
+            return "|".join(map(re.escape, sorted(spelt, key=len, reverse=True))) or "(?!)"
 
-    def studies(self, hashes: Iterable[str]) -> set[str]:
-        """The studies to which content hashes, or the beginnings of some, belong."""
-        return {study for told in hashes for digest, study in self.study_of.items() if digest.startswith(told)}
+        quoted = any_of(self.names | self.words)
+        return re.compile(rf"(?<![^\W_])(?:{any_of(self.names)})(?![^\W_])|(['\"])(?:{quoted})\1")
 
+    @cached_property
+    def _study_of_digest(self) -> dict[str, str]:
+        return {digest[:_DIGEST]: study for digest, study in self.study_of.items()}
 
-def scrubbed(value: Any, person: Person) -> Any:
-    """JSON values without a person: texts that name it are `PURGED`, lists of `contents` lose its content hashes.
+    def is_in(self, content: str) -> bool:
+        """Whether a JSON text has a content hash of the person's, or its beginning."""
+        return any(digest in content for digest in self._study_of_digest)
 
-    Beside such a list `purged` counts the studies that went.
-    """
-    if isinstance(value, str):
-        return PURGED if person.is_named(value) else value
-    if isinstance(value, list | tuple):
-        return [scrubbed(each, person) for each in value]
-    if not isinstance(value, dict):
-        return value
-    told: dict[str, Any] = {}
-    for name, each in value.items():
-        key, now = scrubbed(name, person), scrubbed(each, person)
-        told[key] = told[key] + now if key in told and isinstance(now, int) else now
-    if isinstance(hashes := value.get("contents"), list | tuple):
-        gone = {each for each in hashes if person.studies([each])}
-        told["contents"] = [each for each in hashes if each not in gone]
-        told["purged"] = value.get("purged", 0) + len(person.studies(gone))
-    return told
+    def without_learned(self, told: Any) -> Any:
+        """JSON of what was learnt from labels: without the person's content hashes, whose studies `purged` counts."""
+        if isinstance(told, list):
+            return [self.without_learned(each) for each in told]
+        if not isinstance(told, dict):
+            return told
+        now = {name: self.without_learned(each) for name, each in told.items()}
+        if "labels_sha256" in told:
+            gone = {each for each in told.get("contents", []) if each in self._study_of_digest}
+            now["labels"] = self.struck(told["labels"])
+            now["contents"] = [each for each in told.get("contents", []) if each not in gone]
+            now["purged"] = told.get("purged", 0) + len({self._study_of_digest[each] for each in gone})
+        return now
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,6 @@ class Rewriters:
     cohort: Callable[[str, Person], tuple[str, Sequence[str]]]
     audit: Callable[[str, Sequence[str], Person], str | None]
     fitted: Callable[[str, Person], str | None]
-    definition: Callable[[str, Person], str]
 
 
 def find_person(
@@ -122,7 +133,9 @@ def find_person(
     for path in paths:
         above = {row.path: row.id for row in connection.execute(select(roots)) if Path(row.path) in path.parents}
         for root, root_id in above.items():
-            take((videos.c.root_id == root_id) & (videos.c.relative_path == str(path.relative_to(root))))
+            here = (videos.c.root_id == root_id) & (videos.c.relative_path == str(path.relative_to(root)))
+            live = here & videos.c.deleted_at.is_(None)
+            take(live if connection.execute(select(videos.c.id).where(live)).first() else here)
     if study is not None:
         take(videos.c.study == study)
     if patient is not None:
@@ -130,40 +143,46 @@ def find_person(
         for each in {row.study for row in found.values()} - {None}:
             take((videos.c.study == each) & videos.c.patient.is_(None))
     for row in list(found.values()):
-        same_place = (videos.c.root_id == row.root_id) & (videos.c.relative_path == row.relative_path)
         nobody_else = videos.c.patient.is_(None) | (videos.c.patient == row.patient)
+        same_place = (videos.c.root_id == row.root_id) & (videos.c.relative_path == row.relative_path)
         same_bytes = videos.c.content_sha256 == row.content_sha256
-        take(videos.c.deleted_at.is_not(None) & (same_bytes | (same_place & nobody_else)))
-    copies: set[int] = set()
-    for row in found.values():
-        same = select(videos.c.id).where(videos.c.content_sha256 == row.content_sha256, videos.c.deleted_at.is_(None))
-        copies |= set(connection.execute(same).scalars()) - found.keys()
+        take(videos.c.deleted_at.is_not(None) & nobody_else & (same_bytes | same_place))
+    copies: dict[int, str] = {}
+    for digest in {row.content_sha256 for row in found.values()}:
+        same = select(videos.c.id).where(videos.c.content_sha256 == digest)
+        copies |= {id_: digest for id_ in connection.execute(same).scalars() if id_ not in found}
+    rows, shared = list(found.values()), set(copies.values())  # what copies have is not the person's alone
+    names, words = _names(connection, rows)
     return Person(
         frozenset(found),
-        frozenset(Path(row.root, row.relative_path) for row in found.values()),
-        {row.content_sha256: row.study or f"video {row.id}" for row in found.values()},
-        frozenset(_names(connection, list(found.values()))),
+        frozenset(Path(row.root, row.relative_path) for row in rows),
+        {row.content_sha256: row.study or f"video {row.id}" for row in rows if row.content_sha256 not in shared},
+        frozenset(names),
+        frozenset(words),
         tuple(sorted(copies)),
     )
 
 
-def _names(connection: Connection, rows: Sequence[Any]) -> set[str]:
-    """Texts by which these videos are known, and no other."""
+def _names(connection: Connection, rows: Sequence[Any]) -> tuple[set[str], set[str]]:
+    """Texts by which these videos are known, and no other: those that name them anywhere, and mere words."""
     ids = {row.id for row in rows}
-    names = {text for row in rows for text in (str(Path(row.root, row.relative_path)), row.relative_path)}
-    names |= {row.content_sha256 for row in rows}
+    own = {text for row in rows for text in (str(Path(row.root, row.relative_path)), row.relative_path)}
     for column in (videos.c.patient, videos.c.study):
-        names |= _only_of(connection, f'SELECT "{column.name}", id FROM videos', ids)
+        own |= _only_of(connection, f'SELECT "{column.name}", id FROM videos', ids)
+    parts: set[str] = set()
+    others: set[str] = set()
+    for path, id_ in connection.execute(select(videos.c.relative_path, videos.c.id)):
+        (parts if id_ in ids else others).update((*PurePath(path).parts, PurePath(path).stem))
+    told = parts - others
     for number in connection.execute(select(attribute_columns.c.number)).scalars():
-        names |= _only_of(connection, f"SELECT a{number}, video_id FROM attributes", ids)
-    others = {PurePath(path).name for path, id_ in connection.execute(select(videos.c.relative_path, videos.c.id))
-              if id_ not in ids}  # fmt: skip
-    files = {PurePath(row.relative_path) for row in rows}
-    return names | {part for file in files if file.name not in others for part in (file.name, file.stem)}
+        told |= _only_of(connection, f"SELECT a{number}, video_id FROM attributes", ids)
+    names = {text for text in own if len(text) > 3} | {text for text in told if _TELLING.fullmatch(text)}
+    names = {text for text in names if not _SHORT_NUMBER.fullmatch(text)} | {row.content_sha256 for row in rows}
+    return names, (own | told) - names
 
 
 def _only_of(connection: Connection, query: str, ids: set[int]) -> set[str]:
-    """Texts, and long whole numbers, that a column (value, id) has for these ids only."""
+    """Texts, and large numbers, that a column (value, id) has for these ids only."""
     mine: set[Any] = set()
     others: set[Any] = set()
     for value, id_ in connection.execute(text(query)):
@@ -171,7 +190,7 @@ def _only_of(connection: Connection, query: str, ids: set[int]) -> set[str]:
     return {
         str(value)
         for value in mine - others
-        if (isinstance(value, str) and value.strip()) or (isinstance(value, int) and abs(value) >= _LONG_NUMBER)
+        if (isinstance(value, str) and value.strip()) or (isinstance(value, int | float) and abs(value) >= _LONG_NUMBER)
     }
 
 
@@ -246,17 +265,23 @@ def _fitted(connection: Connection, person: Person, rewriters: Rewriters) -> int
     for row in connection.execute(select(fitted)).all():
         here = (fitted.c.kind == row.kind) & (fitted.c.name == row.name)
         content = rewriters.fitted(row.content, person)
-        changed += content != row.content
+        changed += person.is_in(row.content)
         connection.execute(
             delete(fitted).where(here) if content is None else update(fitted).where(here).values(content=content)
         )
     return changed
 
 
-def _sweeps(connection: Connection, person: Person, rewriters: Rewriters) -> int:
+def _sweeps(connection: Connection, person: Person, _: Rewriters) -> int:
+    """Sweeps of what is called like the person go whole; they can be swept again."""
     for row in connection.execute(select(sweeps)).all():
-        told = rewriters.definition(row.definition, person)
-        connection.execute(update(sweeps).where(sweeps.c.id == row.id).values(definition=told))
+        here = sweeps.c.id == row.id
+        if person.is_named(row.task) or person.is_named(row.task.removeprefix("probe:")):
+            connection.execute(text("DELETE FROM scores WHERE sweep_id = :id"), {"id": row.id})
+            connection.execute(delete(sweeps).where(here))
+        else:
+            told = json.dumps(person.without_learned(json.loads(row.definition)), sort_keys=True)
+            connection.execute(update(sweeps).where(here).values(definition=told))
     return 0
 
 
@@ -286,5 +311,15 @@ TABLES: Final[dict[str, Callable[[Connection, Person, Rewriters], int]]] = {
 
 
 def purge(connection: Connection, person: Person, rewriters: Rewriters) -> dict[str, int]:
-    """Purge a person from every table, in one transaction; what went from where, by table."""
+    """Purge a person from every table, in one transaction; what went from where, by table.
+
+    BadOption where a cohort, calibration or probe is called like the person: its name is the user's to change.
+    """
+    named = [(f"cohort {row.name}", row.name) for row in connection.execute(select(cohorts.c.name))]
+    named += [(f"{row.kind} {row.name}", row.name) for row in connection.execute(select(fitted.c.kind, fitted.c.name))]
+    for what, name in named:
+        if person.is_named(name):
+            raise BadOption(
+                f"the {what} is called like whom you purge; delete it first, and make it anew if you need it"
+            )
     return {table: how(connection, person, rewriters) for table, how in TABLES.items()}

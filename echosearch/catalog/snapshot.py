@@ -114,6 +114,14 @@ class Snapshot:
         query = select(videos.c.id).where(videos.c.segment == segment).order_by(videos.c.id)
         return list(self._connection.execute(query).scalars())
 
+    def segments_of(self, ids: Iterable[int]) -> dict[int, str | None]:
+        """Those of some ids that the catalog has, deleted ones included, and the segment that each lies in, or None."""
+        found: dict[int, str | None] = {}
+        for chunk in chunks(sorted(ids)):
+            rows = self._connection.execute(select(videos.c.id, videos.c.segment).where(videos.c.id.in_(chunk)))
+            found.update((row.id, row.segment) for row in rows)
+        return found
+
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the catalog."""
         told = [str(row[0]) for row in self._connection.exec_driver_sql("PRAGMA integrity_check")]
@@ -299,6 +307,13 @@ class Snapshot:
             for each in queries
             for video_id, root, path in self._connection.execute(each)
         }
+
+    def files(self) -> Iterator[Path]:
+        """Paths of all videos, deleted ones included, and of all files that could not be ingested."""
+        for table in (videos, failures):
+            query = select(roots.c.path, table.c.relative_path).join(table, roots.c.id == table.c.root_id)
+            for root, path in self._connection.execute(query):
+                yield Path(root, path)
 
     def replaced_by(self, video_id: int) -> int | None:
         """The id that a changed file has now, or None."""

@@ -22,6 +22,9 @@ from echosearch.cli.options import (
 from echosearch.config import index_path
 from echosearch.errors import BadOption
 
+_NAMED = 200
+"""So many ids stand in a command to copy."""
+
 _SHOWN = 10
 """So many videos are named in the output; all are in JSON."""
 
@@ -126,6 +129,8 @@ def delete(
     from echosearch.ingest import delete_videos
 
     path, wanted = index_path(index), _wanted(videos, study, patient)
+    if (yes or learned != "keep") and not purge:
+        raise BadOption("--yes and --learned go with --purge")
     if purge:
         _purge(path, wanted, study, patient, learned, wait, dry_run, yes, output)
         return
@@ -139,14 +144,16 @@ def delete(
         click.echo(f"{len(found)} would be deleted:")
     else:
         click.echo(f"{len(found)} deleted; generation {report['generation']}")
-    for video in found[:_SHOWN]:
-        click.echo(f"  {video['video_id']}  {render.printable(video['path'])}")
-    if len(found) > _SHOWN:
-        click.echo(f"  and {len(found) - _SHOWN} more (all with --json)")
+    click.echo(_lines(found))
     if not dry_run:
-        named = {"--study": study, "--patient": patient, "--index": index}
-        options = [part for name, value in named.items() if value is not None for part in (name, value)]
-        back = shlex.join(["echosearch", "undelete", *map(str, videos), *options])
+        ids = [str(video["video_id"]) for video in found]
+        if len(ids) > _NAMED:  # too many for a command line
+            ids = [
+                part for name, value in (("--study", study), ("--patient", patient)) if value for part in (name, value)
+            ]
+            ids = [*map(str, videos), *ids]
+        where = [] if index is None else ["--index", index]
+        back = shlex.join(["echosearch", "undelete", *ids, *where])
         click.echo(f"to bring them back: {render.printable(back)}")
 
 
@@ -164,10 +171,10 @@ def _purge(
     from echosearch.api.purging import purge_videos
 
     if not (yes or dry_run):
-        found = purge_videos(path, videos, study, patient, dry_run=True)["video_ids"]
+        found = purge_videos(path, videos, study, patient, dry_run=True)["videos"]
         raise BadOption(
-            f"{len(found)} videos would be purged for good, and nothing brings them back: {_some(found)}; "
-            "if that is right, say so: --purge --yes"
+            f"{len(found)} videos would be purged for good, and nothing brings them back:\n{_lines(found)}\n"
+            "If that is right, say so: --purge --yes"
         )
     receipt = purge_videos(path, videos, study, patient, learned, wait, dry_run)
     if output == "json":
@@ -175,17 +182,27 @@ def _purge(
         return
     click.echo(f"index {render.printable(receipt['index'])}")
     if dry_run:
-        click.echo(f"{len(receipt['video_ids'])} videos would be purged: {_some(receipt['video_ids'])}")
+        click.echo(f"{len(receipt['videos'])} videos would be purged:\n{_lines(receipt['videos'])}")
         return
     tables = receipt["removed"]["tables"]
     click.echo(f"{len(receipt['video_ids'])} videos purged: {_some(receipt['video_ids'])}")
     click.echo(f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures")
     click.echo(f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}")
-    click.echo("  cached texts, the FAISS index (built anew), copies of earlier formats")
+    click.echo("  cached texts, copies of earlier formats if there were any, the FAISS index (built anew)")
     if receipt["kept_copies"]:
         click.echo(f"not purged, with the same bytes under another name: videos {_some(receipt['kept_copies'])}")
     for place in receipt["out_of_reach"]:
         click.echo(f"out of reach: {place}")
+
+
+def _lines(videos: list[dict[str, Any]]) -> str:
+    """Id, path and, where it is told, patient of some videos."""
+    more = [f"  and {len(videos) - _SHOWN} more (all with --json)"] if len(videos) > _SHOWN else []
+    return "\n".join(
+        f"  {video['video_id']}  {render.printable(video['path'])}"
+        + (f"  patient {render.printable(video['patient'])}" if video.get("patient") else "")
+        for video in videos[:_SHOWN]
+    ) + "\n".join(["", *more])
 
 
 def _some(ids: list[int]) -> str:
@@ -232,7 +249,7 @@ def undelete(
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Let damaged parts go and build what can be built.")
-@click.option("--missing", is_flag=True, help="With --repair: also let go of what is missing or cannot be read.")
+@click.option("--missing", is_flag=True, help="With --repair: also let go of what is missing, or on a disk that fails.")
 @click.option("--yes", is_flag=True, help="With --repair: let go of more than 10 videos.")
 @click.option("--sources", is_flag=True, help="Also read the files of all videos: are they what was embedded?")
 @index_option
@@ -273,7 +290,7 @@ def check(
         click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
         told = {"problem": report.problems, "out of reach": report.out_of_reach, "note": report.kept}
         told |= {"source": report.sources or ()}
-        done = {"repaired": report.repaired, "moved aside": report.moved_aside}
+        done = {"repaired": report.repaired, "moved aside": report.moved_aside, "left": report.left or ()}
         for kind, sentences in (told | done).items():
             for sentence in sentences:
                 click.echo(f"{kind}: {render.printable(sentence)}")
@@ -309,6 +326,8 @@ def compact(index: str | None, wait: float, output: str | None) -> None:
         f"{report['segments_before']} segments before, {report['segments']} now; "
         f"the vectors of {report['rows_dropped']} deleted videos dropped"
     )
+    for note in report["notes"]:
+        click.echo(f"note: {render.printable(note)}")
 
 
 @click.command()

@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any, Final
 
-from echosearch.catalog import Person, scrubbed
+from echosearch.catalog import Person
 from echosearch.cohort.audit import Audit
 from echosearch.cohort.cohort import Cohort
+
+_FEW: Final = 10
+"""Of fewer units, means and counts would tell of the one that went."""
 
 
 def purged_cohort(content: str, person: Person) -> tuple[str, list[str]]:
     """A cohort without the members that hold a video of a person, and the units that these were.
 
-    Other texts that name the person are struck out, in criteria too, so that what is left cannot be made again.
+    Texts that name the person are struck out, in criteria too, so that what is left cannot be made again.
     """
     told = json.loads(content)
+    definition = told["definition"]
+    asked = [*definition["where"], *definition["near"], *told["criteria"]]
     units = [member["unit"] for member in told["members"] if person.ids & set(member["video_ids"])]
+    left_out = told["steps"][0]["kept"] - told["steps"][-1]["kept"]  # where the person is, unless it is a member
+    if (len(told["members"]) if units else left_out) < _FEW:
+        told["table_one"], told["distributions"] = [], []
     told["members"] = [member for member in told["members"] if member["unit"] not in units]
-    now = scrubbed(told, person)
-    changed = now["definition"] != told["definition"] or now["criteria"] != told["criteria"]
-    if changed or units or told["definition"]["like"] in person.ids:
+    told["about"] = person.struck(told["about"])
+    for texts in (told["notes"], told["criteria"], definition["where"], definition["near"]):
+        texts[:] = map(person.struck, texts)
+    for each, name in [
+        *((step, "name") for step in told["steps"]),
+        *((measure, name) for measure in told["measures"] for name in ("origin", "validated")),
+        *((figure, name) for figure in told["distributions"] for name in ("origin", "title")),
+    ]:
+        each[name] = person.struck(each[name])
+    for row in told["table_one"]:
+        for summary in (row["included"], row["excluded"]):
+            summary["counts"] = _struck(summary["counts"], person)
+    told["measures"] = person.without_learned(told["measures"])
+    is_struck = asked != [*definition["where"], *definition["near"], *told["criteria"]]
+    if units or is_struck or definition["like"] in person.ids:
         earlier = told.get("purged", 0)
-        now["purged"] = earlier + len(units)
-        now["notes"] = [note for note in now["notes"] if note != _note(earlier)] + [_note(now["purged"])]
-    text = json.dumps(now, sort_keys=True, allow_nan=False)
+        told["purged"] = earlier + len(units)
+        told["notes"] = [note for note in told["notes"] if note != _note(earlier)] + [_note(told["purged"])]
+    text = json.dumps(told, sort_keys=True, allow_nan=False)
     Cohort.from_json(text)  # what cannot be read is not kept
     return text, units
+
+
+def _struck(counts: dict[str, int], person: Person) -> dict[str, int]:
+    told: Counter[str] = Counter()
+    for value, count in counts.items():
+        told[person.struck(value)] += count
+    return dict(told)
 
 
 def _note(members: int) -> str:
@@ -35,13 +64,16 @@ def _note(members: int) -> str:
 
 def purged_audit(content: str, units: Sequence[str], person: Person) -> str | None:
     """An audit without these units, and without what was judged of them; None where nothing is left of it."""
-    told = json.loads(content)
+    told: dict[str, Any] = json.loads(content)
     told["units"] = [unit for unit in told["units"] if unit not in units]
     told["judgements"] = {unit: each for unit, each in told["judgements"].items() if unit not in units}
     if not told["units"]:
         return None
     if not told["judgements"]:
         told["judged_at"] = None
-    now = json.dumps(scrubbed(told, person))
+    for each in told["judgements"].values():
+        each["note"] = person.struck(each["note"])
+        each["findings"] = {name: person.struck(cell) for name, cell in each["findings"].items()}
+    now = json.dumps(told)
     Audit.from_dict(json.loads(now))
     return now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatch
 from typing import Any, Final
 
@@ -69,11 +70,19 @@ ENTRIES: Final[dict[str, Callable[[Writer, Person], int]]] = {
 """How each entry of an index folder is purged, in this order."""
 
 
+class _Tried(Exception):
+    """Takes a transaction back that was tried only."""
+
+
 def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any]:
     """Purge a person from an index, whose lock is ours; what went, by entry and by table.
 
     BackendError when a reader keeps the catalog's log from being emptied.
     """
+    writer.refuse_damaged(person.ids)
+    with suppress(_Tried), writer.transaction() as transaction:
+        transaction.purge(person, rewriters)
+        raise _Tried  # nothing is erased before it is certain that the catalog can let go as well
     writer.delete(person.ids)
     gone = {entry: how(writer, person) for entry, how in ENTRIES.items()}
     (writer.path / "cache").mkdir(exist_ok=True)
