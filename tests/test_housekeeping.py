@@ -380,3 +380,12 @@ def test_a_second_writer_waits_as_long_as_it_is_told(index: Path, colours: Path,
         assert run("compact", "--index", index, "--wait", 0.5)[0] == 3
         assert time.monotonic() - started >= 0.5
     assert run("delete", 3, "--index", index)[0] == 0
+
+
+def test_a_failure_leaves_the_list_with_the_ingest_that_finds_the_file_good(index: Path, colours: Path) -> None:
+    good = (colours / "red.avi").read_bytes()
+    (colours / "red.avi").write_bytes(b"damaged")
+    assert len(_ingest(index, colours).failures) == 1
+    (colours / "red.avi").write_bytes(good)  # with another time
+    assert _ingest(index, colours).unchanged == 3
+    assert open_index(index).failures() == []

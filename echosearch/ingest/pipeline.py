@@ -116,11 +116,9 @@ def ingest(
             names = ", ".join(path.name for path in plan.own[:5])
             warnings.append(f"passed over {len(plan.own)} pictures that echosearch wrote: {names}")
         ready = time.monotonic()
-        changes, outdated = _changes(writer, plan.unchanged, told), _outdated_failures(writer, plan, sources)
-        if changes or outdated:
+        if changes := _changes(writer, plan.unchanged, told):
             with writer.transaction() as transaction:
                 transaction.change_metadata(changes)
-                transaction.forget_failures(outdated)
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
@@ -131,10 +129,13 @@ def ingest(
             )
         with writer.view() as view:  # what has moved is not gone
             pruned = [id_ for id_, (_, path) in view.catalog.places(gone).items() if is_gone(path)]
-        if pruned:
+        outdated = _outdated_failures(writer, sources)
+        if pruned or outdated:
             with writer.transaction() as transaction:
                 transaction.delete(pruned, on_purpose=False)
+                transaction.forget_failures(outdated)
         writer.finish()
+        warnings += writer.notes
         with writer.view() as view:
             generation = view.generation
     return IngestReport(
@@ -315,17 +316,21 @@ def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[
     return [change for change in changes if change is not None]
 
 
-def _outdated_failures(writer: Writer, plan: _Plan, sources: Sequence[Path]) -> list[Path]:
-    """Failures that are true no more: of files that are as they were when embedded, or that are gone."""
-    good = set(plan.unchanged.values())
+def _outdated_failures(writer: Writer, sources: Sequence[Path]) -> list[Path]:
+    """Failures below the sources that are true no more: of files that are as they were when embedded, or gone."""
     folders = {media_path(source) for source in sources}
     with writer.view() as view:
         paths = [Path(failure.path) for failure in view.catalog.failures()]
-    return [
-        path
-        for path in paths
-        if path in good or (is_gone(path) and not os.path.lexists(path) and folders & {path, *path.parents})
-    ]
+        paths = [path for path in paths if folders & {path, *path.parents}]
+        known = view.catalog.known_files(paths)
+
+    def is_outdated(path: Path) -> bool:
+        if path in known:
+            now = _media_file(path.parent, path)
+            return (known[path].size_bytes, known[path].mtime_ns) == (now.size_bytes, now.mtime_ns)
+        return is_gone(path) and not os.path.lexists(path)
+
+    return [path for path in paths if is_outdated(path)]
 
 
 def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path], options: IngestOptions) -> list[int]:
