@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from echosearch.catalog import Snapshot
 from echosearch.config import GRACE_SECONDS
-from echosearch.errors import IndexStateError, InputError, OutOfReach
+from echosearch.errors import IndexStateError, InputError, OutOfReach, ReadRefused
 from echosearch.store import Store, leftovers, whole_segment
 from echosearch.types import IngestProgress, ProgressListener
 from echosearch.video import content_sha256
@@ -26,8 +26,9 @@ _MOST_UNASKED: Final = 10
 class CheckReport:
     """What is wrong, in sentences; after a repair, what was done about it, and how many videos lost their vectors.
 
-    `out_of_reach`: segments that cannot be read today; `kept`: what else lies in `segments/` and is not erased;
-    `moved_aside`: where the folders lie that the repair let go of; `not_done`: why nothing was changed, or None;
+    `out_of_reach`: segments that cannot be read today; `kept`: what else lies in `segments/`, and what becomes of it;
+    `left`: problems that a repair left, None where there was none; `moved_aside`: where the folders lie that the
+    repair let go of; `not_done`: why nothing was changed, or None;
     `sources`: files that are not what was embedded, None where nobody looked.
     """
 
@@ -38,6 +39,7 @@ class CheckReport:
     out_of_reach: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
+    left: tuple[str, ...] | None = None
     moved_aside: tuple[str, ...] = ()
     videos_lost: int = 0
     not_done: str | None = None
@@ -46,8 +48,8 @@ class CheckReport:
     @property
     def is_whole(self) -> bool:
         """Whether nothing is wrong, or nothing any more."""
-        away = self.out_of_reach or self.not_done or self.sources
-        return not away and (bool(self.repaired) or not self.problems)
+        wrong = self.problems if self.left is None else self.left
+        return not (wrong or self.out_of_reach or self.not_done or self.sources)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -58,13 +60,14 @@ def check(index_path: Path) -> CheckReport:
     """Read everything and say what is wrong; changes nothing. IndexStateError when not even that can be done."""
     store = Store(index_path)
     with store.catalog_only() as snapshot:
-        damaged, away = _examined(index_path, snapshot)
+        damaged, lost, refused = _examined(index_path, snapshot)
+        away = [*lost.values(), *refused.values()]
         beside = leftovers(index_path, snapshot, GRACE_SECONDS)
         problems = [*snapshot.problems(), *damaged.values(), *beside.newer]
         generation, segments = snapshot.generation, len(snapshot.segment_sizes())
     if not damaged and not away:
         problems += _faiss_problems(store)
-    return CheckReport(str(index_path), generation, segments, tuple(problems), tuple(away.values()), tuple(beside.kept))
+    return CheckReport(str(index_path), generation, segments, tuple(problems), tuple(away), tuple(beside.notes))
 
 
 def compare_sources(index_path: Path, progress: ProgressListener | None = None) -> tuple[str, ...]:
@@ -85,44 +88,55 @@ def compare_sources(index_path: Path, progress: ProgressListener | None = None) 
 
 
 def repair(index_path: Path, wait_seconds: float = 0.0, missing: bool = False, yes: bool = False) -> CheckReport:
-    """Let damaged segments go, with `missing` those out of reach as well, and build FAISS anew where it is needed.
+    """Let damaged segments go, with `missing` lost ones as well, and build FAISS anew where it is needed.
 
+    Lost is what is not there or lies on a disk that fails; what this process may not or cannot read is never let go.
     The videos lost can be ingested again. More than a few are let go of only with `yes`; else nothing is changed.
     """
     report = check(index_path)
     store = Store(index_path)
     with store.writer(wait_seconds) as writer:
         with store.catalog_only() as snapshot:
-            damaged, away = _examined(index_path, snapshot)
-            doomed = sorted(damaged | away if missing else damaged)
+            damaged, lost, refused = _examined(index_path, snapshot)
+            doomed = sorted(damaged | lost if missing else damaged)
+            away = refused if missing else lost | refused
             if not yes and (refusal := _too_many(snapshot, doomed)):
                 return replace(report, not_done=refusal)
         if doomed:
-            lost = writer.let_go(doomed)
-            sentence = f"{len(doomed)} segments let go, with {lost} videos: ingest their folders again"
+            count = writer.let_go(doomed)
+            sentence = f"{len(doomed)} segments let go, with {count} videos: ingest their folders again"
             aside = [str(writer.aside_path / name) for name in doomed if (writer.aside_path / name).is_dir()]
-            report = replace(report, repaired=(sentence,), moved_aside=tuple(aside), videos_lost=lost)
-        if away and not missing:
+            report = replace(report, repaired=(sentence,), moved_aside=tuple(aside), videos_lost=count)
+        report = replace(report, out_of_reach=tuple(away.values()))
+        if away:
             return report
         if doomed or _faiss_problems(store):
             writer.drop_faiss()
             writer.finish()
             report = replace(report, repaired=(*report.repaired, "the FAISS index was built anew"))
-        with writer.view() as view:
-            return replace(report, generation=view.generation, out_of_reach=())
+        with store.catalog_only() as snapshot:
+            beside, left = leftovers(index_path, snapshot, GRACE_SECONDS), snapshot.problems()
+        return replace(
+            report,
+            generation=snapshot.generation,
+            kept=tuple(beside.notes),
+            left=(*left, *beside.newer, *_faiss_problems(store)),
+        )
 
 
-def _examined(index_path: Path, snapshot: Snapshot) -> tuple[dict[str, str], dict[str, str]]:
-    """Segments that are damaged, and those that are out of reach; and why."""
-    damaged, away = {}, {}
+def _examined(index_path: Path, snapshot: Snapshot) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Segments that are damaged, those that may be lost, and those that this process cannot read; and why."""
+    damaged, lost, refused = {}, {}, {}
     for name, _, _ in snapshot.segment_sizes():
         try:
             whole_segment(index_path, name, snapshot)
+        except ReadRefused as error:
+            refused[name] = str(error)
         except OutOfReach as error:
-            away[name] = str(error)
+            lost[name] = str(error)
         except IndexStateError as error:
             damaged[name] = str(error)
-    return damaged, away
+    return damaged, lost, refused
 
 
 def _too_many(snapshot: Snapshot, names: list[str]) -> str | None:

@@ -27,6 +27,7 @@
         CatalogSegmentsDisagree
         DamagedIndex       a file of the index is not what was written
           OutOfReach         a file of the index is missing or cannot be read, today
+            ReadRefused        a file of the index is there, but this process may not or cannot read it
         NewerFormat
         IndexLocked
       BackendError       something beneath us failed                 exit code 4
@@ -162,6 +163,10 @@ class DamagedIndex(IndexStateError):
 
 class OutOfReach(DamagedIndex):
     """A file of the index is missing or cannot be read, today: its bytes may be good."""
+
+
+class ReadRefused(OutOfReach):
+    """A file of the index is there, but this process may not or cannot read it: nothing is lost."""
 
 
 class NewerFormat(IndexStateError):

@@ -6,6 +6,8 @@ that is not ours to replace.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
 import shutil
@@ -64,10 +66,25 @@ def refuse_device(path: Path) -> None:
         raise OSError(f"{path} is a device and no file")
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file to be read whole. OSError where it is a pipe or device as well: some never begin, others never end.
+
+    Another program may put one in a file's place at any moment, so what was opened is looked at, without waiting.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is a pipe or device, and no file", str(path))
+
+
 def is_our_own(path: Path) -> bool:
     """Whether a file is a picture or page that echosearch wrote, by its first bytes. One that cannot be read is not."""
     if mark := _MARKS.get(path.suffix.lower()):
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(OSError), open_regular(path) as file:
             head = file.read(_MARKED_BYTES)
             return head.startswith(mark[0]) and mark[1] in head
     return False

@@ -29,7 +29,6 @@ from store_helpers import (
 
 from echosearch.check import check
 from echosearch.config import MERGED_ROWS
-from echosearch.errors import CatalogSegmentsDisagree
 from echosearch.store import Batch, Store
 from echosearch.store.merging import Size, grouped, to_merge
 from echosearch.vectors import MergedRows, SegmentRows, StoredVideo, close_maps, open_segment, write_segment
@@ -218,8 +217,9 @@ def test_what_merging_keeps_of_deleted_videos_brings_them_back(tmp_path: Path) -
             assert [segment.ids.tolist() for segment in view.segments.values()] == [[1, 2, 3, 4, 6, 7, 8]]
 
 
-def test_a_merge_refuses_segments_that_the_catalog_tells_otherwise(tmp_path: Path) -> None:
-    with closing(make_store(tmp_path / "index")) as store, store.writer() as writer:
+def test_a_merge_leaves_segments_alone_that_the_catalog_tells_otherwise(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    with store.writer() as writer:
         for number in range(7):
             writer.commit(Batch([new_video(f"{number}.avi", unit(1, number))]), NUMERICS)
         [first, *_] = writer._sizes()
@@ -227,11 +227,14 @@ def test_a_merge_refuses_segments_that_the_catalog_tells_otherwise(tmp_path: Pat
         other = write_segment(tmp_path, SegmentRows(np.array([99]), [stored(unit(1))]), "float32", NUMERICS)
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / other.name).rename(store.path / "segments" / first.name)
-        with pytest.raises(CatalogSegmentsDisagree, match=f"segment {first.name} and the catalog do not hold the same"):
-            writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
+        writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
+        assert writer.notes == (f"segment {first.name} is damaged, and is left as it is: echosearch check --repair",)
+        assert len(writer._sizes()) == 8
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / "copy").rename(store.path / "segments" / first.name)
+    with store.writer() as writer:
         writer.merge()
+        assert (writer.notes, len(writer._sizes())) == ((), 1)
         with writer.view() as view:
             assert view.rows.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 

@@ -494,6 +494,24 @@ def test_a_still_that_is_linked_into_a_source_folder_stays(w: Path, run: Run) ->
     assert (code, err) == (2, f"error: {far} is itself a source, and sources are never replaced; give another name\n")
 
 
+@pytest.mark.parametrize("state", ["live", "deleted", "failed"])
+def test_nor_one_that_is_linked_in_under_another_suffix(state: str, w: Path, run: Run, tmp_path: Path) -> None:
+    far, link = tmp_path / "far.png", tmp_path / "linked" / "still.jpg"
+    link.parent.mkdir()
+    link.symlink_to(far)
+    if state == "failed":
+        far.write_bytes(b"no picture")
+    else:
+        picture(far, "another program")
+    before = far.read_bytes()
+    run("ingest", link.parent)
+    if state == "deleted":
+        run("delete", link)
+    code, _, err = run("search", "RED", "--contact-sheet", far, "--force")
+    assert (code, err) == (2, f"error: {far} is itself a source, and sources are never replaced; give another name\n")
+    assert far.read_bytes() == before
+
+
 def test_what_a_command_reads_it_does_not_replace(w: Path, run: Run, tmp_path: Path) -> None:
     example = picture(tmp_path / "example.png")
     before = example.read_bytes()

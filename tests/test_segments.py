@@ -169,6 +169,18 @@ def test_a_file_of_another_size_is_refused(tmp_path: Path, name: str) -> None:
         open_segment(tmp_path, info.name)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", '{"files": {}}', "\0"])
+def test_a_segment_json_that_is_none_is_told_in_plain_words(tmp_path: Path, text: str) -> None:
+    info = write(tmp_path)
+    (tmp_path / info.name / "segment.json").write_text(text)
+    with pytest.raises(
+        DamagedIndex,
+        match=f"^segment {tmp_path / info.name} cannot be read: its segment.json is not what was written; "
+        "restore it from a copy, or let its videos go with: echosearch check --repair$",
+    ):
+        open_segment(tmp_path, info.name)
+
+
 @pytest.mark.parametrize("name", [*FILES, "segment.json"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     info = write(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -356,6 +357,44 @@ def test_a_manifest_that_is_none_is_named(store: Store, text: str) -> None:
         Store(store.path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{", '{"format_version": 1}'])
+def test_a_damaged_manifest_is_told_in_plain_words(store: Store, text: str) -> None:
+    (store.path / "manifest.json").write_text(text)
+    file = store.path / "manifest.json"
+    with pytest.raises(
+        DamagedIndex, match=f"^{file} cannot be read: it is not what was written; restore it from a copy of the index$"
+    ):
+        Store(store.path)
+
+
+def test_a_manifest_that_cannot_be_opened_says_why(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: Any, **__: Any) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(
+        DamagedIndex, match=r"manifest\.json cannot be read: Permission denied; restore it from a copy of the index$"
+    ):
+        Store(store.path)
+
+
+def test_a_manifest_with_another_dim_says_so(filled: Store) -> None:
+    edit_manifest(filled.path, lambda values: values.update(dim=31))
+    with pytest.raises(DamagedIndex, match="was changed: it says that vectors have 31 numbers, and its own have 32; "):
+        Store(filled.path)
+
+
+def test_a_segment_with_vectors_of_another_length_says_so(filled: Store) -> None:
+    folder = segment_folders(filled)[1, 2, 3]
+    values = json.loads((folder / "segment.json").read_text())
+    (folder / "segment.json").write_text(json.dumps(values | {"dim": 31}))
+    refused(
+        filled,
+        CatalogSegmentsDisagree,
+        f"^segment {folder.name} of {filled.path} has vectors of 31 numbers, and its manifest says 32; restore both",
+    )
+
+
 def test_a_missing_catalog_is_named(store: Store) -> None:
     (store.path / "catalog.sqlite").unlink()
     with pytest.raises(DamagedIndex, match=r"catalog\.sqlite is missing; restore the index from a copy$"):
@@ -407,11 +446,6 @@ def test_a_segment_of_another_index_is_refused(filled: Store, tmp_path: Path) ->
         rf"^segment {ours.name} of {filled.path} and its catalog do not hold the same videos \(5 and 2\); "
         "restore both from one copy of the index$",
     )
-
-
-def test_a_segment_of_other_dimensions_is_refused(filled: Store) -> None:
-    edit_manifest(filled.path, lambda values: values.update(dim=31))
-    refused(filled, CatalogSegmentsDisagree, "and its catalog do not hold the same videos")
 
 
 @pytest.mark.parametrize(

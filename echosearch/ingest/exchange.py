@@ -180,6 +180,7 @@ def import_embeddings(
             run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), manifest))
         run.add_all(zip(paths, file.videos(), strict=True), len(paths))
         writer.finish()
+        warnings += writer.notes
         with writer.view() as view:
             left, generation = view.catalog.count_unverified(), view.generation
     return ImportReport(

@@ -23,6 +23,8 @@ from echosearch.types import finite
 
 _LOCK: Final = "writer.lock"
 _HOLDER: Final = "writer.json"
+HOLDERS: Final = (_LOCK, _HOLDER)
+"""The files of the lock in an index folder."""
 
 
 @contextmanager

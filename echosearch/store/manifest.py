@@ -25,6 +25,9 @@ from echosearch.vectors import (
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial-"
 
+_REASON: Final = "it is not what was written"
+_WAY_BACK: Final = "restore it from a copy of the index"
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -87,8 +90,10 @@ def read_manifest(path: Path) -> Manifest:
     try:
         values = json.loads(file.read_text("utf-8"))
         version = int(values["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    except OSError as error:
+        raise DamagedIndex(f"{file} cannot be read: {error.strerror}; {_WAY_BACK}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
     refuse_newer(path, version)
     try:
         manifest = Manifest(
@@ -97,8 +102,12 @@ def read_manifest(path: Path) -> Manifest:
             **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
         )
         recipe_id = values["recipe_id"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"{file} cannot be read: {error!r}; restore it from a copy") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
+    if manifest.dim != (dim := manifest.probe.frames.shape[1]):
+        raise DamagedIndex(
+            f"{file} was changed: it says that vectors have {manifest.dim} numbers, and its own have {dim}; {_WAY_BACK}"
+        )
     if manifest.recipe.id != recipe_id:
         raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
     return manifest

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from echosearch.catalog import Catalog, refuse_newer
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import IndexStateError
+from echosearch.errors import IndexLocked, IndexStateError
 from echosearch.files import Output, refuse_inside_index
-from echosearch.store.lock import lock, named_disk_errors
+from echosearch.store.lock import HOLDERS, lock, named_disk_errors
 from echosearch.store.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, write_json
 from echosearch.store.view import CATALOG, Views
 from echosearch.store.writer import Writer
@@ -35,7 +37,7 @@ class Store(Views):
 
     @classmethod
     def create(cls, path: Path, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype = "float32") -> Store:
-        """A new, empty index in a folder that does not exist or is empty; it appears whole."""
+        """A new, empty index in a folder that does not exist or is empty; it is there once its manifest is."""
         return cls.create_as(path, Manifest.of(card, probe, frames_dtype))
 
     @classmethod
@@ -45,24 +47,12 @@ class Store(Views):
         Its manifest is then that process' own: whoever adds to it has to check that it is the same.
         """
         refuse_inside_index(path)
-        if path.exists() and not cls.exists(path) and (not path.is_dir() or any(path.iterdir())):
-            raise IndexStateError(f"{path} is there already and is no index; give another --index")
-        partial = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(4)}")
         with named_disk_errors(path):
-            try:
-                partial.mkdir(parents=True)
-                for name in ("segments", "ann", "cache"):
-                    (partial / name).mkdir()
-                Catalog.create(partial / CATALOG).close()
-                write_json(partial / MANIFEST, manifest.to_dict())
-                fsync_path(partial)
-                partial.rename(path)
-                fsync_path(path.parent)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not cls.exists(path):
-                    raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            if not os.path.lexists(path):
+                with _made(path.with_name(f"{PARTIAL}{path.name}"), manifest) as partial:
+                    _move(partial, path)
+        if not cls.exists(path):
+            _make_in_place(path, manifest)
         return cls(path)
 
     @staticmethod
@@ -80,9 +70,9 @@ class Store(Views):
     ) -> Output:
         """A file to write for the user, checked: not over `inputs`, nor what is in a source folder or linked there."""
         with self.catalog_only() as catalog:
-            videos = [video for _, video in catalog.places().values()] if force else []
-            stills = [video for video in videos if video.suffix.lower() == suffix]  # only they could be meant
-            return Output(Path(path), what, suffix, (*catalog.roots(), *inputs, *stills), force)
+            files = catalog.files() if force else ()  # without, nothing but our own is replaced
+            meant = [file for file in files if file.suffix.lower() == suffix or os.path.islink(file)]  # noqa: PTH114
+            return Output(Path(path), what, suffix, (*catalog.roots(), *inputs, *meant), force)
 
     @contextmanager
     def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
@@ -94,6 +84,94 @@ class Store(Views):
                 yield writer
             finally:
                 writer.close()
+
+
+_FOLDERS: Final = ("segments", "ann", "cache")
+_CATALOG_FILES: Final = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
+
+_MAKING_SECONDS: Final = 5.0
+"""So long another process that makes an index in the same folder is waited for."""
+
+
+@contextmanager
+def _made(name: Path, manifest: Manifest) -> Iterator[Path]:
+    """An empty index under a name of its own that begins so; what is not moved from there is removed."""
+    partial = name.with_name(f"{name.name}-{secrets.token_hex(4)}")
+    try:
+        partial.mkdir(parents=True)
+        for folder in _FOLDERS:
+            (partial / folder).mkdir()
+        Catalog.create(partial / CATALOG).close()
+        write_json(partial / MANIFEST, manifest.to_dict())
+        fsync_path(partial)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, path: Path) -> None:
+    """Give a new index its place, unless something appeared there meanwhile."""
+    try:
+        partial.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return
+        raise
+    fsync_path(path.parent)
+
+
+def _make_in_place(path: Path, manifest: Manifest) -> None:
+    """Make an index in an empty folder that is there: a disk's own, a linked one, one in a folder of somebody else.
+
+    What a process left there that died before the manifest is made anew. IndexStateError when other things are there.
+    """
+    refusal = IndexStateError(f"{path} is there already and is no index; give another --index")
+    with named_disk_errors(path):
+        if not path.is_dir() or _strangers(path):
+            raise refusal
+    try:
+        with lock(path, _MAKING_SECONDS), named_disk_errors(path):
+            if Store.exists(path):  # another process has made it
+                return
+            if not _is_unused(path):
+                raise refusal
+            try:
+                for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{PARTIAL}*")]:
+                    _remove(left)
+                with _made(path / PARTIAL, manifest) as partial:
+                    for name in (*_FOLDERS, CATALOG, MANIFEST):
+                        (partial / name).rename(path / name)
+                    fsync_path(path)
+            except BaseException:
+                for name in (MANIFEST, *_FOLDERS, *_CATALOG_FILES, *HOLDERS):
+                    _remove(path / name)
+                raise
+    except IndexLocked:
+        if not Store.exists(path):
+            raise
+
+
+def _strangers(path: Path) -> bool:
+    """Whether a folder holds anything that no index does."""
+    ours = {*_FOLDERS, *_CATALOG_FILES, *HOLDERS, MANIFEST, "lost+found"}  # the last is in every new ext4 volume
+    return any(entry.name not in ours and not entry.name.startswith(PARTIAL) for entry in path.iterdir())
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether what lies in a folder without a manifest was never an index: an index may have lost its manifest."""
+    if any(any((path / name).iterdir()) for name in _FOLDERS if (path / name).exists()):
+        return False
+    if not (path / CATALOG).exists():
+        return True
+    with closing(Catalog(path / CATALOG)) as catalog, catalog.reading() as snapshot:
+        return snapshot.generation == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _migrate(path: Path) -> None:

@@ -94,8 +94,13 @@ class _Loaded:
         for row in snapshot.segments():
             segment = before.segments.get(row.name) if before else None
             segment = segment or open_segment(path / "segments", row.name)
-            told = (segment.info.count, segment.info.ids_sha256, segment.info.dim, int(segment.ids.sum()))
-            if told != (row.count, row.ids_sha256, manifest.dim, row.ids_sum) or row.count != row.videos:
+            if segment.info.dim != manifest.dim:
+                raise CatalogSegmentsDisagree(
+                    f"segment {row.name} of {path} has vectors of {segment.info.dim} numbers, and its manifest says "
+                    f"{manifest.dim}; restore both from one copy of the index"
+                )
+            told = (segment.info.count, segment.info.ids_sha256, int(segment.ids.sum()))
+            if told != (row.count, row.ids_sha256, row.ids_sum) or row.count != row.videos:
                 raise CatalogSegmentsDisagree(
                     f"segment {row.name} of {path} and its catalog do not hold the same videos "
                     f"({segment.info.count} and {row.videos}); restore both from one copy of the index"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from echosearch.catalog import (
     Transaction,
 )
 from echosearch.config import GRACE_SECONDS
-from echosearch.errors import CatalogSegmentsDisagree
+from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, IndexStateError, OutOfReach
 from echosearch.store.leftovers import ASIDE, leftovers
 from echosearch.store.lock import named_disk_errors
 from echosearch.store.manifest import Manifest
@@ -36,6 +37,7 @@ from echosearch.vectors import (
     PARTIAL_PREFIX,
     FaissIndex,
     MergedRows,
+    Segment,
     SegmentInfo,
     SegmentRows,
     StoredVideo,
@@ -63,7 +65,13 @@ class Writer(Views):
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest, Catalog(path / CATALOG, writable=True))
+        self._left_alone: dict[str, str] = {}
         self._tidy()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about segments that were not merged or compacted, as their bytes are not what was written."""
+        return tuple(self._left_alone.values())
 
     def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
         """Make room for a manifest's columns. BadManifest when text would go among numbers."""
@@ -113,8 +121,11 @@ class Writer(Views):
             with self.transaction() as transaction:
                 transaction.delete(wanted, on_purpose=True)
 
-    def compact(self) -> dict[str, int]:
-        """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows."""
+    def compact(self) -> dict[str, Any]:
+        """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows.
+
+        Damaged segments stay as they are; `notes` say which.
+        """
         before = len(self._sizes())
         with self.view() as view:
             dead = np.array(view.catalog.deleted_ids(), np.int64)
@@ -122,15 +133,34 @@ class Writer(Views):
         self.merge()
         self._tidy()
         self._catalog.shrink()
-        return {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": len(dead)}
+        with self.view() as view:
+            dropped = len(dead) - len(view.catalog.deleted_ids())
+        counts = {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": dropped}
+        return {**counts, "notes": list(self.notes)}
 
     def drop_vectors(self, ids: npt.NDArray[np.int64]) -> None:
         """Write the segments that hold any of these deleted videos (n,) ascending anew, without them."""
+        for group in grouped(self._holding(ids)):
+            self._rewrite(group, ids)
+
+    def refuse_damaged(self, ids: Iterable[int]) -> None:
+        """DamagedIndex where segments that hold any of these videos cannot be written anew without them."""
+        for size in self._holding(np.array(sorted(set(ids)), np.int64)):
+            with self._catalog.reading() as snapshot:
+                try:
+                    whole_segment(self.path, size.name, snapshot)
+                except OutOfReach:
+                    raise
+                except IndexStateError as error:
+                    raise DamagedIndex(
+                        f"nothing was changed: these videos lie in a damaged segment, which cannot be written anew "
+                        f"without them ({error}); let it go first: echosearch check --repair"
+                    ) from error
+
+    def _holding(self, ids: npt.NDArray[np.int64]) -> list[Size]:
         with self.view() as view:
             segments = view.segments
-        holding = [size for size in self._sizes() if np.isin(segments[size.name].ids, ids, assume_unique=True).any()]
-        for group in grouped(holding):
-            self._rewrite(group, ids)
+        return [size for size in self._sizes() if np.isin(segments[size.name].ids, ids, assume_unique=True).any()]
 
     def erase_replaced(self) -> int:
         """Erase all folders of segments that the catalog does not name, now; readers of an older commit lose them."""
@@ -142,7 +172,7 @@ class Writer(Views):
         erased = [folder for folder in folders if pattern.fullmatch(folder.name)]
         with named_disk_errors(self.path):
             for folder in erased:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
             with self._catalog.writing() as transaction:
                 transaction.forget_retired(retired)
         return len(erased)
@@ -152,12 +182,11 @@ class Writer(Views):
         return self._catalog.shrink()
 
     def merge(self) -> None:
-        """Make one segment of several of similar size, until there are few; see `merging`."""
+        """Make one segment of several of similar size, until there are few; see `merging`. Damaged ones stay."""
         merged = False
-        while groups := to_merge(self._sizes()):
+        while groups := to_merge([size for size in self._sizes() if size.name not in self._left_alone]):
             for group in groups:
-                self._rewrite(group, np.empty(0, np.int64))
-            merged = True
+                merged |= self._rewrite(group, np.empty(0, np.int64))
         if merged:
             self._tidy()
 
@@ -165,14 +194,15 @@ class Writer(Views):
         with self._catalog.reading() as snapshot:
             return [Size(*told) for told in snapshot.segment_sizes()]
 
-    def _rewrite(self, group: Sequence[Size], dropped: npt.NDArray[np.int64]) -> None:
-        """Write the rows of segments but those of some ids into a new one, in place of these.
+    def _rewrite(self, group: Sequence[Size], dropped: npt.NDArray[np.int64]) -> bool:
+        """Write the rows of segments but those of some ids into a new one, in place of these; False if there is none.
 
-        IndexStateError where they are not what was written.
+        Segments that are not what was written are left alone: in a new one nobody would find the damage again.
         """
-        names = [size.name for size in group]
-        with self._catalog.reading() as snapshot:
-            segments = [whole_segment(self.path, name, snapshot) for name in names]
+        segments = self._whole(group)
+        names = [segment.path.name for segment in segments]
+        if not segments or (len(segments) < len(group) and not len(dropped)):  # fewer are to become one: merge anew
+            return False
         kept = [~np.isin(segment.ids, dropped, assume_unique=True) for segment in segments]
         gone = [int(id_) for segment, some in zip(segments, kept, strict=True) for id_ in segment.ids[~some]]
         with named_disk_errors(self.path):
@@ -186,6 +216,23 @@ class Writer(Views):
                 transaction.move_rows(names, None if info is None else info.name, gone)
                 transaction.retire_segments(names)
                 transaction.forget_scores(gone)
+        return True
+
+    def _whole(self, group: Sequence[Size]) -> list[Segment]:
+        """Those segments every byte of which is as it was written; the others are named in `notes`."""
+        segments = []
+        with self._catalog.reading() as snapshot:
+            for size in group:
+                try:
+                    segments.append(whole_segment(self.path, size.name, snapshot))
+                except IndexStateError as error:
+                    is_damaged = not isinstance(error, OutOfReach)
+                    self._left_alone[size.name] = (
+                        f"segment {size.name} is damaged, and is left as it is: echosearch check --repair"
+                        if is_damaged
+                        else str(error)
+                    )
+        return segments
 
     @property
     def aside_path(self) -> Path:
@@ -245,9 +292,8 @@ class Writer(Views):
         if found.newer:
             raise CatalogSegmentsDisagree("; ".join(found.newer))
         for folder in found.to_move_aside:
-            with named_disk_errors(self.path):
-                self.aside_path.mkdir(exist_ok=True)
             with suppress(OSError):  # it stays known, and the next writer tries again
+                self.aside_path.mkdir(exist_ok=True)
                 folder.rename(self.aside_path / folder.name)
         newest = newest_ann(self.path)
         for folder in [*found.to_erase, *(other for other in ann_folders(self.path) if other != newest)]:

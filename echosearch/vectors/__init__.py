@@ -6,7 +6,6 @@ from echosearch.vectors.rows import LiveRows, Ranking, VectorIndex, Weighting
 from echosearch.vectors.segment import (
     NO_FRAMES,
     PARTIAL_PREFIX,
-    WAY_BACK,
     FramesDtype,
     MergedRows,
     Segment,
@@ -16,13 +15,13 @@ from echosearch.vectors.segment import (
     close_maps,
     fsync_path,
     open_segment,
+    out_of_reach,
     write_segment,
 )
 
 __all__ = [
     "NO_FRAMES",
     "PARTIAL_PREFIX",
-    "WAY_BACK",
     "ExactIndex",
     "FaissFile",
     "FaissIndex",
@@ -39,5 +38,6 @@ __all__ = [
     "close_maps",
     "fsync_path",
     "open_segment",
+    "out_of_reach",
     "write_segment",
 ]

@@ -11,6 +11,7 @@ segment.json       counts, sizes and digests of these files, numerics
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, OutOfReach
+from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, OutOfReach, ReadRefused
 from echosearch.types import EncodedVideo, Numerics
 
 FramesDtype = Literal["float32", "float16", "none"]
@@ -34,9 +35,21 @@ Array = Literal["pooled", "norms", "frame_numbers", "frames"]
 NO_FRAMES: Final = "none"
 PARTIAL_PREFIX: Final = ".partial-"
 
-WAY_BACK: Final = (
+MEND: Final = "restore it from a copy, or let its videos go with: echosearch check --repair"
+
+_LOST: Final = (errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+"""What the system says of a file that is not there, or whose disk fails."""
+
+_WAY_BACK: Final = (
     "if its disk is not mounted, mount it; if it is lost for good, let it go with: echosearch check --repair --missing"
 )
+_REFUSALS: Final = {
+    errno.EMFILE: "too many open files; allow this process more of them (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine; end some programs",
+    errno.ENOMEM: "not enough memory; end some programs",
+    errno.EACCES: "no permission to read it; give yourself the right to read the folder of the index",
+    errno.EPERM: "no permission to read it; give yourself the right to read the folder of the index",
+}
 
 _MOST_MAPS: Final = 48
 _WRITTEN_ROWS: Final = 4096
@@ -172,6 +185,15 @@ def write_segment(
     return info
 
 
+def out_of_reach(what: str, error: OSError, way_back: str = _WAY_BACK) -> OutOfReach:
+    """Why a file or folder of an index cannot be read: OutOfReach where it may be lost, else ReadRefused."""
+    which = f" ({error.filename})" if error.filename and str(error.filename) not in what else ""
+    if error.errno in _LOST:
+        return OutOfReach(f"{what} cannot be read: {error.strerror}{which}; {way_back}")
+    reason, _, way_out = _REFUSALS.get(error.errno or 0, error.strerror or str(error)).partition("; ")
+    return ReadRefused(f"{what} cannot be read: {reason}{which}; {way_out or 'nothing of it is lost'}")
+
+
 def open_segment(folder: Path, name: str) -> Segment:
     """Open a segment, checking the size of each file and the digest of its ids.
 
@@ -185,9 +207,11 @@ def open_segment(folder: Path, name: str) -> Segment:
         info = SegmentInfo(**values | {"files": files})
         sizes = {file: (path / file).stat().st_size for file in files}
     except OSError as error:
-        raise OutOfReach(f"segment {path} cannot be read: {error}; {WAY_BACK}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedIndex(f"segment {path} cannot be read: {error}") from error
+        raise out_of_reach(f"segment {path}", error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedIndex(
+            f"segment {path} cannot be read: its segment.json is not what was written; {MEND}"
+        ) from error
     for file, (size, _) in files.items():
         if sizes[file] != size:
             raise CatalogSegmentsDisagree(
@@ -245,7 +269,7 @@ class Segment:
                 with (self.path / name).open("rb") as file:
                     now = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
-                raise OutOfReach(f"{self.path / name} cannot be read: {error.strerror}; {WAY_BACK}") from error
+                raise out_of_reach(str(self.path / name), error) from error
             if now != digest:
                 found.append(f"{self.path / name} has other bytes than were written")
         if not found:
@@ -277,9 +301,9 @@ class Segment:
         try:
             values: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         except OSError as error:
-            raise OutOfReach(f"{path} cannot be read: {error}; {WAY_BACK}") from error
+            raise out_of_reach(str(path), error) from error
         except (ValueError, EOFError) as error:
-            raise DamagedIndex(f"{path} cannot be read: {error}") from error
+            raise DamagedIndex(f"{path} cannot be read: it is not what was written; {MEND}") from error
         return values
 
 

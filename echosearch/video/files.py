@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from echosearch.errors import InaccessibleVideo, InputError
-from echosearch.files import absolute
+from echosearch.files import absolute, open_regular
 
 VIDEO_SUFFIXES: Final = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm"})
 STILL_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -94,6 +94,6 @@ def named_refusals() -> Iterator[None]:
 
 
 def content_sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of the file's bytes, hexadecimal. OSError where it cannot be read, or is a pipe or device."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
