@@ -120,7 +120,7 @@ def repair(index_path: Path, wait_seconds: float = 0.0, missing: bool = False, y
             report,
             generation=snapshot.generation,
             kept=tuple(beside.notes),
-            left=(*left, *beside.newer, *_faiss_problems(store)),
+            left=(*left, *beside.newer, *_faiss_problems(Store(index_path))),  # the other has the old FAISS at hand
         )
 
 

@@ -254,6 +254,13 @@ def test_an_index_that_lost_its_manifest_is_never_made_anew(
     assert (index / "catalog.sqlite").read_bytes() == catalog
 
 
+def test_what_another_program_is_writing_there_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "index" / ".partial-0123").mkdir(parents=True)
+    with pytest.raises(IndexStateError, match="is there already and is no index"):
+        make_store(tmp_path / "index")
+    assert [path.name for path in (tmp_path / "index").iterdir()] == [".partial-0123"]
+
+
 def test_an_index_may_appear_between_two_looks(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,5 +247,7 @@ def test_a_catalog_that_is_not_what_its_format_says_is_named(past: tuple[Path, d
     path, _ = past
     with closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
         connection.execute("ALTER TABLE videos RENAME TO films")
-    with pytest.raises(DamagedIndex, match=r"cannot be read \(no such table: (main\.)?videos\); restore it from a copy$"):
+    with pytest.raises(
+        DamagedIndex, match=r"cannot be read \(no such table: (main\.)?videos\); restore it from a copy$"
+    ):
         Store(path).writer().__enter__()

@@ -204,6 +204,13 @@ def test_a_repair_is_judged_by_what_it_leaves(tmp_path: Path, run: Any) -> None:
     assert run("check", "--index", index)[0] == 3
 
 
+def test_a_repair_of_faiss_alone_leaves_nothing(tmp_path: Path) -> None:
+    index = _index(tmp_path / "index")
+    shutil.rmtree(index / "ann")
+    report = repair(index)
+    assert (report.repaired, report.left, report.is_whole) == (("the FAISS index was built anew",), (), True)
+
+
 # Damage in one segment does not lock the index.
 
 
@@ -259,6 +266,13 @@ def test_a_purge_is_refused_only_where_its_own_segment_is_damaged(archive: Path)
     purge_videos(archive, [3])
     assert sorted(_seen(archive)) == [1, 2, 4]
     assert repair(archive).videos_lost == 1
+    aside = archive / "segments" / "aside"
+    aside.rename(archive.parent / "elsewhere")
+    aside.symlink_to(archive.parent / "elsewhere")
+    (aside / "mine").write_text("mine")
+    purge_videos(archive, [2])
+    assert [path.name for path in (archive.parent / "elsewhere").iterdir()] == ["mine"]
+    assert sorted(_seen(archive)) == [1, 4]
     assert check(archive).is_whole
 
 

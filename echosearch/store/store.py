@@ -89,6 +89,9 @@ class Store(Views):
 _FOLDERS: Final = ("segments", "ann", "cache")
 _CATALOG_FILES: Final = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
 
+_PARTIAL: Final = f"{PARTIAL}new"
+"""How the name of an index begins that is made within its folder; what else is not whole is another program's."""
+
 _MAKING_SECONDS: Final = 5.0
 """So long another process that makes an index in the same folder is waited for."""
 
@@ -127,7 +130,7 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
     """
     refusal = IndexStateError(f"{path} is there already and is no index; give another --index")
     with named_disk_errors(path):
-        if not path.is_dir() or _strangers(path):
+        if not path.is_dir() or (_has_others(path) and not Store.exists(path)):
             raise refusal
     try:
         with lock(path, _MAKING_SECONDS), named_disk_errors(path):
@@ -136,10 +139,11 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
             if not _is_unused(path):
                 raise refusal
             try:
-                for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{PARTIAL}*")]:
+                for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{_PARTIAL}*")]:
                     _remove(left)
-                with _made(path / PARTIAL, manifest) as partial:
+                with _made(path / _PARTIAL, manifest) as partial:
                     for name in (*_FOLDERS, CATALOG, MANIFEST):
+                        fsync_path(path)  # whatever a power cut leaves, the manifest is not there before all else
                         (partial / name).rename(path / name)
                     fsync_path(path)
             except BaseException:
@@ -151,10 +155,10 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
             raise
 
 
-def _strangers(path: Path) -> bool:
-    """Whether a folder holds anything that no index does."""
-    ours = {*_FOLDERS, *_CATALOG_FILES, *HOLDERS, MANIFEST, "lost+found"}  # the last is in every new ext4 volume
-    return any(entry.name not in ours and not entry.name.startswith(PARTIAL) for entry in path.iterdir())
+def _has_others(path: Path) -> bool:
+    """Whether a folder holds anything that an index on its way does not."""
+    ours = {*_FOLDERS, *_CATALOG_FILES, *HOLDERS, f"{PARTIAL}{HOLDERS[1]}", "lost+found"}  # that is in new volumes
+    return any(entry.name not in ours and not entry.name.startswith(_PARTIAL) for entry in path.iterdir())
 
 
 def _is_unused(path: Path) -> bool:

@@ -168,7 +168,9 @@ class Writer(Views):
             active = {size.name for size in self._sizes()}
             retired = list(snapshot.retired_segments())
         pattern = re.compile(rf"[0-9a-f]{{16}}|{ASIDE}|{re.escape(PARTIAL_PREFIX)}.*")
-        folders = (folder for folder in (self.path / "segments").iterdir() if folder.name not in active)
+        folders = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
+        if self.aside_path.is_symlink() and self.aside_path.is_dir():  # it may hold other things as well
+            folders = [*self.aside_path.iterdir(), *folders]
         erased = [folder for folder in folders if pattern.fullmatch(folder.name)]
         with named_disk_errors(self.path):
             for folder in erased:
