@@ -107,7 +107,8 @@ class IngestProgress:
 class IngestReport:
     """What an ingest did, by number of files.
 
-    `returned`: known from before they were deleted; `updated`: other metadata, same vectors; `failed_earlier` and `deleted_earlier`: left alone because of that;
+    `returned`: known from before they were deleted; `updated`: other metadata, same vectors;
+    `failed_earlier` and `deleted_earlier`: left alone because of that;
     `seconds_starting`: models, workers and looking at the folder.
     """
 
