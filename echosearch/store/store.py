@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -138,7 +138,9 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
                 return
             if not _is_unused(path):
                 raise refusal
-            try:
+            with ExitStack() as undoing:
+                for name in (*HOLDERS, *_CATALOG_FILES, *_FOLDERS, MANIFEST):  # in turn from the last
+                    undoing.callback(_remove, path / name)
                 for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{_PARTIAL}*")]:
                     _remove(left)
                 with _made(path / _PARTIAL, manifest) as partial:
@@ -146,10 +148,7 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
                         fsync_path(path)  # whatever a power cut leaves, the manifest is not there before all else
                         (partial / name).rename(path / name)
                     fsync_path(path)
-            except BaseException:
-                for name in (MANIFEST, *_FOLDERS, *_CATALOG_FILES, *HOLDERS):
-                    _remove(path / name)
-                raise
+                undoing.pop_all()
     except IndexLocked:
         if not Store.exists(path):
             raise
