@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 VIDEOS ?=
+CRASH  := tests/test_crash.py tests/test_purge_crash.py
 MODEL  ?=
 
 .PHONY: help install demo test test-slow check format docs clean
@@ -23,7 +24,8 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow $(CRASH)
+	$(BIN)/python -m pytest -m slow $(addprefix --ignore=,$(CRASH))
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
