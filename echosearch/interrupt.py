@@ -5,15 +5,19 @@ Imports next to nothing, as it is there before all else.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Final
 
 INTERRUPTED: Final = 130
 _SHOW_CURSOR: Final = b"\x1b[?25h"
+_PATIENCE_SECONDS: Final = 30.0
+"""After a first interrupt a command has so long to tidy up; one that is stuck by then is ended all the same."""
 
 
 def end_at_once(_number: int, _frame: FrameType | None) -> None:
@@ -66,7 +70,15 @@ class TwoInterrupts:
         sys.unraisablehook = _say_nothing
         # The interpreter hands signals back to the system at its very end; what comes then shall not change the code.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        if self._before is end_at_once:  # a process of our own, not a test or a notebook
+            _thread.start_new_thread(_end_when_stuck, (number,))
         raise KeyboardInterrupt
+
+
+def _end_when_stuck(number: int) -> None:
+    """An interrupt can hit an import or a lock of somebody else's, so that what follows waits for ever."""
+    time.sleep(_PATIENCE_SECONDS)
+    end_at_once(number, None)
 
 
 def _say_nothing(_: object) -> None:

@@ -381,11 +381,32 @@ sys.argv[1:] = ["models"]
 echosearch.encoders.describe_presets = presets
 echosearch.start.main()
 """
+STUCK = """
+import signal, sys, threading
+import echosearch.cli, echosearch.encoders, echosearch.interrupt, echosearch.start
+
+def presets():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        threading.Event().wait()
+
+echosearch.interrupt._PATIENCE_SECONDS = 0.5
+sys.argv[1:] = ["models"]
+echosearch.encoders.describe_presets = presets
+echosearch.start.main()
+"""
 
 
 def process(code: str, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_what_is_stuck_after_ctrl_c_is_ended() -> None:
+    code, _, err = process(STUCK)
+    assert (code, err.split()) == (130, ["interrupted"])
 
 
 @pytest.mark.slow
