@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -86,6 +87,27 @@ def write_tiny_model(folder: Path, seed: int = 0, config: dict[str, object] | No
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a folder."""
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+def know_presets_by(monkeypatch: pytest.MonkeyPatch, **architecture: object) -> None:
+    """Presets are known by this architecture from now on, so that the tiny model can stand for them."""
+    from echosearch.encoders import list_presets
+
+    for name in ("echo-clip", "echo-clip-r", "whyxrayclip"):
+        preset = replace(list_presets()[name], architecture=architecture)
+        monkeypatch.setitem(list_presets(), name, preset)
+
+
+@pytest.fixture
+def any_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every preset may have any architecture, and none is known by it."""
+    know_presets_by(monkeypatch)
+
+
+@pytest.fixture
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The presets have the architecture of the tiny model."""
+    know_presets_by(monkeypatch, **{"embed_dim": 16, "vision_cfg.image_size": 32, "text_cfg.vocab_size": 49408})
 
 
 @pytest.fixture(scope="session")

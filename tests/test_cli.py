@@ -218,7 +218,8 @@ def test_a_bug_shows_its_traceback_and_ends_with_70(run: Run, monkeypatch: pytes
 
 def test_models_lists_what_each_is_and_where_its_weights_are(run: Run) -> None:
     told = {model["name"]: model for model in json.loads(run("models", "--json")[1])}
-    assert set(told) == {"echo-clip", "echo-mini", "toy", "whyxrayclip"}
+    assert set(told) == {"echo-clip", "echo-clip-r", "echo-mini", "open_clip", "toy", "whyxrayclip"}
+    assert told["echo-clip-r"]["status"] == "not supported yet: its template tokenizer is still to come"
     assert told["echo-clip"]["weights"] == "hf-hub:mkaichristensen/echo-clip"
     assert told["toy"]["status"] == "needs no weights"
     assert "apical four-chamber" in run("models")[1]

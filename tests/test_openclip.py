@@ -503,6 +503,7 @@ def test_an_architecture_with_a_checkpoint_file_is_the_same_model_as_its_folder(
     np.testing.assert_array_equal(texts(encoder, PHRASES), texts(tiny, PHRASES))
 
 
+@pytest.mark.usefixtures("any_architecture")
 def test_a_relative_address_is_kept_as_an_absolute_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_model.parent)
     here = f"local-dir:{tiny_model}"
@@ -526,9 +527,36 @@ def test_loading_says_nothing_of_its_own(
     assert logging.root.manager.disable == 0  # and the user's own logging works as before
 
 
+# --- a text tower that is not its tokenizer's
+
+
+@pytest.mark.parametrize("size", [1000, 49407, 50000])
+def test_a_text_tower_of_another_vocabulary_is_refused_at_load(tmp_path: Path, size: int) -> None:
+    folder = write_tiny_model(tmp_path / f"of{size}", config=tiny_config(text_cfg={"vocab_size": size}))
+    sentence = (
+        rf"^local-dir:{folder}: its text tower has {size} tokens and a context of 77, and its tokenizer, "
+        r"SimpleTokenizer, 49408 and 77: these weights want another tokenizer$"
+    )
+    with pytest.raises(ModelUnavailable, match=sentence):
+        load(folder)
+
+
+def test_a_text_tower_of_another_context_is_refused_or_gets_one_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+
+    folder = write_tiny_model(tmp_path / "short", config=tiny_config(text_cfg={"context_length": 20}))
+    assert load(folder).encode_text(["mild " * 30])[0].cut != ""
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: open_clip.SimpleTokenizer(context_length=77))
+    with pytest.raises(ModelUnavailable, match=r"text tower has 49408 tokens and a context of 20, .* 49408 and 77"):
+        load(folder)
+
+
 # --- presets and the side-car
 
 
+@pytest.mark.usefixtures("any_architecture")
 def test_a_preset_s_weights_may_lie_in_a_folder(tiny_model: Path, tiny: Encoder) -> None:
     card = load_encoder(ModelRequest("echo-clip", weights=f"local-dir:{tiny_model}")).card
     assert (card.name, card.weights, card.notice) == ("echo-clip", f"local-dir:{tiny_model}", None)
@@ -540,6 +568,7 @@ def test_a_preset_s_weights_may_lie_in_a_folder(tiny_model: Path, tiny: Encoder)
     assert card.recipe.sampling == FrameSampling(0, 40, 2)
 
 
+@pytest.mark.usefixtures("any_architecture")
 def test_a_side_car_names_the_preset_and_a_notice(tiny_model: Path, tmp_path: Path) -> None:
     folder = copy_with(tiny_model, tmp_path / "twin")
     (folder / "echosearch.json").write_text(json.dumps({"preset": "whyxrayclip", "notice": "The weights are random."}))
@@ -547,7 +576,8 @@ def test_a_side_car_names_the_preset_and_a_notice(tiny_model: Path, tmp_path: Pa
     assert beside.notice == "The weights are random."
     assert beside.recipe.sampling == FrameSampling()
     assert beside.recipe.preprocess.fit == "resize-crop"
-    assert beside.name == f"local-dir:{folder}"
+    assert (beside.name, beside.weights) == ("whyxrayclip", f"local-dir:{folder}")
+    assert beside.recognised == "whyxrayclip by its echosearch.json"
 
     (folder / "echosearch.json").write_text(json.dumps({"preset": "echo-clip"}))
     echo = load(folder).card
@@ -557,6 +587,7 @@ def test_a_side_car_names_the_preset_and_a_notice(tiny_model: Path, tmp_path: Pa
     assert load(folder, sampling=FrameSampling(count=3)).card.recipe.sampling == FrameSampling(count=3)
 
 
+@pytest.mark.usefixtures("any_architecture")
 def test_a_notice_in_the_folder_is_shown_for_the_preset_too(tiny_model: Path, tmp_path: Path) -> None:
     folder = copy_with(tiny_model, tmp_path / "twin")
     (folder / "echosearch.json").write_text(json.dumps({"preset": "echo-clip", "notice": "The weights are random."}))
@@ -583,7 +614,8 @@ def test_a_side_car_that_cannot_be_used(
 
 def test_every_preset_loads_and_shows_what_it_is_for() -> None:
     presets = list_presets()
-    files = sorted((ROOT / "echosearch" / "encoders" / "known_models").glob("*.json"))
+    folder = ROOT / "echosearch" / "encoders" / "known_models"
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stem)
     assert [json.loads(file.read_text())["name"] for file in files] == [file.stem for file in files] == sorted(presets)
     assert list(presets) == sorted(presets)
     for described in describe_presets():
@@ -591,15 +623,19 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
         assert described["about"] == preset.about != ""
         assert described["domain"] == preset.domain != ""
         assert described["weights"] == preset.weights
-        assert re.fullmatch(r"none|hf-hub:[\w-]+/[\w-]+|package:\w+", preset.weights)
+        assert re.fullmatch(r"none|any|hf-hub:[\w-]+/[\w-]+|package:\w+", preset.weights)
         assert FrameSampling.parse(described["sampling"]) == preset.sampling
         statuses = {
             "none": ("needs no weights",),
+            "any": ("named with --weights",),
             "package": ("in the package",),
             "hf-hub": ("in the local cache", "to be downloaded when first used"),
         }
-        assert described["status"] in statuses[preset.weights.partition(":")[0]]
-        assert f"  {preset.name:12} {preset.about} [{preset.weights}]" in how_to_choose().splitlines()
+        missing = f"not supported yet: {preset.missing}"
+        assert described["status"] in (statuses[preset.weights.partition(":")[0]] if not preset.missing else [missing])
+        line = f"  {preset.name:12} {preset.about} [{preset.weights}]"
+        assert (line in how_to_choose().splitlines()) is not bool(preset.missing)
+    assert [name for name, preset in presets.items() if preset.missing] == ["echo-clip-r"]
     assert presets["echo-clip"].preprocess == {
         "fit": "crop-resize",
         "resizer": "opencv",

@@ -149,7 +149,10 @@ def test_the_manifest_asks_for_the_model_with_which_it_was_made(weights: str, re
     sampling = FrameSampling(0, 40, 2)
     card = replace(toy_card(), weights=weights, recipe=replace(toy_card().recipe, sampling=sampling))
     manifest = Manifest.of(card, toy_probe(), "float32")
-    assert manifest.request() == ModelRequest("toy", request_weights, sampling=sampling)
+    way = card.recipe.preprocess  # the index's own, whatever the weights are recognised as by now
+    assert manifest.request() == ModelRequest("toy", request_weights, sampling=sampling, preprocess=way)
+    elsewhere = ModelRequest("local-dir:/else", sampling=sampling, preprocess=way)
+    assert manifest.request("local-dir:/else") == elsewhere
 
 
 def test_an_empty_folder_may_become_an_index(tmp_path: Path) -> None:

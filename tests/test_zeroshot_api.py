@@ -23,7 +23,7 @@ from echosearch.cohort.names import Source
 from echosearch.encoders.toy import DIM
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
 from echosearch.store import Store
-from echosearch.types import EncodedText
+from echosearch.types import EncodedText, FrameSampling
 from echosearch.vectors import FramesDtype
 from echosearch.zeroshot import sweep as sweep_module
 from echosearch.zeroshot.calibration import Calibration
@@ -605,16 +605,46 @@ def test_a_threshold_on_classes_is_given_as_the_weight_that_a_sweep_shows(archiv
 
 
 def test_a_published_threshold_is_applied_only_if_asked_and_says_whose_it_is(archive: Archive) -> None:
-    figure = PublishedFigure("threshold of best F1", 0.5, "someone")
+    figure = PublishedFigure("threshold of best F1", 0.5, "someone", "toy")
     known = Task("known", "binary", prompts=("yes",), published=(figure,))
     assert archive.zeroshot.sweep(known)[0].applied is None
     [asked, other] = archive.zeroshot.sweep(known, PACER, published_threshold=True)
     assert asked.rows()["yes_published"].tolist() == (archive.vectors[:, 0] >= 0.5).tolist()
-    assert any("belongs to its authors' model, videos and patients" in warning for warning in asked.warnings)
+    assert any("belongs to its authors' videos and patients" in warning for warning in asked.warnings)
+    assert asked.summary()["published"] == [
+        {"name": "threshold of best F1", "value": 0.5, "source": "someone", "model": "toy",
+         "of": "for toy, on other patients", "applied": True}
+    ]  # fmt: skip
     assert other.applied is None
     classes = Task("either", "contrastive", classes=EITHER.classes, published=(figure,))
     with pytest.raises(BadOption, match=r"^no threshold was published for either$"):
         archive.zeroshot.sweep(classes, published_threshold=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling", "sentence"),
+    [
+        (
+            "echo-clip",
+            "0:40:2",
+            "the threshold of known was published for echo-clip, and toy is not that; learn one from",
+        ),
+        ("toy", "even:4", r"published for toy, and toy is not that, as published \(frames even:4, not 0:40:2\); learn"),
+        (None, "0:40:2", "the published threshold of known does not say its model; write it into the task: model$"),
+    ],
+)
+def test_a_published_threshold_belongs_to_one_model_made_in_one_way(
+    tmp_path: Path, model: str | None, sampling: str, sentence: str
+) -> None:
+    recipe = replace(toy_card().recipe, sampling=FrameSampling.parse(sampling))
+    archive = make_archive(tmp_path / "index", replace(toy_card(), recipe=recipe))
+    figure = PublishedFigure("threshold of best F1", 0.5, "someone", model)
+    known = Task("known", "binary", prompts=("yes",), published=(figure,))
+    with pytest.raises(BadOption, match=sentence):
+        archive.zeroshot.sweep(known, published_threshold=True)
+    [swept] = archive.zeroshot.sweep(known)
+    of = f"for {model or 'a model that is not said'}, not for this model"
+    assert swept.summary()["published"][0] | {"of": of, "applied": False} == swept.summary()["published"][0]
 
 
 def test_copies_of_a_file_are_one_patient_where_the_patient_is_not_known(tmp_path: Path) -> None:

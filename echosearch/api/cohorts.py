@@ -41,7 +41,6 @@ from echosearch.cohort.making import bounds_of, distributions_of, measures_of, m
 from echosearch.cohort.measures import DOMAINS, domain_tasks, domains, measure
 from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
-from echosearch.encoders import list_presets
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
 from echosearch.filters import (
     All,
@@ -357,7 +356,7 @@ class Cohorts:
         bounds = bounds_of(question)
         attributes = [each.name for each in vocabulary.attributes]
         manifest = self.store.manifest
-        preset = list_presets().get(manifest.model)
+        preset = manifest.standing.preset
         cohort = Cohort(
             name="",
             definition=definition,
@@ -435,7 +434,7 @@ class Cohorts:
 
     def _made_for(self) -> tuple[tuple[str, ...], bool]:
         """The views that the model is made for (none: not said), and whether it knows Doppler."""
-        preset = list_presets().get(self.store.manifest.model)
+        preset = self.store.manifest.standing.preset
         return (preset.views, preset.knows_modes) if preset is not None else ((), True)
 
     def _domains(self, view: View, tasks: Sequence[AnyTask]) -> tuple[npt.NDArray[np.int64], list[str | None]]:

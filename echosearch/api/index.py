@@ -33,7 +33,6 @@ from echosearch.types import (
     EncodedText,
     Exclude,
     Failure,
-    ModelRequest,
     Precision,
     ScoreKind,
     SearchResult,
@@ -71,11 +70,7 @@ class Index:
     ) -> None:
         self._store = Store(path)
         manifest = self._store.manifest
-        self._request = replace(
-            ModelRequest(model, sampling=manifest.recipe.sampling) if model is not None else manifest.request(),
-            device=device,
-            precision=precision,
-        )
+        self._request = replace(manifest.request(model), device=device, precision=precision)
         self._encoder: Encoder | None = None
         with self._store.view():
             pass  # refuse now what cannot be used
@@ -256,6 +251,7 @@ class Index:
                 "model": manifest.model,
                 "weights": manifest.weights,
                 "notice": manifest.notice,
+                "notes": manifest.notes,
                 "dim": manifest.dim,
                 "frames_dtype": manifest.frames_dtype,
                 "precision": manifest.precision,
@@ -264,6 +260,7 @@ class Index:
                 "space": manifest.recipe.space.id,
                 "recipe": manifest.recipe.id,
                 "sampling": str(manifest.recipe.sampling),
+                "preparation": manifest.recipe.preprocess.in_words,
                 "recipe_parts": manifest.recipe.to_dict(),
                 **totals,
                 "unverified": view.catalog.count_unverified(),
@@ -316,7 +313,7 @@ class Index:
 
     def _notes(self, view: View) -> list[str]:
         """What is to be said of every answer of this index."""
-        notes = [self.manifest.notice] if self.manifest.notice else []
+        notes = self.manifest.notes
         if unverified := view.catalog.count_unverified():
             notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
         if {self._request.precision, self.manifest.precision} != {"fp32"}:

@@ -28,6 +28,8 @@ from echosearch.errors import (
 )  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
+from echosearch.zeroshot.borrowed import BORROWED
+from echosearch.zeroshot.borrowed import published_threshold as threshold_published
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
@@ -61,7 +63,7 @@ from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_sco
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
 from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
+from echosearch.zeroshot.tasks import Form, Task
 
 AnyTask = Task | Probe
 
@@ -99,8 +101,10 @@ class ZeroShot:
         """
         chosen = self._chosen(tasks)
         form: Form = "approximate" if approximate else "exact"
-        if published_threshold and not any(_published_threshold(task) for task in chosen):
-            raise BadOption(f"no threshold was published for {', '.join(task.name for task in chosen)}")
+        manifest = self.store.manifest
+        borrowed = {task.name: threshold_published(task, manifest) if published_threshold else None for task in chosen}
+        if published_threshold and not any(borrowed.values()):
+            raise BadOption(f"no threshold was published for {', '.join(borrowed)}")
         cut: list[str] = []
         scorers = [self._scorer(task, form, cut) for task in chosen]
         if calibration is not None:
@@ -109,7 +113,6 @@ class ZeroShot:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
-        manifest = self.store.manifest
         with self.store.view() as view:
             swept = [_of_live(view, found, among) for found in swept]
             known = self.calibrations_of(view)
@@ -135,10 +138,11 @@ class ZeroShot:
                         *_unseen_views(view, task),
                         *_too_short(view, task),
                         *cautions,
-                        *([_BORROWED] if published_threshold and _published_threshold(task) else []),
+                        *([BORROWED] if borrowed[task.name] else []),
                     ),
                     called=verdict,
-                    applied=_published_threshold(task) if published_threshold else None,
+                    applied=borrowed[task.name],
+                    published=manifest.standing.published,
                 )
                 for task, found, (verdict, cautions) in zip(chosen, swept, called, strict=True)
             ]
@@ -549,13 +553,6 @@ def _left(labelled: Labelled, kept: npt.NDArray[np.bool_], left_out: str) -> Lab
         patients=tuple(labelled.patients[row] for row in rows),
         warnings=(*labelled.warnings, left_out),
     )
-
-
-_BORROWED = "a published threshold belongs to its authors' model, videos and patients, which these need not be like"
-
-
-def _published_threshold(task: AnyTask) -> PublishedFigure | None:
-    return task.published_threshold if isinstance(task, Task) else None
 
 
 def _is_value(task: AnyTask) -> bool:

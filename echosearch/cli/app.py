@@ -203,6 +203,7 @@ def ingest(
     else:
         for warning in report.warnings:
             click.echo(f"note: {render.printable(warning)}")
+        click.echo(f"model {render.printable(report.model)}")
         click.echo(_ingest_summary(report))
         render.print_failures(report.failures)
     return 1 if report.failures else 0
@@ -369,16 +370,13 @@ def info(index: str | None, output: str | None) -> None:
     if output == "json":
         render.print_json(told)
         return
-    recipe = told["recipe_parts"]
-    preprocess = recipe["preprocess"]
     lines = {
         "index": f"{told['index']} (generation {told['generation']}, made {told['created_at']})",
         "model": f"{told['model']}, weights {told['weights']}, {told['dim']} dimensions, {told['precision']}",
         "recipe": told["recipe"],
         "space": told["space"],
         "frames": f"{told['sampling']}, embeddings kept as {told['frames_dtype']}",
-        "preparation": f"{preprocess['fit']} to {preprocess['size']}, zoom {preprocess['zoom']}, "
-        f"{preprocess['resizer']} {preprocess['interpolation']}, channels {preprocess['channel_order']}",
+        "preparation": told["preparation"],
         "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
         f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
         "deleted": str(told["deleted"]),
@@ -388,8 +386,8 @@ def info(index: str | None, output: str | None) -> None:
         "roots": ", ".join(told["roots"]) or "none",
         "on disk": render.bytes_in_words(told["disk_bytes"]),
     }
-    if told["notice"]:
-        lines["note"] = told["notice"]
+    if told["notes"]:
+        lines["note"] = "; ".join(told["notes"])
     for name, line in lines.items():
         click.echo(f"{name:12} {render.printable(line)}")
 

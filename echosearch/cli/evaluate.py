@@ -143,7 +143,7 @@ def evaluate(
     if force and picture is None and table is None:
         raise BadOption("--force goes with --plot PNG or --predictions OUT.csv")
     chosen = opened.zeroshot.find(task)
-    frozen = _threshold(chosen, threshold, published_threshold, calibration)
+    frozen = _threshold(opened, chosen, threshold, published_threshold, calibration)
     result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
     _show(opened, chosen, result, output)
     if picture is not None:
@@ -178,7 +178,10 @@ def _refuse_what_does_not_belong(task: str, context: click.Context) -> None:
             raise BadOption(f"{option.opts[0]} goes with {where}, not with evaluate {task}")
 
 
-def _threshold(task: AnyTask, given: float | None, published: bool, calibration: str | None) -> Threshold | None:
+def _threshold(
+    opened: Index, task: AnyTask, given: float | None, published: bool, calibration: str | None
+) -> Threshold | None:
+    from echosearch.zeroshot.borrowed import published_threshold
     from echosearch.zeroshot.evaluation import Threshold
 
     if sum((given is not None, published, calibration is not None)) > 1:
@@ -187,7 +190,7 @@ def _threshold(task: AnyTask, given: float | None, published: bool, calibration:
         return Threshold(given, "given")
     if not published:
         return None
-    figure = getattr(task, "published_threshold", None)
+    figure = published_threshold(task, opened.manifest)
     if figure is None:
         raise BadOption(f"no threshold was published for {task.name}")
     return Threshold(figure.value, f"published: {figure.source}")
@@ -215,6 +218,8 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             }
         )
         return
+    from echosearch.zeroshot.borrowed import whose
+
     _print_head(head)
     click.echo(f"{task.name}; wording: {task.validated or 'not validated on patients'}")
     if result.threshold is not None:
@@ -247,7 +252,8 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             f"Brier score {_number(result.brier_score)}"
         )
     for figure in task.published:
-        click.echo(f"published, on other patients: {figure.name} {figure.value:g} ({figure.source})")
+        of = whose(figure, opened.manifest.standing.published)
+        click.echo(f"published {of}: {figure.name} {figure.value:g} ({figure.source})")
 
 
 _NAMES = {
@@ -271,8 +277,8 @@ def _interval(figure: Estimate) -> str:
 def _head(opened: Index, warnings: Sequence[str]) -> dict[str, Any]:
     """Of which index an answer is, with all that is to be known beside it."""
     info = opened.info()
-    notes = [info["notice"]] if info["notice"] else []
-    return {name: info[name] for name in ("index", "generation", "model", "recipe")} | {"warnings": [*notes, *warnings]}
+    told = {name: info[name] for name in ("index", "generation", "model", "recipe")}
+    return told | {"warnings": [*info["notes"], *warnings]}
 
 
 def _print_head(head: Mapping[str, Any]) -> None:

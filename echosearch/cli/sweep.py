@@ -28,7 +28,6 @@ from echosearch.errors import BadOption
 if TYPE_CHECKING:
     from echosearch.api import Index
     from echosearch.zeroshot.results import SweepResult
-    from echosearch.zeroshot.tasks import PublishedFigure
 
 _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
 
@@ -179,8 +178,9 @@ def _show_task(opened: Index, result: SweepResult, k: int) -> None:
         f"\n{result.task.name}: {told['kind']}, {result.form} form, {len(result.ids)} videos, "
         f"{result.scored_now} scored now; wording: {render.printable(told['validated'])}"
     )
-    for figure in result.task.published:
-        click.echo(f"published {figure.name} {figure.value:g} ({figure.source}): {_use_of(figure, result)}")
+    for figure in told["published"]:
+        use = ", applied, as asked" if figure["applied"] else ""
+        click.echo(f"published {figure['of']}{use}: {figure['name']} {figure['value']:g} ({figure['source']})")
     if not len(result.ids):
         return
     figures = ("lowest", "p5", "median", "p95", "highest", "mean")
@@ -192,10 +192,6 @@ def _show_task(opened: Index, result: SweepResult, k: int) -> None:
     _show_called(result)
     if k:
         _show_highest(opened, result, k)
-
-
-def _use_of(figure: PublishedFigure, result: SweepResult) -> str:
-    return "applied, as asked" if figure == result.applied else "shown, not applied"
 
 
 def _show_called(result: SweepResult) -> None:

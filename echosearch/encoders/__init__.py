@@ -7,12 +7,14 @@ from echosearch.encoders.encoder import Encoder, cache_key
 from echosearch.encoders.load import describe_presets, how_to_choose, load_encoder
 from echosearch.encoders.presets import Preset, list_presets
 from echosearch.encoders.probe import PROBE_PHRASES, probe_clip
+from echosearch.encoders.recognise import Standing
 from echosearch.encoders.stream import encode_stream
 
 __all__ = [
     "PROBE_PHRASES",
     "Encoder",
     "Preset",
+    "Standing",
     "cache_key",
     "describe_presets",
     "encode_stream",

@@ -10,6 +10,7 @@ from typing import Final
 from echosearch import files
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset, list_presets
+from echosearch.encoders.recognise import OPEN_CLIP, by_address, refuse_missing
 from echosearch.encoders.toy import ToyBackend
 from echosearch.encoders.weights import ModelFolder, hub_folder, is_cached, local_folder
 from echosearch.errors import BadOption, UnknownEncoder
@@ -21,11 +22,12 @@ _IN_THE_PACKAGE: Final = ("echo_mini",)
 
 def how_to_choose() -> str:
     """The models that can be named, and how to get each."""
-    lines = [f"  {preset.name:12} {preset.about} [{preset.weights}]" for preset in list_presets().values()]
+    usable = [preset for preset in list_presets().values() if not preset.missing]
+    lines = [f"  {preset.name:12} {preset.about} [{preset.weights}]" for preset in usable]
     return "\n".join(
         [
             *lines,
-            "  open_clip:ARCH/TAG, hf-hub:ORG/NAME, local-dir:PATH   any open_clip model",
+            "  open_clip:ARCH/TAG, hf-hub:ORG/NAME, local-dir:PATH   any open_clip model; presets are recognised",
             "Weights of a preset that lie in a folder: --model PRESET --weights local-dir:PATH",
         ]
     )
@@ -39,7 +41,7 @@ def describe_presets() -> list[dict[str, str]]:
             "about": preset.about,
             "domain": preset.domain,
             "weights": preset.weights,
-            "status": _status(preset.weights),
+            "status": f"not supported yet: {preset.missing}" if preset.missing else _status(preset.weights),
             "sampling": str(preset.sampling),
         }
         for preset in list_presets().values()
@@ -51,7 +53,7 @@ def _status(weights: str) -> str:
     if scheme == "package":
         return "in the package"
     if scheme != "hf-hub":
-        return "needs no weights"
+        return "needs no weights" if scheme == "none" else "named with --weights"
     return "in the local cache" if is_cached(repository) else "to be downloaded when first used"
 
 
@@ -73,32 +75,30 @@ def load_encoder(request: ModelRequest, decoder: str = "none") -> Encoder:
     UnknownEncoder, ModelUnavailable, MissingExtra or DeviceUnavailable say what is in the way.
     """
     request = replace(request, name=_absolute(request.name) or request.name, weights=_absolute(request.weights))
-    scheme, _, rest = request.name.partition(":")
-    if not rest:
-        preset = _preset(request.name)
-        if preset.name == "toy":
-            _refuse_weights(request)
-            return Encoder(ToyBackend(request.sampling, decoder))
-        weights = request.weights or preset.weights
-        return _load_folder(request, _folder(weights), weights, decoder, preset)
-    _refuse_weights(request)
-    if scheme == "open_clip":
+    asked = None if request.name.partition(":")[2] else _preset(request.name)
+    if request.weights is not None and (asked is None or asked.name == "toy"):
+        raise BadOption(f"--weights goes with a preset that has weights, not with {request.name}")
+    if asked is not None and asked.name == "toy":
+        return Encoder(ToyBackend(request.sampling, decoder))
+    weights = request.weights or (request.name if asked is None else asked.weights)
+    if weights == list_presets()[OPEN_CLIP].weights:
+        raise BadOption(
+            f"--model {OPEN_CLIP} goes with --weights: local-dir:PATH, hf-hub:ORG/NAME or open_clip:ARCH/TAG"
+        )
+    refuse_missing(by_address(weights), f"{weights}: ")  # before anything is downloaded
+    if request.preprocess is not None:
+        asked = list_presets()[OPEN_CLIP]  # the preparation is told, so there is nothing to recognise
+    scheme, _, rest = weights.partition(":")
+    if scheme == "open_clip" and rest:
         from echosearch.encoders.openclip import load_named
 
-        return load_named(request, rest, decoder)
-    folder = _folder(request.name)
-    side_preset = folder.side_car.get("preset")
-    return _load_folder(
-        request, folder, request.name, decoder, _preset(side_preset) if side_preset is not None else None
-    )
-
-
-def _load_folder(
-    request: ModelRequest, folder: ModelFolder, weights: str, decoder: str, preset: Preset | None
-) -> Encoder:
+        return load_named(request, rest, weights, decoder, asked)
+    folder = _folder(weights)
+    if "preset" in folder.side_car:
+        _preset(folder.side_car["preset"])
     from echosearch.encoders.openclip import load_folder
 
-    return load_folder(request, folder, weights, decoder, preset)
+    return load_folder(request, folder, weights, decoder, asked)
 
 
 def _folder(address: str) -> ModelFolder:
@@ -115,14 +115,8 @@ def _folder(address: str) -> ModelFolder:
 def _preset(name: str) -> Preset:
     presets = list_presets()
     if name in presets:
+        refuse_missing(presets[name])
         return presets[name]
-    if name == "echo-clip-r":
-        raise UnknownEncoder("echo-clip-r is not supported yet: its template tokenizer is still to come")
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UnknownEncoder(f"there is no model {name!r}{hint}\nmodels that can be named:\n{how_to_choose()}")
-
-
-def _refuse_weights(request: ModelRequest) -> None:
-    if request.weights is not None:
-        raise BadOption(f"--weights goes with a preset that has weights, not with {request.name}")

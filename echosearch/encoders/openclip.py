@@ -14,6 +14,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset
+from echosearch.encoders.recognise import OPEN_CLIP, Evidence, recognise
 from echosearch.encoders.torchvision_import import import_torchvision
 from echosearch.encoders.weights import ModelFolder
 from echosearch.errors import (
@@ -33,7 +35,6 @@ from echosearch.errors import (
 )
 from echosearch.types import (
     EncoderCard,
-    FrameSampling,
     ModelRequest,
     Numerics,
     PreprocessSpec,
@@ -55,15 +56,15 @@ _INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicu
 
 
 def load_folder(
-    request: ModelRequest, folder: ModelFolder, weights: str, decoder: str, preset: Preset | None
+    request: ModelRequest, folder: ModelFolder, weights: str, decoder: str, asked: Preset | None
 ) -> Encoder:
-    """The model of a folder with `open_clip_config.json` and weights, prepared as the preset says, if any."""
-    address = f"local-dir:{folder.path}"
-    notice = folder.side_car.get("notice") or (preset.notice if preset else None)
-    return _load(request, address, None, folder.config["model_cfg"], weights, decoder, preset, notice)
+    """The model of a folder with `open_clip_config.json` and weights, prepared as the preset that it is."""
+    files = frozenset(file.name for file in folder.path.iterdir())
+    evidence = Evidence(weights, folder.config["model_cfg"], named=folder.side_car.get("preset"), files=files)
+    return _load(request, f"local-dir:{folder.path}", None, evidence, decoder, asked, folder.side_car.get("notice"))
 
 
-def load_named(request: ModelRequest, name: str, decoder: str) -> Encoder:
+def load_named(request: ModelRequest, name: str, weights: str, decoder: str, asked: Preset | None) -> Encoder:
     """An architecture of open_clip with a pretrained tag or a checkpoint file: `ARCH/TAG`."""
     import_torchvision()
     import open_clip
@@ -82,25 +83,24 @@ def load_named(request: ModelRequest, name: str, decoder: str) -> Encoder:
     if not open_clip.get_pretrained_cfg(architecture, tag) and not Path(tag).is_file():
         near = difflib.get_close_matches(tag, tags, n=3) or tags
         raise UnknownEncoder(f"open_clip:{architecture} has no weights {tag!r}; near: {', '.join(near) or '-'}")
-    return _load(request, architecture, tag, config, request.name, decoder, None, None)
+    return _load(request, architecture, tag, Evidence(weights, config), decoder, asked, None)
 
 
 def _load(
     request: ModelRequest,
     address: str,
     tag: str | None,
-    model_config: dict[str, Any],
-    weights: str,
+    evidence: Evidence,
     decoder: str,
-    preset: Preset | None,
+    asked: Preset | None,
     notice: str | None,
 ) -> Encoder:
     import_torchvision()
     import open_clip
     import torch
 
-    device = _device(request.device)
-    if model_config.get("text_cfg", {}).get("hf_tokenizer_name"):
+    device, weights = _device(request.device), evidence.address
+    if evidence.config.get("text_cfg", {}).get("hf_tokenizer_name"):
         _require_transformers(weights)
     with _named_errors(weights), _quiet():
         model = open_clip.create_model(
@@ -115,17 +115,17 @@ def _load(
     model.eval()
     space = Space(
         _tensors_sha256(model.state_dict()),
-        json.dumps(_without_none(model_config), sort_keys=True),
+        json.dumps(_without_none(dict(evidence.config)), sort_keys=True),
         _tokenizer_name(tokenizer),
         str(getattr(getattr(tokenizer, "clean_fn", None), "__name__", "none")).removeprefix("_"),
     )
-    sampling = request.sampling or (preset.sampling if preset else FrameSampling.parse("0:40:2"))
-    spec = _preprocess_spec(open_clip.get_model_preprocess_cfg(model), preset)
+    preset, why = recognise(replace(evidence, tensors_sha256=space.tensors_sha256), asked.name if asked else None)
+    spec = _preprocess_spec(open_clip.get_model_preprocess_cfg(model), preset, request.preprocess)
     card = EncoderCard(
-        name=request.name,
+        name=request.name if preset.name == OPEN_CLIP else preset.name,
         weights=weights,
-        dim=_embedding_size(model),
-        recipe=Recipe(space, spec, sampling),
+        dim=_embedding_size(model, tokenizer, evidence),
+        recipe=Recipe(space, spec, request.sampling or preset.sampling),
         numerics=Numerics(
             request.precision,
             device.type,
@@ -134,7 +134,8 @@ def _load(
             f"Python {platform.python_version()}, open_clip {open_clip.__version__}, {platform.machine()}",
         ),
         logit_scale=float(model.logit_scale.detach().exp()),
-        notice=notice,
+        notice=notice or preset.notice,
+        recognised=f"{preset.name} by {why}",
     )
     dtype = getattr(torch, _DTYPES[request.precision])
     backend = _OpenClipBackend(model.to(device=device, dtype=dtype), tokenizer, card, device, dtype)
@@ -211,8 +212,8 @@ def words_cut(tokenizer: Callable[..., Any], phrase: str) -> str:
     return " ".join(words[whole:])
 
 
-def _preprocess_spec(config: dict[str, Any], preset: Preset | None) -> PreprocessSpec:
-    """The model's own validation transform, with what the preset does in another way."""
+def _preprocess_spec(config: dict[str, Any], preset: Preset, given: PreprocessSpec | None) -> PreprocessSpec:
+    """The model's own validation transform, with what the preset, or the way that is given, does in another way."""
     size = config["size"]
     if not isinstance(size, int):
         if size[0] != size[1]:
@@ -227,9 +228,8 @@ def _preprocess_spec(config: dict[str, Any], preset: Preset | None) -> Preproces
         "interpolation": _INTERPOLATIONS[config["interpolation"]],
         "fill": int(config["fill_color"] or 0),
     }
-    if preset:
-        values |= preset.preprocess
-    return PreprocessSpec(size=size, mean=tuple(config["mean"]), std=tuple(config["std"]), **values)
+    own = {"size": size, "mean": tuple(config["mean"]), "std": tuple(config["std"])}
+    return replace(given, **own) if given else PreprocessSpec(**own, **values | preset.preprocess)
 
 
 def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
@@ -244,11 +244,13 @@ def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
 
 def _tokenizer_name(tokenizer: Any) -> str:
     """A tokenizer's identity: its kind, a digest of its vocabulary, and its context."""
-    vocabulary = getattr(tokenizer, "encoder", None)
-    if vocabulary is None:
-        vocabulary = tokenizer.tokenizer.get_vocab()
-    digest = hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(sorted(_vocabulary(tokenizer).items())).encode()).hexdigest()
     return f"{type(tokenizer).__name__} {digest[:16]} context {tokenizer.context_length}"
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, int]:
+    own = getattr(tokenizer, "encoder", None)
+    return cast("dict[str, int]", tokenizer.tokenizer.get_vocab() if own is None else own)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -260,11 +262,24 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _embedding_size(model: Any) -> int:
+def _embedding_size(model: Any, tokenizer: Any, evidence: Evidence) -> int:
+    """Dimensions of an embedding. ModelUnavailable where the text tower is not made for what the tokenizer gives."""
     import torch
 
-    with torch.inference_mode():
-        return int(model.encode_text(torch.zeros((1, model.context_length), dtype=torch.long)).shape[1])
+    last, context = max(_vocabulary(tokenizer).values()), tokenizer.context_length
+    size = evidence.config.get("text_cfg", {}).get("vocab_size", last + 1)
+    try:
+        with torch.inference_mode():
+            dim = int(model.encode_text(torch.full((1, context), last)).shape[1])
+    except (IndexError, RuntimeError):
+        dim = 0
+    # A tokenizer of the model's own may leave rows of its tower unused; open_clip's own is made for one size.
+    if not dim or (hasattr(tokenizer, "encoder") and size != last + 1):
+        raise ModelUnavailable(
+            f"{evidence.address}: its text tower has {size} tokens and a context of {model.context_length}, and its "
+            f"tokenizer, {type(tokenizer).__name__}, {last + 1} and {context}: these weights want another tokenizer"
+        )
+    return dim
 
 
 def _device(wanted: str) -> torch.device:

@@ -16,6 +16,8 @@ class Preset:
     """A known model. `preprocess` overrides parts of the model's own transform, so it may be empty.
 
     `views` are those that it is made for (none given: not said), `knows_modes` whether it tells B-mode from Doppler.
+    Its weights are known by `architecture`, which is parts of their model config, and where they were seen by
+    `tensors_sha256` (of fp32 tensors, see `Space`). `missing` says why it cannot be used yet.
     """
 
     name: str
@@ -27,6 +29,9 @@ class Preset:
     notice: str | None = None
     views: tuple[str, ...] = ()
     knows_modes: bool = True
+    architecture: dict[str, Any] = field(default_factory=dict)
+    tensors_sha256: tuple[str, ...] = ()
+    missing: str | None = None
 
 
 @cache
@@ -41,6 +46,7 @@ def list_presets() -> dict[str, Preset]:
                 | {
                     "sampling": FrameSampling.parse(values["sampling"]),
                     "views": tuple(values.get("views", ())),
+                    "tensors_sha256": tuple(values.get("tensors_sha256", ())),
                 }
             )
     return dict(sorted(presets.items()))

@@ -193,7 +193,7 @@ def import_embeddings(
         deleted_earlier=run.deleted_earlier,
         unverified=left,
         failures=tuple(run.failures),
-        warnings=tuple([manifest.notice, *warnings] if manifest.notice else warnings),
+        warnings=(*manifest.notes, *warnings),
     )
 
 
@@ -282,7 +282,7 @@ def _verdict(manifest: Manifest, file: EmbeddingsFile, options: ImportOptions) -
 
 def _names(recipe: str, manifest: Manifest) -> bool:
     is_id = len(recipe) >= _SHORTEST_ID and manifest.recipe.id.startswith(recipe.lower())
-    return is_id or recipe == manifest.model
+    return is_id or recipe in (manifest.model, manifest.weights)
 
 
 def _no_recipe(file: EmbeddingsFile) -> BadOption:

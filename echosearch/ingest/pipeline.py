@@ -28,7 +28,7 @@ from echosearch.ingest.adding import Adding, MediaFile, Told
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Store, Writer
+from echosearch.store import Manifest, Store, Writer
 from echosearch.types import (
     Device,
     Failure,
@@ -100,8 +100,7 @@ def ingest(
             decoders(options.workers, options.timeout_seconds, memory_bytes)
         )
         store, encoder = _open_or_create(index_path, options, load)
-        if store.manifest.notice:
-            warnings.insert(0, store.manifest.notice)
+        warnings[:0] = store.manifest.notes
         writer = stack.enter_context(store.writer(options.wait_seconds))
         gone = _vanished(writer, files, sources, options) if options.prune else []
         for table in {id(table): table for table, _ in told.values()}.values():
@@ -141,6 +140,7 @@ def ingest(
     return IngestReport(
         index=str(index_path),
         generation=generation,
+        model=_applied(store.manifest, encoder),
         added=run.added,
         replaced=run.replaced,
         unchanged=len(plan.unchanged) + run.touched,
@@ -235,10 +235,21 @@ def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tup
 
 
 def _request(store: Store, options: IngestOptions) -> ModelRequest:
-    """The model to use with an index that exists: the one asked for, else the manifest's."""
-    if options.model is None:
-        return replace(store.manifest.request(), device=options.device, precision=options.precision)
-    return replace(options.model, sampling=options.model.sampling or store.manifest.recipe.sampling)
+    """The model to use with an index that exists: its own, or the one asked for, prepared as here if an address."""
+    own, asked = store.manifest.request(), options.model
+    if asked is None:
+        return replace(own, device=options.device, precision=options.precision)
+    preprocess = own.preprocess if ":" in asked.name else None
+    return replace(asked, sampling=asked.sampling or own.sampling, preprocess=preprocess)
+
+
+def _applied(manifest: Manifest, encoder: Encoder | None) -> str:
+    """Which model embedded, by what it was recognised where that was looked at, and what it was given, in words."""
+    recipe, seen = manifest.recipe, encoder.card.recognised if encoder is not None else ""
+    return (
+        f"{manifest.model}{f' ({seen})' if seen else ''}: {recipe.preprocess.in_words}; frames {recipe.sampling}; "
+        f"phrases by {recipe.space.tokenizer}, {recipe.space.text_cleaning}"
+    )
 
 
 _CODES_OF_BYTES: Final = (UnreadableVideo.code(), UnsupportedVideo.code())

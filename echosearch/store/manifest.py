@@ -13,6 +13,7 @@ from echosearch.catalog import (
     refuse_newer,
 )
 from echosearch.config import FORMAT_VERSION
+from echosearch.encoders import Standing
 from echosearch.errors import (
     DamagedIndex,
     IndexNotFound,
@@ -60,10 +61,21 @@ class Manifest:
             probe,
         )
 
-    def request(self) -> ModelRequest:
-        """The model to load for this index, from where its weights lay when it was made."""
-        weights = None if self.weights in (self.model, "none") else self.weights
-        return ModelRequest(self.model, weights, sampling=self.recipe.sampling)
+    def request(self, model: str | None = None) -> ModelRequest:
+        """The model to load for this index, from where its weights lay or now lie, prepared in the index's own way."""
+        weights = self.weights if model is None and self.weights not in (self.model, "none") else None
+        name, recipe = self.model if model is None else model, self.recipe
+        return ModelRequest(name, weights, sampling=recipe.sampling, preprocess=recipe.preprocess)
+
+    @property
+    def standing(self) -> Standing:
+        """Whose weights made the index, and what in it is not as published."""
+        return Standing.of(self.model, self.weights, self.recipe)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said with every answer of this index: the model's caveat, and what is not as published."""
+        return [note for note in (self.notice, self.standing.note) if note]
 
     def to_dict(self) -> dict[str, Any]:
         """As `manifest.json` holds it."""

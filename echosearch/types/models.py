@@ -163,8 +163,8 @@ class ModelRequest:
     """Which model to load, and how.
 
     `name` is a preset, `open_clip:ARCH/TAG`, `hf-hub:ORG/NAME` or `local-dir:PATH`; `weights` (`hf-hub:` or
-    `local-dir:`) says where else a preset's weights lie; `sampling` overrides the model's usual frames;
-    `device` auto means cuda where there is one.
+    `local-dir:`) says where else a preset's weights lie; `sampling` overrides the model's usual frames, `preprocess`
+    the way of its preset (not size, mean and std); `device` auto means cuda where there is one.
     """
 
     name: str
@@ -172,6 +172,7 @@ class ModelRequest:
     device: Device = "auto"
     precision: Precision = "fp32"
     sampling: FrameSampling | None = None
+    preprocess: PreprocessSpec | None = None
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -184,8 +185,8 @@ class ModelRequest:
 class EncoderCard:
     """What an encoder says of itself: address, recipe, numerics, and the caveat to show with every result.
 
-    `name` is how it was asked for (`echo-clip`, `open_clip:ARCH/TAG`, ...), `weights` where its tensors came
-    from, `logit_scale` the model's (exponentiated).
+    `name` is the preset that it was `recognised` as (and by what), else how it was asked for; `weights` where its
+    tensors came from, `logit_scale` the model's (exponentiated).
     """
 
     name: str
@@ -195,6 +196,7 @@ class EncoderCard:
     numerics: Numerics
     logit_scale: float | None = None
     notice: str | None = None
+    recognised: str = ""
 
     def __post_init__(self) -> None:
         if self.dim < 1:

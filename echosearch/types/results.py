@@ -107,6 +107,7 @@ class IngestProgress:
 class IngestReport:
     """What an ingest did, by number of files.
 
+    `model`: which one embedded, and how videos and phrases were prepared for it, in words;
     `returned`: known from before they were deleted; `updated`: other metadata, same vectors;
     `failed_earlier` and `deleted_earlier`: left alone because of that;
     `seconds_starting`: models, workers and looking at the folder.
@@ -114,6 +115,7 @@ class IngestReport:
 
     index: str
     generation: int
+    model: str
     added: int
     replaced: int
     unchanged: int

@@ -45,7 +45,8 @@ def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
 def _thresholds(result: SweepResult) -> dict[str, float]:
     """What is to be drawn beside the scores; not what a calibration of classes says, which is of their log odds."""
     told = {}
-    if isinstance(result.task, Task) and (figure := result.task.published_threshold) is not None:
+    figure = result.task.published_threshold if isinstance(result.task, Task) else None
+    if figure is not None and figure.model == result.published:
         told["published threshold" + (", applied" if result.applied else ", not applied")] = figure.value
     if result.called is not None and not result.called.calibration.classes:
         told[f"threshold of calibration {result.called.calibration.name}"] = result.called.calibration.threshold

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.zeroshot.borrowed import whose
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.statistics import Estimate
@@ -69,7 +70,7 @@ class SweepResult:
     `ids` (n,) int64 ascending; `columns` name -> (n,) float64: of a regression `value` and its `spread` over frames,
     of a contrastive task the weight of each class (0 to 1), else a mean similarity (higher: more like the phrases).
     `scored_now` of these videos had no score before. `called` is by a calibration of one's own, `applied` the
-    published threshold where it was asked for.
+    published threshold where it was asked for; `published` is the preset whose published figures are of this very way.
     """
 
     task: Task | Probe
@@ -85,6 +86,7 @@ class SweepResult:
     warnings: tuple[str, ...] = ()
     called: Called | None = None
     applied: PublishedFigure | None = None
+    published: str | None = None
 
     @property
     def kind(self) -> str:
@@ -133,7 +135,8 @@ class SweepResult:
             "videos": len(self.ids),
             "scored_now": self.scored_now,
             "published": [
-                {"name": figure.name, "value": figure.value, "source": figure.source} for figure in self.task.published
+                asdict(each) | {"of": whose(each, self.published), "applied": each == self.applied}
+                for each in self.task.published
             ],
             "columns": {name: _distribution(values) for name, values in self.columns.items()},
             "called": self.called and self.called.summary(),

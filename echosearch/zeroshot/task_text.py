@@ -163,7 +163,7 @@ class _Reader:
         for item in self.items(node, what):
             keys = self.entries(item, "a published figure", _FIGURE_KEYS)
             has = "a published figure has name, value and source"
-            read.append(PublishedFigure(**self.values(item, keys, _FIGURE_KEYS, _FIGURE_KEYS, has)))
+            read.append(PublishedFigure(**self.values(item, keys, _FIGURE_KEYS, ("name", "value", "source"), has)))
         return tuple(read)
 
     def phrases(self, node: yaml.Node, what: str) -> tuple[str, ...]:
@@ -238,7 +238,9 @@ _KEYS: Final[Mapping[str, _Read]] = {
 }  # fmt: skip
 """How each key of a task is read."""
 
-_FIGURE_KEYS: Final[Mapping[str, _Read]] = {"name": _Reader.text, "value": _Reader.number, "source": _Reader.text}
+_FIGURE_KEYS: Final[Mapping[str, _Read]] = {
+    "name": _Reader.text, "value": _Reader.number, "source": _Reader.text, "model": _Reader.text,
+}  # fmt: skip
 
 
 def _nearest(name: str, choices: Iterable[str]) -> str:
@@ -277,7 +279,7 @@ def to_plain(task: Task) -> dict[str, Any]:
         told["unit"] = task.range.unit
     told |= {"normal": task.normal, "views": list(task.views), "aggregate": task.aggregate, "source": task.source}
     told["validated"] = task.validated
-    told["published"] = [asdict(figure) for figure in task.published]
+    told["published"] = [{key: is_ for key, is_ in asdict(each).items() if is_ is not None} for each in task.published]
     return {key: value for key, value in told.items() if value or (key == "validated" and value is not None)}
 
 

@@ -57,11 +57,12 @@ class ValueRange:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFigure:
-    """A figure that the authors of a model printed, shown beside ours and never applied by itself."""
+    """A figure that the authors of a model (a preset's name) printed, shown beside ours and never applied by itself."""
 
     name: str
     value: float
     source: str
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
