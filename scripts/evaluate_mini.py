@@ -136,7 +136,9 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="echo-mini")
-    parser.add_argument("--weights", help="where else its weights lie, e.g. local-dir:PATH")
+    parser.add_argument(
+        "--weights", help="where else its weights lie, e.g. local-dir:PATH; of newly trained ones: --model open_clip"
+    )
     parser.add_argument("--card", type=Path, help="also write the table into this model card")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--work", type=Path, help="keep archives and indexes in this folder, and use what is there")

@@ -7,6 +7,9 @@ Frames of phantom videos are rendered once into --work. A step takes single fram
 some apical videos with their mean, which is what an index holds. Every sentence is weighed against every one of these
 by what is true of it (no two sentences of a batch are "the" pair). Heads that predict the findings, the geometry drawn
 in a frame, and a video's ejection fraction from its mean, help while training and are thrown away.
+
+New weights are echo-mini once the digest of their tensors stands in echosearch/encoders/known_models/echo-mini.json
+(`load_encoder(ModelRequest("open_clip", "local-dir:OUT")).card.recipe.space.tensors_sha256`).
 """
 
 from __future__ import annotations

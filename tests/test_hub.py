@@ -550,6 +550,44 @@ def test_the_command_line_says_the_sentence_and_exits_with_2(tiny_hub: Hub, tmp_
 
 
 @pytest.mark.slow
+def test_an_index_made_before_by_echo_clip_s_address_is_told_and_takes_more(
+    hub: Hub, tiny_model: Path, tmp_path: Path
+) -> None:
+    """As one was made when an address was no preset: open_clip's preparation, under EchoCLIP's address."""
+    hub.repositories["org/tiny"] = hub.repositories[ECHO_CLIP] = Repository(tiny_model)
+    write_video(tmp_path / "videos" / "red.avi", plain_frames(4, (220, 20, 20)))
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "echosearch", *arguments, "--index", str(tmp_path / "index")],
+            env=environment(hub.url, tmp_path / "home"), cwd=ROOT, capture_output=True, text=True, check=False,
+            timeout=300,
+        )  # fmt: skip
+
+    assert call("ingest", str(tmp_path / "videos"), "--model", "hf-hub:org/tiny").returncode == 0
+    file = tmp_path / "index" / "manifest.json"
+    before = json.loads(file.read_text()) | {"model": f"hf-hub:{ECHO_CLIP}", "weights": f"hf-hub:{ECHO_CLIP}"}
+    file.write_text(json.dumps(before))
+    for number, more in enumerate(((), ("--model", f"hf-hub:{ECHO_CLIP}"))):
+        write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(4, (20, 20, 90 * number + 60)))
+        done = call("ingest", str(tmp_path / "videos"), *more)
+        assert done.returncode == 0, done.stderr
+        assert re.search(
+            r"note: this index's model is echo-clip, and was not prepared as published \(.*fit resize-crop, not "
+            r"crop-resize; .*zoom 0.0, not 0.1; channel_order rgb, not bgr\), .*\nmodel hf-hub:mkai.*: resize-crop to",
+            done.stdout, re.DOTALL,
+        ), done.stdout  # fmt: skip
+    assert json.loads(file.read_text()) == before
+    asked = call("search", "MILD MR")
+    assert (asked.returncode, "was not prepared as published" in asked.stdout + asked.stderr) == (0, True)
+    refused_threshold = call("sweep", "pacemaker", "--published-threshold")
+    assert refused_threshold.returncode == 2
+    assert "was published for echo-clip, and hf-hub:mkaichristensen/echo-clip is not made that way (embed_dim 16" in (
+        refused_threshold.stderr
+    )
+
+
+@pytest.mark.slow
 def test_the_full_size_twin_through_the_hub(hub: Hub, twin: Path) -> None:
     hub.repositories[ECHO_CLIP] = Repository(twin)
     here = load_encoder(ModelRequest("echo-clip", weights=f"local-dir:{twin}")).card

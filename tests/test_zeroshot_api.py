@@ -629,8 +629,8 @@ def test_a_published_threshold_is_applied_only_if_asked_and_says_whose_it_is(arc
             "0:40:2",
             "the threshold of known was published for echo-clip, and toy is not that; learn one from",
         ),
-        ("toy", "even:4", r"published for toy, and toy is not that, as published \(frames even:4, not 0:40:2\); learn"),
-        (None, "0:40:2", "the published threshold of known does not say its model; write it into the task: model$"),
+        ("toy", "even:4", r"published for toy, and toy is not made that way \(frames even:4, not 0:40:2\); learn one"),
+        (None, "0:40:2", "was published for a model that is not said, and toy is not that; learn one"),
     ],
 )
 def test_a_published_threshold_belongs_to_one_model_made_in_one_way(

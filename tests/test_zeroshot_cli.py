@@ -128,6 +128,30 @@ def test_an_evaluation_says_what_was_judged_and_how(index: Path, run: Run) -> No
     assert Path("roc.png").stat().st_size > 1000
 
 
+def test_a_published_figure_says_whose_it_is_and_is_not_applied_to_another_model(index: Path, run: Run) -> None:
+    """On the toy encoder EchoCLIP's figures mean nothing; a task of one's own may name any model."""
+    out = ok(run, "sweep", "pacemaker", "--index", index)
+    assert "published for echo-clip, not for this model: threshold of best F1 0.298 (preprint arXiv" in out
+    assert "published for echo-clip, not for this model: AUROC 0.84 (preprint arXiv 2308.15670)" in out
+    [told] = json.loads(ok(run, "sweep", "pacemaker", "--index", index, "--json"))
+    assert [(each["model"], each["applied"]) for each in told["published"]] == [("echo-clip", False)] * 2
+    judged = ("--labels", "labels.csv", "--label-column", "reddish", "--index", index)
+    assert "published for echo-clip, not for this model: AUROC 0.84" in ok(run, "evaluate", "pacemaker", *judged)
+    refusal = (
+        "error: the threshold of pacemaker was published for echo-clip, and toy is not that; learn one from labels: "
+    )
+    for command in (("sweep", "pacemaker", "--index", index), ("evaluate", "pacemaker", *judged)):
+        code, _, err = run(*command, "--published-threshold")
+        assert (code, err.strip().splitlines()[-1]) == (2, refusal + "echosearch calibrate")
+    Path("own.yaml").write_text(
+        "name: own\nmode: binary\nprompts: ['red']\npublished:\n"
+        "  - {name: threshold, value: 0.5, source: me, model: toy}\n"
+    )
+    out = ok(run, "sweep", "own.yaml", "--index", index, "--published-threshold")
+    assert "published for toy, on other patients, applied, as asked: threshold 0.5 (me)" in out
+    assert "threshold 0.5 (published: me)" in ok(run, "evaluate", "own.yaml", *judged, "--published-threshold")
+
+
 def test_a_probe_is_swept_like_a_task(index: Path, run: Run) -> None:
     labels = ("--labels", "labels.csv", "--label-column", "level", "--index", index)
     out = ok(run, "probe", "train", "level", *labels)

@@ -260,7 +260,7 @@ class Index:
                 "space": manifest.recipe.space.id,
                 "recipe": manifest.recipe.id,
                 "sampling": str(manifest.recipe.sampling),
-                "preparation": manifest.recipe.preprocess.in_words,
+                "preparation": manifest.recipe.in_words,
                 "recipe_parts": manifest.recipe.to_dict(),
                 **totals,
                 "unverified": view.catalog.count_unverified(),

@@ -28,8 +28,6 @@ from echosearch.errors import (
 )  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
-from echosearch.zeroshot.borrowed import BORROWED
-from echosearch.zeroshot.borrowed import published_threshold as threshold_published
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
@@ -63,7 +61,7 @@ from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_sco
 from echosearch.zeroshot.statistics import ThresholdRule, clusters
 from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Form, Task
+from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
 AnyTask = Task | Probe
 
@@ -102,7 +100,7 @@ class ZeroShot:
         chosen = self._chosen(tasks)
         form: Form = "approximate" if approximate else "exact"
         manifest = self.store.manifest
-        borrowed = {task.name: threshold_published(task, manifest) if published_threshold else None for task in chosen}
+        borrowed = {task.name: self.published_threshold(task) if published_threshold else None for task in chosen}
         if published_threshold and not any(borrowed.values()):
             raise BadOption(f"no threshold was published for {', '.join(borrowed)}")
         cut: list[str] = []
@@ -138,7 +136,7 @@ class ZeroShot:
                         *_unseen_views(view, task),
                         *_too_short(view, task),
                         *cautions,
-                        *([BORROWED] if borrowed[task.name] else []),
+                        *([_BORROWED] if borrowed[task.name] else []),
                     ),
                     called=verdict,
                     applied=borrowed[task.name],
@@ -146,6 +144,11 @@ class ZeroShot:
                 )
                 for task, found, (verdict, cautions) in zip(chosen, swept, called, strict=True)
             ]
+
+    def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
+        """The threshold that was published for a task, if any. BadOption where it is not for this index's model."""
+        manifest = self.store.manifest
+        return task.threshold_for(manifest.model, manifest.standing) if isinstance(task, Task) else None
 
     def scored(self, *tasks: AnyTask | str, approximate: bool = False) -> dict[str, npt.NDArray[np.int64]]:
         """For each task by name the live videos (n,) that have a score already; needs no model."""
@@ -553,6 +556,9 @@ def _left(labelled: Labelled, kept: npt.NDArray[np.bool_], left_out: str) -> Lab
         patients=tuple(labelled.patients[row] for row in rows),
         warnings=(*labelled.warnings, left_out),
     )
+
+
+_BORROWED = "a published threshold belongs to its authors' videos and patients, which these need not be like"
 
 
 def _is_value(task: AnyTask) -> bool:

@@ -76,10 +76,14 @@ def app() -> None:
     "--model",
     metavar="MODEL",
     help="PRESET, open_clip:ARCH/TAG, hf-hub:ORG/NAME or local-dir:PATH "
-    "(see `echosearch models`). Needed for a new index; later the index knows it.",
+    "(see `echosearch models`). Needed for a new index; later the index knows it. A preset's weights are recognised "
+    "by address, folder or tensors, and prepared as published; weights that may be a preset's or not are asked about.",
 )
 @click.option(
-    "--weights", metavar="WHERE", help="Where else the preset's weights lie: local-dir:PATH or hf-hub:ORG/NAME."
+    "--weights",
+    metavar="WHERE",
+    help="Where else the preset's weights lie: local-dir:PATH, hf-hub:ORG/NAME or open_clip:ARCH/FILE. With --model "
+    "open_clip: the weights of a model that is no preset, and is prepared as open_clip does it.",
 )
 @click.option(
     "--manifest",
@@ -162,6 +166,7 @@ def ingest(
     Example:
       echosearch ingest /data/echo --model echo-clip --manifest studies.csv --map StudyUID=study
       echosearch ingest /data/echo --model echo-clip --weights local-dir:/models/echo-clip
+      echosearch ingest /data/echo --model open_clip --weights local-dir:/models/own
     """  # fmt: skip
     from echosearch.cli.progress import ingest_progress
     from echosearch.config import default_workers
@@ -545,7 +550,7 @@ def models(index: str | None, output: str | None) -> None:
     click.echo(
         "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with\n"
         "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
-        "--weights local-dir:PATH."
+        '--weights local-dir:PATH, or an echosearch.json beside them: {"preset": "PRESET"}.'
     )
 
 

@@ -181,7 +181,6 @@ def _refuse_what_does_not_belong(task: str, context: click.Context) -> None:
 def _threshold(
     opened: Index, task: AnyTask, given: float | None, published: bool, calibration: str | None
 ) -> Threshold | None:
-    from echosearch.zeroshot.borrowed import published_threshold
     from echosearch.zeroshot.evaluation import Threshold
 
     if sum((given is not None, published, calibration is not None)) > 1:
@@ -190,7 +189,7 @@ def _threshold(
         return Threshold(given, "given")
     if not published:
         return None
-    figure = published_threshold(task, opened.manifest)
+    figure = opened.zeroshot.published_threshold(task)
     if figure is None:
         raise BadOption(f"no threshold was published for {task.name}")
     return Threshold(figure.value, f"published: {figure.source}")
@@ -218,8 +217,6 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             }
         )
         return
-    from echosearch.zeroshot.borrowed import whose
-
     _print_head(head)
     click.echo(f"{task.name}; wording: {task.validated or 'not validated on patients'}")
     if result.threshold is not None:
@@ -252,7 +249,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             f"Brier score {_number(result.brier_score)}"
         )
     for figure in task.published:
-        of = whose(figure, opened.manifest.standing.published)
+        of = figure.whose(opened.manifest.standing.published)
         click.echo(f"published {of}: {figure.name} {figure.value:g} ({figure.source})")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from echosearch import files
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset, list_presets
-from echosearch.encoders.recognise import OPEN_CLIP, by_address, refuse_missing
+from echosearch.encoders.recognise import OPEN_CLIP, Evidence, by_address, usable
 from echosearch.encoders.toy import ToyBackend
 from echosearch.encoders.weights import ModelFolder, hub_folder, is_cached, local_folder
 from echosearch.errors import BadOption, UnknownEncoder
@@ -36,14 +36,8 @@ def how_to_choose() -> str:
 def describe_presets() -> list[dict[str, str]]:
     """Name, purpose, domain, weights and whether those are here, of every preset."""
     return [
-        {
-            "name": preset.name,
-            "about": preset.about,
-            "domain": preset.domain,
-            "weights": preset.weights,
-            "status": f"not supported yet: {preset.missing}" if preset.missing else _status(preset.weights),
-            "sampling": str(preset.sampling),
-        }
+        {name: str(getattr(preset, name)) for name in ("name", "about", "domain", "weights", "sampling")}
+        | {"status": f"not supported yet: {preset.missing}" if preset.missing else _status(preset.weights)}
         for preset in list_presets().values()
     ]
 
@@ -85,7 +79,8 @@ def load_encoder(request: ModelRequest, decoder: str = "none") -> Encoder:
         raise BadOption(
             f"--model {OPEN_CLIP} goes with --weights: local-dir:PATH, hf-hub:ORG/NAME or open_clip:ARCH/TAG"
         )
-    refuse_missing(by_address(weights), f"{weights}: ")  # before anything is downloaded
+    if (known := by_address(weights)) is not None:
+        usable(known.name, f"{weights}: ")  # before anything is downloaded
     if request.preprocess is not None:
         asked = list_presets()[OPEN_CLIP]  # the preparation is told, so there is nothing to recognise
     scheme, _, rest = weights.partition(":")
@@ -96,9 +91,12 @@ def load_encoder(request: ModelRequest, decoder: str = "none") -> Encoder:
     folder = _folder(weights)
     if "preset" in folder.side_car:
         _preset(folder.side_car["preset"])
-    from echosearch.encoders.openclip import load_folder
+    from echosearch.encoders.openclip import load_model
 
-    return load_folder(request, folder, weights, decoder, asked)
+    files_ = frozenset(file.name for file in folder.path.iterdir())
+    evidence = Evidence(weights, folder.config["model_cfg"], named=folder.side_car.get("preset"), files=files_)
+    address, notice = f"local-dir:{folder.path}", folder.side_car.get("notice")
+    return load_model(request, address, None, evidence, decoder, asked, notice)
 
 
 def _folder(address: str) -> ModelFolder:
@@ -113,10 +111,8 @@ def _folder(address: str) -> ModelFolder:
 
 
 def _preset(name: str) -> Preset:
-    presets = list_presets()
-    if name in presets:
-        refuse_missing(presets[name])
-        return presets[name]
-    near = difflib.get_close_matches(name, presets, n=1)
+    if name in list_presets():
+        return usable(name)
+    near = difflib.get_close_matches(name, list_presets(), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UnknownEncoder(f"there is no model {name!r}{hint}\nmodels that can be named:\n{how_to_choose()}")

@@ -25,22 +25,8 @@ from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import Preset
 from echosearch.encoders.recognise import OPEN_CLIP, Evidence, recognise
 from echosearch.encoders.torchvision_import import import_torchvision
-from echosearch.encoders.weights import ModelFolder
-from echosearch.errors import (
-    DeviceUnavailable,
-    EncoderFailed,
-    MissingExtra,
-    ModelUnavailable,
-    UnknownEncoder,
-)
-from echosearch.types import (
-    EncoderCard,
-    ModelRequest,
-    Numerics,
-    PreprocessSpec,
-    Recipe,
-    Space,
-)
+from echosearch.errors import DeviceUnavailable, EncoderFailed, MissingExtra, ModelUnavailable, UnknownEncoder
+from echosearch.types import EncoderCard, ModelRequest, Numerics, PreprocessSpec, Recipe, Space
 
 if TYPE_CHECKING:
     import torch
@@ -53,15 +39,6 @@ _FITS: dict[str, Literal["resize-crop", "resize-pad", "squash"]] = {
     "squash": "squash",
 }
 _INTERPOLATIONS = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}  # as open_clip reads them
-
-
-def load_folder(
-    request: ModelRequest, folder: ModelFolder, weights: str, decoder: str, asked: Preset | None
-) -> Encoder:
-    """The model of a folder with `open_clip_config.json` and weights, prepared as the preset that it is."""
-    files = frozenset(file.name for file in folder.path.iterdir())
-    evidence = Evidence(weights, folder.config["model_cfg"], named=folder.side_car.get("preset"), files=files)
-    return _load(request, f"local-dir:{folder.path}", None, evidence, decoder, asked, folder.side_car.get("notice"))
 
 
 def load_named(request: ModelRequest, name: str, weights: str, decoder: str, asked: Preset | None) -> Encoder:
@@ -83,10 +60,10 @@ def load_named(request: ModelRequest, name: str, weights: str, decoder: str, ask
     if not open_clip.get_pretrained_cfg(architecture, tag) and not Path(tag).is_file():
         near = difflib.get_close_matches(tag, tags, n=3) or tags
         raise UnknownEncoder(f"open_clip:{architecture} has no weights {tag!r}; near: {', '.join(near) or '-'}")
-    return _load(request, architecture, tag, Evidence(weights, config), decoder, asked, None)
+    return load_model(request, architecture, tag, Evidence(weights, config), decoder, asked, None)
 
 
-def _load(
+def load_model(
     request: ModelRequest,
     address: str,
     tag: str | None,
@@ -95,6 +72,7 @@ def _load(
     asked: Preset | None,
     notice: str | None,
 ) -> Encoder:
+    """The model at an address of open_clip's, with a tag or file of weights if it has one, as the preset that it is."""
     import_torchvision()
     import open_clip
     import torch

@@ -16,19 +16,11 @@ OPEN_CLIP: Final = "open_clip"
 """The preset of a model that is none of the others: prepared as its config and open_clip say."""
 _BESIDE: Final = {"template_vocab.txt": "echo-clip-r"}
 """Files that lie beside the weights of one preset only."""
-_DEFAULTS: Final = {
-    "vision_cfg.image_size": 224, "vision_cfg.layers": 12, "vision_cfg.width": 768, "vision_cfg.patch_size": 16,
-    "text_cfg.context_length": 77, "text_cfg.vocab_size": 49408,
-}  # fmt: skip
-"""What open_clip takes where a config says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of weights: address, model config, digest of the tensors, and what lies beside them.
-
-    `named` is the preset that the folder's `echosearch.json` names, `files` the names of its files.
-    """
+    """What is known of weights; `named` is the preset that the folder's `echosearch.json` names, `files` its files."""
 
     address: str
     config: Mapping[str, Any]
@@ -45,7 +37,7 @@ def recognise(evidence: Evidence, asked: str | None = None) -> tuple[Preset, str
     """
     presets, claims, where = list_presets(), _claims(evidence), evidence.address
     for name, why in claims.items():
-        refuse_missing(presets[name], f"{where} is {name} by {why}; ")
+        usable(name, f"{where} is {name} by {why}; ")
     if asked is not None:
         claims = {OPEN_CLIP: "its name"} if asked == OPEN_CLIP else claims | {asked: "its name"}
     if len(claims) > 1:
@@ -67,10 +59,11 @@ def recognise(evidence: Evidence, asked: str | None = None) -> tuple[Preset, str
     return presets[OPEN_CLIP], "being none of the others"
 
 
-def refuse_missing(preset: Preset | None, why: str = "") -> None:
-    """UnknownEncoder where a preset cannot be used yet."""
-    if preset is not None and preset.missing:
-        raise UnknownEncoder(f"{why}{preset.name} is not supported yet: {preset.missing}")
+def usable(name: str, why: str = "") -> Preset:
+    """A preset by its name. UnknownEncoder where it cannot be used yet."""
+    if (preset := list_presets()[name]).missing:
+        raise UnknownEncoder(f"{why}{name} is not supported yet: {preset.missing}")
+    return preset
 
 
 def by_address(address: str) -> Preset | None:
@@ -82,51 +75,39 @@ def by_address(address: str) -> Preset | None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an index stands to the presets: which one made it, or may have made it, and what in it is not as published.
-
-    `prepared` are differences of model and preparation, `sampled` is that of the frames.
-    """
+    """With which preset an index was made, what in it is not as published, and what is to be said of that."""
 
     preset: Preset | None = None
-    may_be: Preset | None = None
-    prepared: tuple[str, ...] = ()
-    sampled: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    note: str | None = None
 
     @classmethod
     def of(cls, model: str, weights: str, recipe: Recipe) -> Standing:
         """That of an index, by its model's name and address and by its recipe."""
-        presets, config = list_presets(), recipe.space.architecture
+        presets, config, has = list_presets(), recipe.space.architecture, asdict(recipe.preprocess)
         evidence = Evidence(weights, json.loads(config if config[:1] == "{" else "{}"), recipe.space.tensors_sha256)
         known = [presets[name] for name in ([model] if model in presets else _claims(evidence))]
         for preset in known or [each for each in _candidates(evidence) if each.preprocess]:
-            has = asdict(recipe.preprocess)
-            others = [f"{key} {has[key]}, not {value}" for key, value in preset.preprocess.items() if has[key] != value]
-            prepared = (*_differences(preset, evidence), *others)
-            if not known and prepared:
-                return cls(None, preset, prepared)
+            wrong = _differences(preset, evidence)
+            wrong += [f"{key} {has[key]}, not {value}" for key, value in preset.preprocess.items() if has[key] != value]
             # Nobody's preparation is a preset's own by chance: somebody had said that it is that one.
-            told = f"frames {recipe.sampling}, not {preset.sampling}"
-            return cls(preset, None, prepared, () if recipe.sampling == preset.sampling else (told,))
+            sure, note = bool(known) or not wrong, None
+            is_one = f"this index's model {'is' if known else 'may be'} {preset.name}, and"
+            if preset.missing:
+                note = f"{is_one} {preset.missing}: what it makes of phrases means nothing"
+            elif wrong:
+                note = (
+                    f"{is_one} was not prepared as published ({'; '.join(wrong)}), so its scores are others; it stays "
+                    f"so. To have them, make another: echosearch ingest VIDEOS --index NEW --model {preset.name}"
+                )
+            other = [] if recipe.sampling == preset.sampling else [f"frames {recipe.sampling}, not {preset.sampling}"]
+            return cls(preset if sure else None, (*wrong, *other), note)
         return cls()
 
     @property
     def published(self) -> str | None:
         """The preset whose published figures were made in this very way, if any."""
-        return self.preset.name if self.preset and not (self.prepared or self.sampled) else None
-
-    @property
-    def note(self) -> str | None:
-        """What is to be said of an index that is not as its weights' authors would have made it, if anything."""
-        preset = self.preset or self.may_be
-        if preset is None or not (self.prepared or preset.missing):
-            return None
-        is_one = f"this index's model {'is' if self.preset else 'may be'} {preset.name}"
-        if preset.missing:
-            return f"{is_one}, and {preset.missing}: what it makes of phrases means nothing"
-        return (
-            f"{is_one}, and was not prepared as published ({'; '.join(self.prepared)}), so its scores are others; it "
-            f"stays so. For the published way make another: echosearch ingest VIDEOS --index NEW --model {preset.name}"
-        )
+        return self.preset.name if self.preset and not self.differences else None
 
 
 def _claims(evidence: Evidence) -> dict[str, str]:
@@ -148,14 +129,15 @@ def _candidates(evidence: Evidence) -> list[Preset]:
 
 
 def _differences(preset: Preset, evidence: Evidence) -> list[str]:
-    """What of the weights is not as the preset has it, in words."""
-    told: dict[str, Any] = dict(_DEFAULTS)
-    for part, values in {**evidence.config, "": evidence.config}.items():
-        told |= (
-            {f"{part}.{key}".lstrip("."): value for key, value in values.items()} if isinstance(values, dict) else {}
-        )
-    told["vision_cfg.timm_model_name"] = (told.get("vision_cfg.timm_model_name") or "").partition(".")[0] or None
-    wrong = [f"{key} {told.get(key)}, not {is_}" for key, is_ in preset.architecture.items() if told.get(key) != is_]
-    if preset.tensors_sha256 and evidence.tensors_sha256 not in preset.tensors_sha256:
-        wrong.append("other tensors")
-    return wrong
+    """What of the weights is not as the preset has it, in words; what a config leaves out is as usual, so the same."""
+    told = dict(evidence.config)
+    for part in ("vision_cfg", "text_cfg"):
+        told |= {f"{part}.{key}": value for key, value in (told.get(part) or {}).items()}
+    tower = str(told.get("vision_cfg.timm_model_name") or "").rpartition("/")[2].partition(".")[0]
+    told["vision_cfg.timm_model_name"] = tower or None
+    if isinstance(size := told.get("vision_cfg.image_size"), list | tuple):
+        told["vision_cfg.image_size"] = size[0]
+    told = preset.architecture | told
+    wrong = [f"{key} {told[key]}, not {value}" for key, value in preset.architecture.items() if told[key] != value]
+    is_seen = not preset.tensors_sha256 or evidence.tensors_sha256 in preset.tensors_sha256
+    return wrong if is_seen else [*wrong, "other tensors"]

@@ -28,7 +28,7 @@ from echosearch.ingest.adding import Adding, MediaFile, Told
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Manifest, Store, Writer
+from echosearch.store import Store, Writer
 from echosearch.types import (
     Device,
     Failure,
@@ -137,10 +137,11 @@ def ingest(
         warnings += writer.notes
         with writer.view() as view:
             generation = view.generation
+    recognised = f" ({encoder.card.recognised})" if encoder is not None and encoder.card.recognised else ""
     return IngestReport(
         index=str(index_path),
         generation=generation,
-        model=_applied(store.manifest, encoder),
+        model=f"{store.manifest.model}{recognised}: {store.manifest.recipe.in_words}",
         added=run.added,
         replaced=run.replaced,
         unchanged=len(plan.unchanged) + run.touched,
@@ -241,15 +242,6 @@ def _request(store: Store, options: IngestOptions) -> ModelRequest:
         return replace(own, device=options.device, precision=options.precision)
     preprocess = own.preprocess if ":" in asked.name else None
     return replace(asked, sampling=asked.sampling or own.sampling, preprocess=preprocess)
-
-
-def _applied(manifest: Manifest, encoder: Encoder | None) -> str:
-    """Which model embedded, by what it was recognised where that was looked at, and what it was given, in words."""
-    recipe, seen = manifest.recipe, encoder.card.recognised if encoder is not None else ""
-    return (
-        f"{manifest.model}{f' ({seen})' if seen else ''}: {recipe.preprocess.in_words}; frames {recipe.sampling}; "
-        f"phrases by {recipe.space.tokenizer}, {recipe.space.text_cleaning}"
-    )
 
 
 _CODES_OF_BYTES: Final = (UnreadableVideo.code(), UnsupportedVideo.code())

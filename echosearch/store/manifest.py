@@ -9,19 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from echosearch.catalog import (
-    refuse_newer,
-)
+from echosearch.catalog import refuse_newer
 from echosearch.config import FORMAT_VERSION
 from echosearch.encoders import Standing
-from echosearch.errors import (
-    DamagedIndex,
-    IndexNotFound,
-)
+from echosearch.errors import DamagedIndex, IndexNotFound
 from echosearch.types import EncoderCard, ModelRequest, ProbeVectors, Recipe
-from echosearch.vectors import (
-    FramesDtype,
-)
+from echosearch.vectors import FramesDtype
 
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial-"

@@ -116,12 +116,6 @@ class PreprocessSpec:
         if not 0 <= self.fill <= 255:
             raise ValueError(f"fill is a grey level, 0 to 255, not {self.fill}")
 
-    @property
-    def in_words(self) -> str:
-        """For people, as in `crop-resize to 224, zoom 0.1, opencv bicubic, channels bgr`."""
-        how = f"{self.resizer} {self.interpolation}, channels {self.channel_order}"
-        return f"{self.fit} to {self.size}, zoom {self.zoom:g}, {how}"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedVideo:

@@ -59,6 +59,13 @@ class Recipe:
         """Hash of all parts, hexadecimal."""
         return _digest(asdict(self))
 
+    @property
+    def in_words(self) -> str:
+        """For people: how a video is prepared, which frames of it, and how phrases are read."""
+        way, text = self.preprocess, self.space
+        how = f"{way.fit} to {way.size}, zoom {way.zoom:g}, {way.resizer} {way.interpolation}, {way.channel_order}"
+        return f"{how}; frames {self.sampling}; phrases by {text.tokenizer}, {text.text_cleaning}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
         return asdict(self)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.zeroshot.borrowed import whose
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.statistics import Estimate
@@ -135,7 +134,7 @@ class SweepResult:
             "videos": len(self.ids),
             "scored_now": self.scored_now,
             "published": [
-                asdict(each) | {"of": whose(each, self.published), "applied": each == self.applied}
+                asdict(each) | {"of": each.whose(self.published), "applied": each == self.applied}
                 for each in self.task.published
             ],
             "columns": {name: _distribution(values) for name, values in self.columns.items()},

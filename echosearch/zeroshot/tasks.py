@@ -1,4 +1,4 @@
-"""What a zero-shot task is: report phrases with a rule that turns similarities into scores. Knows no file and no model.
+"""What a zero-shot task is: report phrases with a rule that turns similarities into scores. Knows no file.
 
 The rules are the published ones (`scores.py`); what makes two tasks the same is only what changes a score.
 """
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from echosearch.errors import BadTask
+from echosearch.encoders import Standing
+from echosearch.errors import BadOption, BadTask
 from echosearch.typed import from_json
 
 Mode = Literal["binary", "regression", "categorical", "contrastive"]
@@ -64,6 +65,11 @@ class PublishedFigure:
     source: str
     model: str | None = None
 
+    def whose(self, published: str | None) -> str:
+        """For whom it was printed, beside scores of an index made in the `published` way of that preset, if of any."""
+        of = "on other patients" if self.model is not None and self.model == published else "not for this model"
+        return f"for {self.model or 'a model that is not said'}, {of}"
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -113,6 +119,21 @@ class Task:
         if self.mode != "binary":
             return None
         return next((figure for figure in self.published if figure.name.startswith("threshold")), None)
+
+    def threshold_for(self, model: str, standing: Standing) -> PublishedFigure | None:
+        """The published threshold, for scores of an index made with `model`; None where there is none.
+
+        BadOption where it is another's: it belongs to one space, and to videos prepared as its authors did.
+        """
+        figure = self.published_threshold
+        if figure is None or (figure.model is not None and figure.model == standing.published):
+            return figure
+        is_it, whose = standing.preset and standing.preset.name == figure.model, figure.whose(None).partition(",")[0]
+        differs = f"made that way ({'; '.join(standing.differences)})" if is_it else "that"
+        raise BadOption(
+            f"the threshold of {self.name} was published {whose}, and {model} is not {differs}; learn one from labels: "
+            "echosearch calibrate"
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
