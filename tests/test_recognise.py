@@ -10,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import know_presets_by, plain_frames, write_video
-from store_helpers import toy_card, toy_probe
+from store_helpers import random_units, toy_card, toy_probe
 
 import echosearch
 from echosearch.encoders import Standing, list_presets, load_encoder
 from echosearch.encoders.recognise import Evidence, recognise
 from echosearch.errors import BadOption, EchoSearchError, ModelUnavailable, UnknownEncoder
-from echosearch.ingest import IngestOptions, ingest
+from echosearch.ingest import ImportOptions, IngestOptions, import_embeddings, ingest
 from echosearch.store import Manifest
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec, Recipe, Space
 
@@ -53,12 +54,11 @@ VOCABULARY = frozenset({"template_vocab.txt"})
 
 
 def question(address: str) -> str:
-    return (
-        re.escape(f"is {address} echo-clip or echo-clip-r, or another model? It has their architecture, and they are ")
-        + re.escape("prepared in another way than others. ")
-        + re.escape(f"Say which: --model echo-clip --weights {address}, or, prepared as open_clip does it, ")
-        + re.escape(f"--model open_clip --weights {address}; or in an echosearch.json beside the weights: ")
-        + re.escape('{"preset": "echo-clip"}')
+    return re.escape(
+        f"is {address} echo-clip or echo-clip-r (not supported yet), or another model? It has their architecture, and "
+        f"they are prepared in another way than others. Say which: --model echo-clip --weights {address}, or, prepared "
+        f"as open_clip does it, --model open_clip --weights {address}; or in an echosearch.json beside the weights: "
+        '{"preset": "echo-clip"}'
     )
 
 
@@ -205,11 +205,19 @@ def test_a_folder_with_the_template_vocabulary_is_refused(tiny_model: Path, tmp_
         load_encoder(ModelRequest(f"local-dir:{folder}"))
 
 
-def test_a_bare_copy_of_echo_mini_is_known_by_its_tensors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_a_bare_copy_of_echo_mini_is_known_by_its_tensors(tmp_path: Path, kind: str) -> None:
     from echosearch.encoders import load
 
     source = Path(load.__file__).parent / "echo_mini"
     shutil.copytree(source, tmp_path / "mini", ignore=lambda *_: {"echosearch.json"})
+    if kind == "bin":
+        import torch
+        from safetensors.torch import load_file
+
+        file = tmp_path / "mini" / "open_clip_model.safetensors"
+        torch.save(load_file(file), tmp_path / "mini" / "open_clip_pytorch_model.bin")
+        file.unlink()
     card = load_encoder(ModelRequest(f"local-dir:{tmp_path / 'mini'}")).card
     assert (card.name, card.recognised) == ("echo-mini", "echo-mini by its tensors")
     assert card.notice == list_presets()["echo-mini"].notice
@@ -282,6 +290,19 @@ def test_an_index_made_before_is_told_and_goes_on_in_its_own_way(run: Run, tiny_
             index.zeroshot.sweep("pacemaker", published_threshold=True)
     after = json.loads((made / "manifest.json").read_text())
     assert after == before
+
+
+@pytest.mark.usefixtures("small_presets")
+def test_an_import_is_bound_to_the_preset_that_its_recipe_s_weights_are(tiny_model: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "red.avi", plain_frames(2, (220, 20, 20)))
+    np.savez(tmp_path / "mine.npz", paths=[str(video)], v=random_units(1, 16, 1), norms=np.float32([0.9]))
+    where = f"local-dir:{tiny_model}"
+    with pytest.raises(UnknownEncoder, match=question(where)):
+        import_embeddings(tmp_path / "index", tmp_path / "mine.npz", ImportOptions(recipe=where))
+    where = f"local-dir:{named(tiny_model, tmp_path / 'said', preset='echo-clip')}"
+    import_embeddings(tmp_path / "index", tmp_path / "mine.npz", ImportOptions(recipe=where))
+    manifest = echosearch.open_index(tmp_path / "index").manifest
+    assert (manifest.model, manifest.weights, manifest.standing.published) == ("echo-clip", where, "echo-clip")
 
 
 # --- what was made before, and published figures

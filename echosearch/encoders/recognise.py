@@ -50,7 +50,8 @@ def recognise(evidence: Evidence, asked: str | None = None) -> tuple[Preset, str
             raise ModelUnavailable(f"{where} is {name} by {why}, but {told}. It may be another model: {other}")
         return presets[name], why
     if may_be := [preset for preset in _candidates(evidence) if preset.preprocess or preset.missing]:
-        names, first = " or ".join(preset.name for preset in may_be), may_be[0].name
+        first = may_be[0].name
+        names = " or ".join(f"{each.name}{' (not supported yet)' if each.missing else ''}" for each in may_be)
         raise UnknownEncoder(
             f"is {where} {names}, or another model? It has their architecture, and they are prepared in another way "
             f"than others. Say which: --model {first} --weights {where}, or, {other}; or in an echosearch.json beside "
