@@ -29,6 +29,7 @@ from echosearch.zeroshot import sweep as sweep_module
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.evaluation import Threshold
 from echosearch.zeroshot.labels import LabelFile
+from echosearch.zeroshot.plots import _thresholds
 from echosearch.zeroshot.probe import Features, Probe
 from echosearch.zeroshot.reach import too_short
 from echosearch.zeroshot.statistics import ThresholdRule
@@ -645,6 +646,15 @@ def test_a_published_threshold_belongs_to_one_model_made_in_one_way(
     [swept] = archive.zeroshot.sweep(known)
     of = f"for {model or 'a model that is not said'}, not for this model"
     assert swept.summary()["published"][0] | {"of": of, "applied": False} == swept.summary()["published"][0]
+    assert list(_thresholds(swept)) == []  # nor is it drawn
+
+
+def test_a_published_threshold_of_the_index_s_model_is_drawn(archive: Archive) -> None:
+    figure = PublishedFigure("threshold of best F1", 0.5, "someone", "toy")
+    known = Task("known", "binary", prompts=("yes",), published=(figure,))
+    assert _thresholds(archive.zeroshot.sweep(known)[0]) == {"published threshold, not applied": 0.5}
+    [asked] = archive.zeroshot.sweep(known, published_threshold=True)
+    assert _thresholds(asked) == {"published threshold, applied": 0.5}
 
 
 def test_copies_of_a_file_are_one_patient_where_the_patient_is_not_known(tmp_path: Path) -> None:

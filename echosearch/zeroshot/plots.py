@@ -46,7 +46,7 @@ def _thresholds(result: SweepResult) -> dict[str, float]:
     """What is to be drawn beside the scores; not what a calibration of classes says, which is of their log odds."""
     told = {}
     figure = result.task.published_threshold if isinstance(result.task, Task) else None
-    if figure is not None and figure.model == result.published:
+    if figure is not None and figure.is_of(result.published):
         told["published threshold" + (", applied" if result.applied else ", not applied")] = figure.value
     if result.called is not None and not result.called.calibration.classes:
         told[f"threshold of calibration {result.called.calibration.name}"] = result.called.calibration.threshold

@@ -65,9 +65,13 @@ class PublishedFigure:
     source: str
     model: str | None = None
 
+    def is_of(self, published: str | None) -> bool:
+        """Whether it is of scores in an index that was made in the published way of this preset, if of any."""
+        return self.model is not None and self.model == published
+
     def whose(self, published: str | None) -> str:
-        """For whom it was printed, beside scores of an index made in the `published` way of that preset, if of any."""
-        of = "on other patients" if self.model is not None and self.model == published else "not for this model"
+        """For whom it was printed, as it stands beside such scores."""
+        of = "on other patients" if self.is_of(published) else "not for this model"
         return f"for {self.model or 'a model that is not said'}, {of}"
 
 
@@ -126,7 +130,7 @@ class Task:
         BadOption where it is another's: it belongs to one space, and to videos prepared as its authors did.
         """
         figure = self.published_threshold
-        if figure is None or (figure.model is not None and figure.model == standing.published):
+        if figure is None or figure.is_of(standing.published):
             return figure
         is_it, whose = standing.preset and standing.preset.name == figure.model, figure.whose(None).partition(",")[0]
         differs = f"made that way ({'; '.join(standing.differences)})" if is_it else "that"
