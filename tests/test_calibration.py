@@ -132,7 +132,13 @@ def labelled(labels: dict[int, int], patients: tuple[str | None, ...], studies: 
 def test_videos_of_other_views_are_left_out_and_patients_that_are_not_known_are_said() -> None:
     told = labelled({2: 1, 3: 0, 5: 1, 7: 0, 8: 1}, ("P", "P", None, None, None), ("S", "S", None, "S", "T"))
     views = {2: "a4c", 3: "PLAX", 5: None, 7: "A4C", 8: "A4C", 9: "A4C"}
-    records = {video_id: record(video_id, view) for video_id, view in views.items()}
+    of = dict(zip(told.video_ids.tolist(), zip(told.patients, told.studies, strict=True), strict=True)) | {
+        9: ("Z", "Z")
+    }
+    records = {
+        video_id: replace(record(video_id, view), patient=of[video_id][0], study=of[video_id][1])
+        for video_id, view in views.items()
+    }
     found = sample(PACER, np.array([2, 3, 5, 7, 8, 9]), np.array([0.2, 0.3, 0.5, 0.7, 0.8, 0.9]), told, records)
     assert found.ids.tolist() == [2, 5, 7, 8]
     assert found.scores.tolist() == [0.2, 0.5, 0.7, 0.8]

@@ -32,7 +32,7 @@ def _video(
     video_id: int, path: str | Path, study: str | None = None, patient: str | None = None, view: str | None = None
 ) -> VideoRecord:
     return VideoRecord(
-        video_id, str(path), study, patient, view, None, "video", 10, 10, 20, 20, 30.0, 1000, "0" * 64, "2026-01-01"
+        video_id, str(path), study, patient, view, None, "video", 10, 10, 20, 20, 30.0, 1000, f"{video_id:064x}", "2026"
     )
 
 

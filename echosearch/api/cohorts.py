@@ -59,6 +59,7 @@ from echosearch.filters import (
 )
 from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
+from echosearch.types.people import people, with_study_keys
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.sweep import stored
@@ -201,7 +202,7 @@ class Cohorts:
                 selection.reasons,
                 set(view.rows.ids.tolist()),
                 view.catalog.added_since(before.generation),
-                {patient for _, _, patient, _ in view.catalog.belongings() if patient is not None},
+                {each.patient for each in view.catalog.belongings() if each.patient is not None},
             )
 
     def export(
@@ -212,7 +213,10 @@ class Cohorts:
         with self.store.view() as view:
             if label is not None and label not in {each.name for each in view.catalog.attribute_columns()}:
                 raise BadOption(f"there is no attribute {label!r} in this index; `echosearch info` shows what there is")
-        return export(cohort, self.records(cohort), folder, form, views, label)
+            every, _ = with_study_keys(view.catalog.videos())
+        codes = people(every, np.array([record.video_id for record in every], np.int64)).codes.tolist()
+        records = {record.video_id: record for record in every}
+        return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label)
 
     def records(self, cohort: Cohort) -> dict[int, VideoRecord]:
         """The videos of a cohort by id, as far as they are still in the index."""
@@ -352,7 +356,7 @@ class Cohorts:
         similarity = self._similarity(view, definition)
         selection = select(view, definition, question, similarity)
         if definition.level != "video" and not definition.same_video:
-            question = studied(question, view.catalog.videos())
+            question = studied(question, with_study_keys(view.catalog.videos())[0])
         bounds = bounds_of(question)
         attributes = [each.name for each in vocabulary.attributes]
         manifest = self.store.manifest

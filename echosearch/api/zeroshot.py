@@ -28,6 +28,7 @@ from echosearch.errors import (
 )  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
+from echosearch.types.people import people, with_study_keys
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
@@ -58,7 +59,7 @@ from echosearch.zeroshot.sample import (
     unknown_patients,
 )  # fmt: skip
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
-from echosearch.zeroshot.statistics import ThresholdRule, clusters
+from echosearch.zeroshot.statistics import ThresholdRule
 from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
@@ -260,7 +261,8 @@ class ZeroShot:
         """
         check_label(label, () if replace else [probe.label for probe in self.probes()])
         with self.store.view() as view:
-            labelled = _of_views(*_joined(view, labels), views)
+            records, labelled = _joined(view, labels)
+            labelled = _of_views(records, labelled, views)
             shortest: tuple[int | None, float | None] = (None, None)
             if motion:
                 seen = lengths(view)
@@ -269,9 +271,8 @@ class ZeroShot:
                 labelled = _left(labelled, ~stills, told_of)
                 shortest = bounds(seen, labelled.video_ids)
             known = columns_of(view, Features(motion, self.store.manifest.dim), labelled.video_ids)
-            bytes_of = [record.content_sha256 for record in view.catalog.videos(labelled.video_ids.tolist())]
-        contents = beginnings(bytes_of)
-        together = clusters(labelled.patients, labelled.studies, bytes_of)
+        contents = beginnings([records[video_id].content_sha256 for video_id in labelled.video_ids.tolist()])
+        together = people(records.values(), labelled.video_ids)
         chosen = probe_kind(labelled.labels, kind)
         weights, offset, told = train(known, labelled.labels, together.codes, chosen)
         training = Training(
@@ -517,8 +518,10 @@ def _of_live(view: View, swept: Swept, among: npt.NDArray[np.int64] | None) -> S
 
 def _joined(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
     """All videos by id, and those that have a label."""
-    records = {record.video_id: record for record in view.catalog.videos()}
-    return records, join(labels, records.values())
+    known, notes = with_study_keys(view.catalog.videos())
+    records = {record.video_id: record for record in known}
+    labelled = join(labels, known)
+    return records, dataclasses.replace(labelled, warnings=(*labelled.warnings, *notes))
 
 
 def _usable(view: View, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
@@ -610,11 +613,11 @@ def _called(
         return None, []
     calibration = next((each for each in fitting if each.name == name), fitting[-1])
     scores = decision(task, columns, calibration.classes)
-    of = {video_id: rest for video_id, *rest in view.catalog.belongings()}
-    belongings = [of[video_id] for video_id in ids.tolist()]
-    studies, patients, views = zip(*belongings, strict=True)
-    seen = np.array([_is_seen(name, task) for name in views]) & ~np.isin(ids, too_short(view, task))
-    together = clusters(patients, studies, ids.tolist())
+    every = list(view.catalog.belongings())
+    view_of = {each.video_id: each.view for each in every}
+    seen = np.array([_is_seen(view_of[video_id], task) for video_id in ids.tolist()])
+    seen &= ~np.isin(ids, too_short(view, task))
+    together = people(every, ids)
     positive = calibration.is_positive(scores)
     prevalence, cautions = None, []
     if seen.any():

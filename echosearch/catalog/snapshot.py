@@ -52,6 +52,7 @@ from echosearch.catalog.tables import (
 )
 from echosearch.filters import Condition, KnownName, Name
 from echosearch.types import Failure, VideoRecord
+from echosearch.types.people import Belonging, study_keys
 
 Thing = TypeVar("Thing", Path, str)
 
@@ -147,14 +148,16 @@ class Snapshot:
         row = self._connection.execute(
             select(
                 func.count(),
-                func.count(videos.c.study.distinct()),
                 func.count(videos.c.patient.distinct()),
                 func.coalesce(func.sum(videos.c.num_embedded_frames), 0),
                 func.coalesce(func.sum(videos.c.size_bytes), 0),
             ).where(live)
         ).one()
-        names = ("videos", "studies", "patients", "embedded_frames", "media_bytes")
-        return dict(zip(names, map(int, row), strict=True)) | {"deleted": len(self.deleted_ids())}
+        pairs = self._connection.execute(select(videos.c.patient, videos.c.study).where(live).distinct()).all()
+        studies = study_keys([patient for patient, _ in pairs], [study for _, study in pairs])
+        names = ("videos", "patients", "embedded_frames", "media_bytes")
+        told = dict(zip(names, map(int, row), strict=True))
+        return told | {"studies": len({*studies} - {None}), "deleted": len(self.deleted_ids())}
 
     def videos(self, ids: Iterable[int] | None = None, deleted: bool = False) -> Iterator[VideoRecord]:
         """Live videos by ascending id: all of them, or those of `ids`; with `deleted` the deleted ones as well."""
@@ -180,12 +183,12 @@ class Snapshot:
         """Number of live videos of which the study, or the patient, is not known."""
         return self.count(videos.c[what].is_(None))
 
-    def belongings(self) -> Iterator[tuple[int, str | None, str | None, str | None]]:
-        """Id, study, patient and view of each live video, by ascending id; lighter than whole records."""
-        columns = (videos.c.id, videos.c.study, videos.c.patient, videos.c.view)
+    def belongings(self) -> Iterator[Belonging]:
+        """Whose each live video is, by ascending id; lighter than whole records."""
+        columns = (videos.c.id, videos.c.study, videos.c.patient, videos.c.view, videos.c.content_sha256)
         query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
         for row in self._connection.execute(query):
-            yield row.id, row.study, row.patient, row.view
+            yield Belonging(*row)
 
     def lengths(self) -> Iterator[tuple[int, int, int, float | None]]:
         """Id, number of embedded frames and of all frames, and frames a second of each live video, by ascending id."""

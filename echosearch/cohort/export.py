@@ -18,6 +18,7 @@ from echosearch.cohort.spreadsheet import write_csv
 from echosearch.errors import BadOption
 from echosearch.files import OutputFolder
 from echosearch.types import VideoRecord
+from echosearch.types.people import joined
 
 Format = Literal["csv", "json", "echonet"]
 
@@ -30,6 +31,7 @@ _SHARES: Final = (0.75, 0.125, 0.125)
 def export(
     cohort: Cohort,
     records: Mapping[int, VideoRecord],
+    person_of: Mapping[int, int],
     folder: Path,
     form: Format = "csv",
     views: Sequence[str] = (),
@@ -37,6 +39,7 @@ def export(
 ) -> dict[str, Any]:
     """Write a new folder: members.csv, members.json or FileList.csv, and manifest.json; gives what was written.
 
+    `records` have their study as it is keyed, and `person_of` says of each video whose it is (see `types.people`).
     A row (in JSON an entry of a member) for each video that is still in the index, of `views` if some are given. An
     EchoNet list has EF from `label`, an attribute, where one is given. BadOption for what cannot be, BackendError when
     it cannot be written; then nothing is left.
@@ -54,7 +57,7 @@ def export(
         "export": {"format": form, "views": list(views), "videos": len(rows), "no_longer_in_the_index": gone}
     }
     with output.writing() as partial:
-        told = _write(cohort, rows, partial, form, label, manifest)
+        told = _write(cohort, rows, person_of, partial, form, label, manifest)
         _write_json(partial / "manifest.json", manifest)
     return {"folder": str(output.path), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
 
@@ -62,6 +65,7 @@ def export(
 def _write(
     cohort: Cohort,
     rows: Sequence[tuple[Member, VideoRecord]],
+    person_of: Mapping[int, int],
     folder: Path,
     form: Format,
     label: str | None,
@@ -76,7 +80,7 @@ def _write(
         columns = ["unit", "patient", "study", "acquired_at", "video_id", "path", "view", "similarity", *names]
         _write_csv(folder / "members.csv", columns, [_row(member, record) for member, record in rows])
         return {"file": "members.csv"}
-    people = joined_patients([_keys(member, record) for member, record in rows])
+    people = joined_patients([_keys(member, record, person_of) for member, record in rows])
     splits = split_patients(people, cohort.definition.seed)
     values = [None if label is None else record.attributes.get(label) for _, record in rows]
     if text := next((value for value in values if isinstance(value, str)), None):
@@ -120,26 +124,18 @@ def joined_patients(keys: Sequence[Sequence[str]]) -> list[str]:
 
     So that videos of one study go the same way where only some of them have their patient, or have two.
     """
-    leader: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        leader.setdefault(key, key)
-        while leader[key] != key:
-            leader[key] = leader[leader[key]]
-            key = leader[key]
-        return key
-
-    for mine in keys:
-        for key in mine[1:]:
-            one, other = sorted((find(mine[0]), find(key)))
-            leader[other] = one
-    return [find(mine[0]) for mine in keys]
+    codes = joined(keys).tolist()
+    names: dict[int, str] = {}
+    for code, own in zip(codes, keys, strict=True):
+        names[code] = min([*own, names.get(code, own[0])])
+    return [names[code] for code in codes]
 
 
-def _keys(member: Member, record: VideoRecord) -> list[str]:
-    """What says whom a video belongs to: patient and study, then and now; itself where nothing is known."""
-    told = [("p", member.patient), ("p", record.patient), ("s", member.study), ("s", record.study)]
-    return [f"{kind} {name}" for kind, name in told if name is not None] or [f"v {record.video_id}"]
+def _keys(member: Member, record: VideoRecord, person_of: Mapping[int, int]) -> list[str]:
+    """What says whom a video belongs to: person, patient and study now, and where they were others, then."""
+    then = member.study if member.study is not None and not f"/{record.study}".endswith(f"/{member.study}") else None
+    told = [("p", member.patient), ("p", record.patient), ("s", then), ("s", record.study), ("v", record.video_id)]
+    return [f"{kind} {name}" for kind, name in told if name is not None] + [f"w {person_of[record.video_id]}"]
 
 
 def _row(member: Member, record: VideoRecord) -> dict[str, Any]:

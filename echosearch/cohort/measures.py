@@ -100,7 +100,7 @@ def _showing(view: View, task: AnyTask) -> Sequence[tuple[int, str | None]]:
     shown = {name.upper() for name in task.views}
     return [
         (video_id, name)
-        for video_id, _, _, name in view.catalog.belongings()
+        for video_id, _, _, name, _ in view.catalog.belongings()
         if not shown or name is None or name.upper() in shown
     ]
 

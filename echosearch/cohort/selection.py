@@ -20,6 +20,7 @@ from echosearch.cohort.names import DOMAIN, AnyTask, Parts
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
 from echosearch.store import View
 from echosearch.types import VideoRecord
+from echosearch.types.people import people, with_study_keys
 
 Ids = npt.NDArray[np.int64]
 Truth = npt.NDArray[np.int8]
@@ -50,13 +51,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """A video or a study that may be a member: its videos by ascending id, and what they have in common."""
+    """A video or a study that may be a member: its videos by ascending id, and what they have in common.
+
+    `study` is as it is keyed, `person` the number of whom it is of.
+    """
 
     name: str
     study: str | None
     patient: str | None
     acquired_at: str | None
     records: tuple[VideoRecord, ...]
+    person: int = 0
 
     @property
     def video_ids(self) -> tuple[int, ...]:
@@ -81,18 +86,18 @@ def select(
     view: View, definition: Definition, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
 ) -> Selection:
     """Apply a definition; `similarity` gives the scores (n,) of videos (n,), where units are ranked."""
-    records = list(view.catalog.videos())
-    return _Counting(definition, records).run(view, question, similarity)
+    records, notes = with_study_keys(view.catalog.videos())
+    return _Counting(definition, records, notes).run(view, question, similarity)
 
 
 class _Counting:
     """The units that are left, and what each step took away."""
 
-    def __init__(self, definition: Definition, records: Sequence[VideoRecord]) -> None:
+    def __init__(self, definition: Definition, records: Sequence[VideoRecord], notes: list[str]) -> None:
         self.definition = definition
         self.records = records
         self.steps: list[Step] = []
-        self.notes: list[str] = []
+        self.notes = notes
         self.reasons: dict[str, str] = {}
         self.by_study = definition.level != "video"
         self.meeting: set[int] | None = None
@@ -227,9 +232,9 @@ class _Counting:
         whose = "study" if one_per == "study" else "patient"
         unit_word = "study" if self.by_study else "video"
         pick = self.definition.pick
-        chosen: dict[str | None, Unit] = {}
+        chosen: dict[str | int | None, Unit] = {}
         for unit in sorted(self.units, key=_order(pick, scores)):
-            chosen.setdefault(unit.study if whose == "study" else unit.patient, unit)
+            chosen.setdefault(unit.study if whose == "study" else unit.person, unit)
         undated = sum(unit.acquired_at is None for unit in self.units)
         if undated and pick != "best":
             self.notes.append(f"{undated} of {len(self.units)} have no date, and count as the last to be picked")
@@ -263,8 +268,10 @@ def _any(ids: Ids, truths: Truth, studies: Mapping[int, str | None]) -> dict[str
 
 def _units(records: Sequence[VideoRecord], by_study: bool) -> tuple[list[Unit], list[VideoRecord]]:
     """Videos one by one, or by study, in natural order; and the videos that are of no study."""
+    codes = people(records, np.array([record.video_id for record in records], np.int64)).codes.tolist()
+    person_of = {record.video_id: code for record, code in zip(records, codes, strict=True)}
     if not by_study:
-        return [_of_records(str(record.video_id), [record]) for record in records], []
+        return [_of_records(str(record.video_id), [record], person_of) for record in records], []
     members: dict[str, list[VideoRecord]] = {}
     homeless = []
     for record in records:
@@ -272,10 +279,10 @@ def _units(records: Sequence[VideoRecord], by_study: bool) -> tuple[list[Unit], 
             homeless.append(record)
         else:
             members.setdefault(record.study, []).append(record)
-    return [_of_records(name, members[name]) for name in sorted(members, key=_natural)], homeless
+    return [_of_records(name, members[name], person_of) for name in sorted(members, key=_natural)], homeless
 
 
-def _of_records(name: str, records: Sequence[VideoRecord]) -> Unit:
+def _of_records(name: str, records: Sequence[VideoRecord], person_of: Mapping[int, int]) -> Unit:
     """What videos have in common: the first known patient, the earliest date."""
     return Unit(
         name=name,
@@ -283,6 +290,7 @@ def _of_records(name: str, records: Sequence[VideoRecord]) -> Unit:
         patient=next((record.patient for record in records if record.patient is not None), None),
         acquired_at=min((record.acquired_at for record in records if record.acquired_at is not None), default=None),
         records=tuple(records),
+        person=person_of[records[0].video_id],
     )
 
 

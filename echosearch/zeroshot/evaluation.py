@@ -19,7 +19,6 @@ from echosearch.zeroshot.statistics import (
     aggregate_labels,
     at_threshold,
     brier,
-    clusters,
     confusion,
     estimates,
     expected_calibration_error,
@@ -163,10 +162,9 @@ def _level(
         groups = sample.studies if level == "study" else sample.patients
         if all(group is None for group in groups):
             return None
-        names, scores = aggregate(sample.scores, groups, how)
+        _, scores = aggregate(sample.scores, groups, how)
         _, labels, disagreeing = aggregate_labels(sample.labels, groups, is_finding)
-        patients = names if level == "patient" else first_known(sample.patients, groups)
-        together = clusters(patients, names, names).codes
+        together = np.array(first_known(sample.clusters.tolist(), groups), np.int64)
         left_out = sum(group is None for group in groups)
     figures, counts = _figures(scores, labels, together, is_finding, threshold, repeats, seed)
     return LevelResult(

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
-from echosearch.zeroshot.statistics import Estimate, Statistic, Weights, clusters, estimates
+from echosearch.types.people import people, with_study_keys
+from echosearch.zeroshot.statistics import Estimate, Statistic, Weights, estimates
 from echosearch.zeroshot.tables import KeyKind, Table, check_key, find_key, finder, nothing_fits, read_table
 
 Score = Literal["mean", "cosine"]
@@ -204,11 +205,10 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
     With `views` only videos of these count. BadLabels where no report has a video, or two different ones have the
     same.
     """
-    records = sorted(videos, key=lambda record: record.video_id)
+    records, notes = with_study_keys(sorted(videos, key=lambda record: record.video_id))
     find = finder(reports.file, reports.kind, records)
     wanted = {view.upper() for view in views}
     report_of: dict[int, ReportRow] = {}
-    video_of: dict[int, VideoRecord] = {}
     without, hidden = [], 0
     for row in reports.rows:
         found = find(row.key)
@@ -218,21 +218,20 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
             hidden += bool(found)
             continue
         video = seen[0]
-        video_of[video.video_id] = video
         _check_same(reports.file, report_of.setdefault(video.video_id, row), row, video.path)
     if not report_of and hidden:
         raise BadLabels(f"no report of {reports.file} has a video with the view {', '.join(views)}")
     if not report_of:
         raise nothing_fits(reports.file, reports.kind, reports.key_column, reports.rows[0].key, records)
     texts = tuple(row.text for row in report_of.values())
-    chosen = [video_of[video_id] for video_id in report_of]
-    together = clusters([video.patient for video in chosen], [video.study for video in chosen], list(report_of))
-    warnings = _warnings(reports, without, len(reports.rows) - len(without) - len(texts), views)
+    chosen = np.array(list(report_of), np.int64)
+    together = people(records, chosen)
+    warnings = notes + _warnings(reports, without, len(reports.rows) - len(without) - len(texts), views)
     if tied := sum(count for count in Counter(texts).values() if count > 1):
         warnings.append(f"{tied} reports share their text with another one, and can at best tie with it")
     if unknown := together.by_study + together.by_video:
         warnings.append(f"of {unknown} reports' videos the patient is not known, so intervals may be too narrow")
-    return Pairs(texts, np.array(list(report_of), np.int64), together.codes, tuple(warnings))
+    return Pairs(texts, chosen, together.codes, tuple(warnings))
 
 
 def _warnings(reports: ReportFile, without: Sequence[ReportRow], repeated: int, views: Sequence[str]) -> list[str]:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
+from echosearch.types.people import Clusters, people
 from echosearch.zeroshot.labels import Labelled
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.statistics import Clusters, clusters
 from echosearch.zeroshot.tasks import Task
 
 Doubles = npt.NDArray[np.float64]
@@ -107,7 +107,10 @@ def sample(
     labelled: Labelled,
     records: Mapping[int, VideoRecord],
 ) -> Sample:
-    """Scores (n,) of videos `ids` beside the labels of those that have one. BadLabels where nothing is left."""
+    """Scores (n,) of videos `ids` beside the labels of those that have one. BadLabels where nothing is left.
+
+    `records` are all live videos: who is one person is decided over them.
+    """
     views = {view.upper() for view in task.views}
     place = {video_id: number for number, video_id in enumerate(ids.tolist())}
     seen, elsewhere, unscored = [], 0, 0
@@ -128,7 +131,7 @@ def sample(
     studies = tuple(labelled.studies[number] for number in seen)
     patients = tuple(labelled.patients[number] for number in seen)
     contents = tuple(records[video_id].content_sha256 for video_id in kept.tolist())
-    together = clusters(patients, studies, contents)  # copies of a file are one patient's
+    together = people(records.values(), kept)
     warnings = list(labelled.warnings)
     if elsewhere:
         warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")

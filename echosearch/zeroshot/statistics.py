@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import NormalDist
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption, BadQuery
+from echosearch.types.people import clusters as clusters
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.int64]
+Known = TypeVar("Known")
 Statistic = Callable[[Weights], float]
 """A figure of some data that are fixed, as a function of how often each row counts."""
 
@@ -70,44 +72,6 @@ class Estimate:
     interval: Interval
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Clusters:
-    """Which rows belong together: `codes` (n,) int64 from 0 to `count` - 1.
-
-    `by_study` and `by_video` say how many rows had no patient and are held together by less than that.
-    """
-
-    codes: npt.NDArray[np.int64]
-    count: int
-    by_study: int
-    by_video: int
-
-
-def clusters(patients: Sequence[str | None], studies: Sequence[str | None], ids: Sequence[object]) -> Clusters:
-    """Rows by patient; where none is known by the patient of the same study, else by study, else each its own."""
-    if not len(patients) == len(studies) == len(ids):
-        raise ValueError("one patient, study and id for each row")
-    patient_of: dict[str | None, str] = {
-        study: patient
-        for patient, study in zip(patients, studies, strict=True)
-        if patient is not None and study is not None
-    }
-    names = [
-        _cluster_name(patient if patient is not None else patient_of.get(study), study, id_)
-        for patient, study, id_ in zip(patients, studies, ids, strict=True)
-    ]
-    code_of = {name: code for code, name in enumerate(dict.fromkeys(names))}
-    kinds = [kind for kind, _ in names]
-    codes = np.array([code_of[name] for name in names], np.int64)
-    return Clusters(codes, len(code_of), kinds.count("study"), kinds.count("video"))
-
-
-def _cluster_name(patient: str | None, study: str | None, id_: object) -> tuple[str, object]:
-    if patient is not None:
-        return "patient", patient
-    return ("study", study) if study is not None else ("video", id_)
-
-
 def aggregate(
     values: npt.ArrayLike, groups: Sequence[str | None], how: Literal["mean", "median", "max", "top2", "top3"]
 ) -> tuple[tuple[str, ...], Floats]:
@@ -133,8 +97,8 @@ def aggregate_labels(
     return names, values, sum(bool(np.ptp(numbers[rows]) > 0) for rows in _rows_of(groups).values())
 
 
-def first_known(values: Sequence[str | None], groups: Sequence[str | None]) -> tuple[str | None, ...]:
-    """For each group, in the order of `aggregate`, the first of its rows' values that is not None: its patient."""
+def first_known(values: Sequence[Known | None], groups: Sequence[str | None]) -> tuple[Known | None, ...]:
+    """For each group, in the order of `aggregate`, the first of its rows' values that is not None."""
     return tuple(
         next((values[row] for row in rows if values[row] is not None), None) for rows in _rows_of(groups).values()
     )
