@@ -29,7 +29,7 @@ from echosearch.cohort.cohort import Definition
 from echosearch.phantom import Study, Video
 from echosearch.zeroshot.labels import read_labels
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.statistics import ThresholdRule, choose_threshold
+from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold
 
 FIRST_SEED: Final = 401
 STUDIES: Final = 570

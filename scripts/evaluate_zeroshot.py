@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 from phantom_index import phantom_index, truth_of
+from sklearn.metrics import f1_score
 
 import echosearch
 from echosearch.api import Index
@@ -27,8 +28,9 @@ from echosearch.encoders import load_encoder
 from echosearch.phantom import Study, Video
 from echosearch.zeroshot.labels import read_labels
 from echosearch.zeroshot.scores import regression
-from echosearch.zeroshot.statistics import ThresholdRule, choose_threshold, confusion, expected_calibration_error
+from echosearch.zeroshot.statistics import expected_calibration_error
 from echosearch.zeroshot.task_files import find_task
+from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold
 
 LABELLED_SEED, LABELLED_STUDIES = 311, 1680
 JUDGED_SEED, JUDGED_STUDIES = 312, 1680
@@ -91,7 +93,7 @@ def findings(
         videos = result.levels[0]
         assert videos.figures["f1"].value == told[-1].f1
         best = choose_threshold(videos.scores, videos.labels, ThresholdRule.parse("max-f1"))
-        best_f1 = confusion(videos.scores >= best, videos.labels).f1
+        best_f1 = float(f1_score(videos.labels, videos.scores >= best))
         errors, f1s = [each.calibration_error for each in told], [each.f1 for each in told]
         print(
             f"| {name} {' + '.join(classes)} | {videos.units}, {videos.positives} | "
@@ -132,7 +134,7 @@ def one_draw(
     low, high = called.prevalence.interval.low, called.prevalence.interval.high
     return Draw(
         calibration_error=expected_calibration_error(called.probability[called.seen], truth, 10),
-        f1=confusion(called.positive[called.seen], truth).f1,
+        f1=float(f1_score(truth, called.positive[called.seen])),
         prevalence=called.prevalence.value or 0.0,
         covers=low is not None and high is not None and low <= share <= high,
     )

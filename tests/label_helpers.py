@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.types.people import clusters
 from echosearch.zeroshot.labels import LabelFile, read_labels
 from echosearch.zeroshot.sample import Sample
-from echosearch.zeroshot.statistics import clusters
 
 
 def sample_of(

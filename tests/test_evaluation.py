@@ -25,6 +25,15 @@ TINY = sample_of(
 )
 
 
+MANY = sample_of(
+    scores=np.tile(TINY.scores, 10),
+    labels=np.tile(TINY.labels, 10),
+    patients=[name and f"{name}{copy}" for copy in range(10) for name in TINY.patients],
+    studies=[name and f"{name}-{copy}" for copy in range(10) for name in TINY.studies],
+)
+"""The same of ten times as many patients: no figure is another."""
+
+
 def by_level(judged: Evaluation) -> dict[str, LevelResult]:
     return {level.level: level for level in judged.levels}
 
@@ -33,7 +42,7 @@ def figures(level: LevelResult) -> dict[str, float | None]:
     return {name: estimate.value for name, estimate in level.figures.items()}
 
 
-def judge(told: Sample = TINY, how: Any = "mean", **options: Any) -> Evaluation:
+def judge(told: Sample = MANY, how: Any = "mean", **options: Any) -> Evaluation:
     return evaluate(told, how, True, repeats=50, **options)
 
 
@@ -41,8 +50,13 @@ def test_a_finding_by_hand_at_every_level() -> None:
     levels = by_level(judge(threshold=Threshold(0.5, "given")))
     video, study, patient = levels["video"], levels["study"], levels["patient"]
     # Positives 0.9 and 0.8 are above all of 0.6, 0.5, 0.4, 0.2, 0.1; of these two reach 0.5.
-    assert (video.units, video.positives, video.patients, video.disagreeing) == (7, 2, 4, 0)
-    assert video.counts == {"true_positives": 2, "false_positives": 2, "true_negatives": 3, "false_negatives": 0}
+    assert (video.units, video.positives, video.patients, video.disagreeing) == (70, 20, 40, 0)
+    assert video.counts == {"true_positives": 20, "false_positives": 20, "true_negatives": 30, "false_negatives": 0}
+    counted = {name: (told.count, told.of, told.patients) for name, told in video.figures.items()}
+    assert counted == {
+        "auroc": (20, 70, 20), "auprc": (None, None, 20), "f1": (None, None, 30), "sensitivity": (20, 20, 20),
+        "specificity": (30, 50, 30), "precision": (20, 40, 30), "accuracy": (50, 70, 40),
+    }  # fmt: skip
     assert figures(video) == pytest.approx(
         {
             "auroc": 1, "auprc": 1, "f1": 4 / 6, "sensitivity": 1, "specificity": 3 / 5, "precision": 2 / 4,
@@ -50,20 +64,20 @@ def test_a_finding_by_hand_at_every_level() -> None:
         }
     )  # fmt: skip
     # S1 (0.9 + 0.5) / 2 with a video that has it, S2 (0.6 + 0.4) / 2, T1 0.2; S1 and T1 are of one patient.
-    assert study.scores == pytest.approx([0.7, 0.5, 0.2])
-    assert study.labels.tolist() == [1, 0, 0]
-    assert (study.units, study.positives, study.patients, study.disagreeing) == (3, 1, 2, 1)
-    assert study.counts == {"true_positives": 1, "false_positives": 1, "true_negatives": 1, "false_negatives": 0}
+    assert study.scores == pytest.approx(np.repeat([0.7, 0.5, 0.2], 10))
+    assert study.labels.tolist() == [1] * 10 + [0] * 20
+    assert (study.units, study.positives, study.patients, study.disagreeing) == (30, 10, 20, 10)
+    assert study.counts == {"true_positives": 10, "false_positives": 10, "true_negatives": 10, "false_negatives": 0}
     # A (0.9 + 0.5 + 0.2) / 3, B 0.5, C 0.8.
-    assert patient.scores == pytest.approx([1.6 / 3, 0.5, 0.8])
-    assert patient.labels.tolist() == [1, 0, 1]
-    assert (patient.units, patient.positives, patient.patients, patient.disagreeing) == (3, 2, 3, 1)
+    assert patient.scores == pytest.approx(np.repeat([1.6 / 3, 0.5, 0.8], 10))
+    assert patient.labels.tolist() == [1] * 10 + [0] * 10 + [1] * 10
+    assert (patient.units, patient.positives, patient.patients, patient.disagreeing) == (30, 20, 30, 10)
     assert patient.figures["specificity"].value == 0
 
 
 @pytest.mark.parametrize(("how", "expected"), [("max", [0.9, 0.6, 0.2]), ("median", [0.7, 0.5, 0.2])])
 def test_a_task_says_how_videos_become_a_study(how: str, expected: list[float]) -> None:
-    assert by_level(judge(how=how))["study"].scores == pytest.approx(expected)
+    assert by_level(judge(TINY, how=how))["study"].scores == pytest.approx(expected)
 
 
 def test_levels_that_are_not_known_are_left_out() -> None:
@@ -79,22 +93,24 @@ def test_without_a_threshold_only_the_ranking_is_judged() -> None:
 
 
 def test_a_measurement_by_hand() -> None:
-    told = sample_of([50, 60, 40, 30], [55, 55, 40, 20], ["A", "A", "B", "C"], ["S", "S", "T", "U"])
+    copies = range(10)
+    people, exams = ([f"{name}{copy}" for copy in copies for name in names] for names in ("AABC", "SSTU"))
+    told = sample_of([50, 60, 40, 30] * 10, [55, 55, 40, 20] * 10, people, exams)
     levels = by_level(evaluate(told, "mean", False, repeats=50))
     # Errors of videos -5, 5, 0, 10; of studies 0, 0, 10.
     assert figures(levels["video"]) == pytest.approx(
         {
             "mae": 5, "rmse": math.sqrt(150 / 4), "bias": 2.5,
             "r2": 1 - 150 / (2 * 12.5**2 + 2.5**2 + 22.5**2),
-            "lower_limit": 2.5 - 1.96 * math.sqrt(125 / 3), "upper_limit": 2.5 + 1.96 * math.sqrt(125 / 3),
+            "lower_limit": 2.5 - 1.96 * math.sqrt(1250 / 39), "upper_limit": 2.5 + 1.96 * math.sqrt(1250 / 39),
             "pearson_r": np.corrcoef(told.scores, told.labels)[0, 1],
         }
     )  # fmt: skip
     study = levels["study"]
-    assert (study.units, study.positives, study.counts, study.disagreeing) == (3, None, None, 0)
+    assert (study.units, study.positives, study.counts, study.disagreeing) == (30, None, None, 0)
     assert study.figures["mae"].value == pytest.approx(10 / 3)
     assert study.figures["bias"].value == pytest.approx(10 / 3)
-    assert levels["patient"].figures == study.figures
+    assert figures(levels["patient"]) == pytest.approx(figures(study))
 
 
 def test_intervals_are_over_patients() -> None:
@@ -116,9 +132,10 @@ def test_intervals_are_over_patients() -> None:
 
 
 def test_one_class_of_studies_has_no_ranking() -> None:
-    told = sample_of([1, 2, 3, 4], [1, 0, 1, 0], ["A", "A", "B", "B"], ["S", "S", "T", "T"])
+    exams = [f"S{number}" for number in range(20) for _ in "12"]
+    told = sample_of([1, 2] * 10 + [3, 4] * 10, [1, 0] * 20, exams, exams)
     study = by_level(judge(told, threshold=Threshold(2.5, "given")))["study"]
-    assert (study.positives, study.disagreeing) == (2, 2)
+    assert (study.positives, study.disagreeing) == (20, 20)
     assert study.figures["auroc"].value is None
     assert study.figures["specificity"].value is None
     assert study.figures["sensitivity"].value == 0.5  # means 1.5 and 3.5
@@ -126,18 +143,56 @@ def test_one_class_of_studies_has_no_ranking() -> None:
 
 def test_a_calibration_is_judged_on_the_way() -> None:
     mine = made(calibrate(sample_of([1, 2, 3, 4], [0, 1, 0, 1]), MAX_F1) | {"slope": 2.0, "offset": -1.0})
-    told = sample_of([0.5, 0.5, 2.0, -9.0], [1, 0, 1, 0], first_id=3)
+    told = sample_of([0.5, 0.5, 2.0, -9.0] * 10, [1, 0, 1, 0] * 10, first_id=5)
     judged = judge(told, calibration=mine)
     high, low = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(19))
     assert judged.brier_score == pytest.approx((0.25 + 0.25 + (1 - high) ** 2 + low**2) / 4)
     assert judged.calibration_error == pytest.approx((0 + (1 - high) + low) / 4)
-    assert [(each.count, each.positive_share) for each in judged.reliability] == [(1, 0), (2, 0.5), (1, 1)]
+    assert [(each.count, each.positive_share) for each in judged.reliability] == [(10, 0), (20, 0.5), (10, 1)]
     assert judged.warnings == (
-        "2 of these videos were used to make calibration mine: its calibration error, and figures at its threshold, "
-        "flatter it",
+        "p by calibration mine is for a prevalence of 0.5 (the labels' own); its yes (max-f1) is best where the "
+        "finding is as common as among its labels (2 of 4 videos)",
+        "20 of these 40 videos are positive",
     )
     assert judge(told).reliability == ()
     assert judge(told).calibration_error is None
+
+
+def test_a_threshold_is_not_judged_by_videos_that_taught_it() -> None:
+    mine = made(calibrate(sample_of([1, 2, 3, 4], [0, 1, 0, 1]), MAX_F1))
+    told = sample_of([0.5, 0.5, 2.0, -9.0] * 10, [1, 0, 1, 0] * 10, first_id=3)
+    judged = judge(told, calibration=mine, threshold=Threshold(mine.threshold, "calibration mine", learnt=True))
+    taught = "2 of these videos were used to make calibration mine"
+    assert judged.warnings == (
+        f"{taught}, so neither its threshold nor its probabilities are judged by them: use other videos; how it did on "
+        "patients left out: echosearch calibrations show mine",
+    )
+    assert (judged.calibration_error, judged.brier_score, judged.reliability) == (None, None, ())
+    for level in judged.levels:
+        assert level.counts is None
+        assert level.figures["auroc"].value is not None  # the ranking was not learnt
+        for name in ("f1", "sensitivity", "specificity", "precision", "accuracy"):
+            assert (level.figures[name].value, level.figures[name].reason) == (None, taught)
+    # A threshold from elsewhere is judged, and so is the calibration's on others.
+    assert judge(told, calibration=mine, threshold=Threshold(1, "given")).levels[0].figures["f1"].value is not None
+    others = sample_of(told.scores, told.labels, first_id=100)
+    learnt = Threshold(mine.threshold, "calibration mine", learnt=True)
+    assert judge(others, calibration=mine, threshold=learnt).levels[0].figures["f1"].value is not None
+
+
+def test_of_few_patients_there_are_counts_and_no_figures() -> None:
+    mine = made(calibrate(sample_of([1, 2, 3, 4], [0, 1, 0, 1], first_id=90), MAX_F1))
+    judged = judge(TINY, threshold=Threshold(0.5, "given"), calibration=mine)
+    for level in judged.levels:
+        assert {figure.value for figure in level.figures.values()} == {None}
+        assert all("10 patients" in figure.reason for figure in level.figures.values())
+    video = judged.levels[0].figures
+    assert video["precision"].counted == "2 of 4, 3 patients: no share below 10 patients"
+    assert (judged.calibration_error, judged.brier_score, judged.reliability) == (None, None, ())
+    few = "labels of 2 patients with the finding and 3 without: from 10 and 10 on probabilities are judged"
+    assert few in judged.warnings
+    errors = evaluate(sample_of([50, 60, 40], [55, 55, 20]), "mean", False, repeats=20).levels[0].figures
+    assert {name: figure.value for name, figure in errors.items()} == dict.fromkeys(errors)
 
 
 def test_ties_and_the_seed_leave_figures_as_they_are() -> None:
@@ -150,7 +205,9 @@ def test_figures_are_plain_json() -> None:
     told = json.loads(json.dumps([level.to_dict() for level in judge(threshold=Threshold(0.5, "given")).levels]))
     assert told[0]["level"] == "video"
     assert told[0]["figures"]["f1"]["value"] == pytest.approx(4 / 6)
-    assert told[0]["figures"]["f1"]["interval"]["repeats"] == 50
+    assert told[0]["figures"]["f1"]["interval"]["repeats"] == 0
+    assert told[0]["figures"]["auprc"]["interval"]["repeats"] == 50
+    assert [told[0]["figures"]["specificity"][name] for name in ("count", "of", "patients")] == [30, 50, 30]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from sklearn.metrics import roc_curve
 
 from echosearch.errors import BackendError
 from echosearch.files import Output
+from echosearch.types.people import clusters
 from echosearch.zeroshot.calibration import Calibration, calibrate
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, evaluate
 from echosearch.zeroshot.plots import draw_evaluation, save
 from echosearch.zeroshot.sample import Sample
-from echosearch.zeroshot.statistics import ThresholdRule, clusters
+from echosearch.zeroshot.thresholds import ThresholdRule
 
 Doubles = npt.NDArray[np.float64]
 
@@ -30,7 +32,7 @@ def _sample(scores: Doubles, labels: Doubles, per_study: int = 2, per_patient: i
     return Sample(ids, scores, labels, studies, patients, tuple(f"{row:064x}" for row in ids), together, ())
 
 
-def _finding(count: int = 96) -> Sample:
+def _finding(count: int = 240) -> Sample:
     random = np.random.default_rng(5)
     labels = np.repeat(random.random(count // 2) < 0.4, 2).astype(np.float64)
     return _sample((0.3 * labels + random.normal(0, 0.25, count)).round(2), labels)
@@ -96,7 +98,7 @@ def test_roc_is_scikit_learns_at_every_level() -> None:
         assert lines[name] == [false_alarms.tolist(), found.tolist()]
     assert legend[3:] == ["at the frozen threshold 0.15 (calibration pacer)", "chance"]
     assert figure.get_suptitle() == (
-        "pacer, model, labels.csv\n96 labelled videos of 24 patients; in brackets 95 % intervals over patients"
+        "pacer, model, labels.csv\n240 labelled videos of 60 patients; in brackets 95 % intervals over patients"
     )
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == (
         "ROC, labelled videos only", "1 - specificity", "sensitivity",
@@ -131,13 +133,15 @@ def test_a_level_with_one_class_has_no_curve_and_says_so() -> None:
     sample = _sample(np.arange(8.0), np.array([1.0, 0] * 4))
     [axes] = draw_evaluation(evaluate(sample, "mean", True, Threshold(3, "given"), repeats=10), "t").axes
     lines = _lines(axes)
-    for name in ("study: AUROC cannot be told; 4 of 4 positive", "patient: AUROC cannot be told; 2 of 2 positive"):
+    few = "0 patients: no AUROC below 10 patients a class"
+    for unit, count in (("study", 4), ("patient", 2)):
+        name = f"{unit}: AUROC not given ({count} of {count}, {few}); {count} of {count} positive"
         assert lines[name] == [[], []]
 
 
 def test_reliability_is_drawn_where_there_is_a_calibration() -> None:
     sample = _finding()
-    calibration = _calibration(sample)
+    calibration = replace(_calibration(sample), contents=())  # as if of other videos
     evaluation = evaluate(sample, "mean", True, Threshold(calibration.threshold, "c"), calibration, repeats=10)
     figure = draw_evaluation(evaluation, "t")
     _, axes = figure.axes
@@ -147,7 +151,7 @@ def test_reliability_is_drawn_where_there_is_a_calibration() -> None:
     assert probabilities == [each.mean_probability for each in evaluation.reliability]
     assert shares == [each.positive_share for each in evaluation.reliability]
     assert [text.get_text() for text in axes.texts] == [str(each.count) for each in evaluation.reliability]
-    assert axes.get_title() == "reliability, 96 labelled videos; numbers count them"
+    assert axes.get_title() == "reliability, 240 labelled videos; numbers count them"
 
 
 def test_a_measurement_is_drawn_by_video_and_study() -> None:
@@ -194,8 +198,9 @@ def test_one_video_without_a_study_can_be_drawn(tmp_path: Path) -> None:
     evaluation = evaluate(one, "mean", False, repeats=10)
     save(draw_evaluation(evaluation, "ef"), Output(tmp_path / "p.png", "the picture", ".png"))
     scatter, agreement = draw_evaluation(evaluation, "ef").axes
-    assert _legend(scatter)[0] == "mean absolute error 5 (no interval)\nPearson r cannot be told"
-    assert _legend(agreement) == ["bias -5 (no interval)"]
+    few = "not given (1 patients: not given below 10 patients)"
+    assert _legend(scatter)[0] == f"mean absolute error {few}\nPearson r {few}"
+    assert agreement.get_legend() is None
     assert scatter.get_xlabel() == "label"
 
 

@@ -281,7 +281,8 @@ def test_intervals_are_over_patients() -> None:
     one = retrieval(noisy, units, norms, "cosine", np.zeros(40, np.int64), repeats=300, seed=1)
     for found, patients in ((each, 40), (tens, 4), (one, 1)):
         assert found.patients == patients
-        assert found.mean_rank.value == each.mean_rank.value
+        assert found.text_to_video.ranks.tolist() == each.text_to_video.ranks.tolist()
+    assert tens.mean_rank.value is tens.text_to_video.figures["r_at_1"].value is None
     low, high = each.mean_rank.interval.low, each.mean_rank.interval.high
     assert low is not None
     assert high is not None
@@ -290,7 +291,7 @@ def test_intervals_are_over_patients() -> None:
     again = retrieval(noisy, units, norms, "cosine", np.arange(40), repeats=300, seed=1)
     assert again.mean_rank == each.mean_rank
     assert one.mean_rank.interval.low is None
-    assert one.table()[-1][2] == "cannot be told"
+    assert one.table()[-1][1:4] == ("none", "cannot be told", "1 patients: not given below 10 patients")
 
 
 @given(values=st.lists(st.integers(1, 9), min_size=1, max_size=12), seed=st.integers(0, 1000))
@@ -303,11 +304,11 @@ def test_the_weighted_median_is_that_of_repeated_values(values: list[int], seed:
 
 
 def test_published_figures_stand_beside_and_are_marked() -> None:
-    units = random_units(4, 8, 9).astype(np.float64)
-    found = _retrieval(units, units, np.ones(4), warnings=("before",))
+    units = random_units(12, 8, 9).astype(np.float64)
+    found = _retrieval(units, units, np.ones(12), warnings=("before",))
     assert found.warnings == (
         "before",
-        "published figures are of 21484 pairs of other patients: among 4 a rank is smaller and an R@k larger by that "
+        "published figures are of 21484 pairs of other patients: among 12 a rank is smaller and an R@k larger by that "
         "alone; the rank as a share of the pairs is the nearest to comparable",
     )
     told = json.loads(json.dumps(found.to_dict()))
@@ -318,13 +319,15 @@ def test_published_figures_stand_beside_and_are_marked() -> None:
     assert PUBLISHED[0].mean_rank_share == pytest.approx(571 / 21484)
     assert told["text_to_video"]["r_at_1"]["value"] == told["video_to_text"]["r_at_10"]["value"] == 1
     assert (told["pairs"], told["score"], told["mean_rank"]["value"], told["mean_rank_share"]["value"]) == (
-        4, "mean", 1, 0.25,
+        12, "mean", 1, 1 / 12,
     )  # fmt: skip
     rows = {name: rest for name, *rest in found.table()}
-    assert rows["text to video R@10"] == ["1.000", "1.000 to 1.000", "0.160", "0.343"]
-    assert rows["video to text R@10"] == ["1.000", "1.000 to 1.000", "", ""]
-    assert rows["mean cross-modal rank"][2:] == ["571", "206"]
-    assert rows["mean cross-modal rank / pairs"] == ["0.250", "0.250 to 0.250", "0.027", "0.010"]
+    low = f"{0.025 ** (1 / 12):.3f} to 1.000"  # Clopper-Pearson: 12 of 12 patients are no certainty
+    assert rows["text to video R@10"] == ["1.000", low, "12 of 12, 12 patients", "0.160", "0.343"]
+    assert rows["video to text R@10"] == ["1.000", low, "12 of 12, 12 patients", "", ""]
+    assert rows["mean cross-modal rank"][3:] == ["571", "206"]
+    same = "12 patients: no interval: resamples give none or all the same"
+    assert rows["mean cross-modal rank / pairs"] == ["0.083", "cannot be told", same, "0.027", "0.010"]
     assert len(rows) == 12
 
 

@@ -81,15 +81,20 @@ def test_a_sweep_that_keeps_nothing_writes_nothing(index: Path, run: Run) -> Non
 def test_calibrated_scores_have_a_chance_and_a_yes_or_no(index: Path, run: Run) -> None:
     out = ok(run, "calibrate", "red.yaml", "--labels", "labels.csv", "--label-column", "reddish", "--index", index)
     assert "10 videos of 10 patients, 5 positive" in out
-    assert "5 folds over whole patients: sensitivity" in out
+    few = "not given (5 of 5, 5 patients: no share below 10 patients)"
+    assert f"5 folds over whole patients: sensitivity {few}; specificity {few}; f1 not given" in out
+    labels = "labels of 5 patients with the finding and 5 without: from 20 and 80 on a prevalence is given"
+    assert f"note: {labels}; threshold and p of so few may be far off" in out
     rows = list(csv.DictReader(io.StringIO(ok(run, "sweep", "red.yaml", "--index", index, "--csv"))))
     assert [row["red.yes"] for row in rows] == ["True"] * 5 + ["False"] * 5
     chances = [float(row["red.p"]) for row in rows]
     assert chances == sorted(chances, reverse=True)
+    assert {row["red.p_and_yes"][:54] for row in rows} == {"p by calibration red is for a prevalence of 0.5 (the l"}
     assert chances[0] > 0.5 > chances[-1]
     out = ok(run, "sweep", "red.yaml", "--index", index)
     assert "calibration red (labels.csv, max-f1): 5 of 10 videos that can show it are called positive" in out
-    assert "estimated share that truly has it" in out
+    assert f"estimated share that truly has it not given (5 of 10, 10 patients: {labels})" in out
+    assert "p by calibration red is for a prevalence of 0.5 (the labels' own); its yes (max-f1) is best where" in out
     assert "assumes that sensitivity and specificity are here what they were on the labelled patients left out" in out
 
 
@@ -118,10 +123,12 @@ def test_calibrations_are_listed_carried_over_and_deleted(index: Path, run: Run)
 def test_an_evaluation_says_what_was_judged_and_how(index: Path, run: Run) -> None:
     asked = ("evaluate", "red.yaml", "--labels", "labels.csv", "--label-column", "reddish", "--index", index)
     told = json.loads(ok(run, *asked, "--json", "--repeats", "100", "--threshold", "0.5"))
-    assert told["threshold"] == {"value": 0.5, "origin": "given"}
+    assert told["threshold"] == {"value": 0.5, "origin": "given", "learnt": False}
     video, study, patient = told["levels"]
     assert [level["level"] for level in (video, study, patient)] == ["video", "study", "patient"]
-    assert video["figures"]["auroc"]["value"] == 1.0
+    auroc = video["figures"]["auroc"]
+    assert (auroc["value"], auroc["reason"]) == (None, "no AUROC below 10 patients a class")
+    assert (auroc["count"], auroc["of"], auroc["patients"]) == (5, 10, 5)
     assert sum(video["counts"].values()) == 10
     out = ok(run, *asked, "--repeats", "100", "--split", "TEST", "--plot", "roc.png")
     assert "5 videos of 5 patients, 3 positive" in out
@@ -190,7 +197,8 @@ def test_retrieval_by_reports(index: Path, run: Run) -> None:
         file.write("study,report\nS0,red\nS9,green\n")
     told = json.loads(ok(run, "evaluate", "retrieval", "--reports", "reports.csv", "--index", index, "--json"))
     assert told["pairs"] == 2
-    assert told["text_to_video"]["r_at_1"]["value"] == 1.0
+    first = told["text_to_video"]["r_at_1"]
+    assert (first["value"], first["count"], first["of"]) == (None, 2, 2)
     assert told["published"][0]["pairs"] == 21_484
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,14 @@ from echosearch.errors import (
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
-from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
+from echosearch.zeroshot.calibration import (
+    Calibration,
+    beginnings,
+    calibrate,
+    check_labels,
+    check_prevalence,
+    overlap,
+)  # fmt: skip
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
@@ -59,10 +67,10 @@ from echosearch.zeroshot.sample import (
     unknown_patients,
 )  # fmt: skip
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
-from echosearch.zeroshot.statistics import ThresholdRule
 from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
+from echosearch.zeroshot.thresholds import ThresholdRule
 
 AnyTask = Task | Probe
 
@@ -183,17 +191,23 @@ class ZeroShot:
         name: str | None = None,
         replace: bool = False,
         wait_seconds: float = 0.0,
+        prevalence: float | Literal["estimate"] | None = None,
     ) -> tuple[Calibration, tuple[str, ...]]:
         """Learn a threshold and a map to probabilities, and keep them; gives warnings beside it.
 
         `classes` are those that count as positive. The name is the task's unless another is given; one that is taken
-        is refused, or replaced if asked. BadLabels, with nothing kept, where the labels do not allow it.
+        is refused, or replaced if asked. Probabilities are for a `prevalence`: the labels' own, or the one that is
+        stated, or `estimate`: once, from all videos as they are now. BadLabels, with nothing kept, where the labels do
+        not allow it.
         """
         found = self.find(task)
         if _is_value(found):
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
         chosen = chosen_classes(found, classes)
-        called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes)])
+        if prevalence is not None and prevalence != "estimate":
+            check_prevalence(prevalence)
+        at = [] if prevalence is None else [f"at-{prevalence}"]
+        called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
         self._check_free(called, replace)
         told, key = self._sample(found, labels, "exact", chosen, check_labels, wait_seconds)
         if flattered := _trained_on(found, told):
@@ -217,8 +231,26 @@ class ZeroShot:
             created_at=_now(),
             **fitted,
         )
+        if prevalence is not None:
+            share = self._prevalence(made, found) if prevalence == "estimate" else prevalence
+            made = made.at(share, "estimated" if prevalence == "estimate" else "stated")
         self._keep("calibration", made.name, made.recipe, made.to_json(), wait_seconds, replace)
-        return made, told.warnings
+        few = [f"{made.few_labels}; threshold and p of so few may be far off"] if made.few_labels else []
+        return made, (*told.warnings, *few)
+
+    def _prevalence(self, made: Calibration, task: AnyTask) -> float:
+        """How common the finding is in the index by a new calibration. BadLabels where that cannot be told."""
+        swept, _ = self._swept(self._scorer(task, "exact", []), 0.0)
+        with self.store.view() as view:
+            swept = _of_live(view, swept, None)
+            called, notes = _called(view, task, swept.key, swept.ids, swept.columns, [made], made.name)
+        found = called.prevalence if called is not None else None
+        if found is None or found.value is None or not 0 < found.value < 1:
+            why = "; ".join(notes) or "no video can show it"
+            if found is not None:
+                why = found.reason or f"it comes out as {found.value:g}, and p would be the same for all"
+            raise BadLabels(f"the prevalence cannot be estimated: {why}; state it: --prevalence 0.05")
+        return found.value
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
@@ -352,9 +384,8 @@ class ZeroShot:
             origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
             threshold = Threshold(log_odds(threshold.value), origin)
         elif threshold is None and used is not None:
-            threshold = Threshold(
-                used.threshold, f"calibration {used.name} ({used.rule_in_words}, {used.labels}; {used.scale})"
-            )
+            origin = f"calibration {used.name} ({used.rule_in_words}, {used.labels}; {used.scale})"
+            threshold = Threshold(used.threshold, origin, learnt=True)
         told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
         return dataclasses.replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
@@ -622,7 +653,7 @@ def _called(
     prevalence, cautions = None, []
     if seen.any():
         try:
-            prevalence = calibration.prevalence(scores[seen], together.codes[seen])
+            prevalence = calibration.prevalence_among(scores[seen], together.codes[seen])
         except BadQuery as error:
             cautions.append(f"calibration {calibration.name}: {error}")
     called = Called(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from echosearch.api.zeroshot import AnyTask
     from echosearch.zeroshot.evaluation import Evaluation, Threshold
     from echosearch.zeroshot.retrieval import Retrieval
-    from echosearch.zeroshot.statistics import Estimate
 
 RETRIEVAL = "retrieval"
 
@@ -231,22 +230,19 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         if level.disagreeing:
             click.echo(f"note: the labels of {level.disagreeing} differ within")
         render.print_table(
-            ("figure", "value", "95 % interval over patients"),
-            [
-                (_NAMES.get(name, name), _number(figure.value), _interval(figure))
-                for name, figure in level.figures.items()
-            ],
+            ("figure", "value", "95 % interval over patients", "counts"),
+            [(_NAMES.get(name, name), *figure.in_words()) for name, figure in level.figures.items()],
             right=("value",),
         )
         if level.counts is not None:
             click.echo(
                 "at the threshold: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in level.counts.items())
             )
-    if result.calibration_error is not None:
+    if result.calibration_error is not None and result.brier_score is not None:
         click.echo(
             f"\nprobabilities of calibration {result.calibration} by video: calibration error "
             f"{result.calibration_error:.3f} (ten bins of equal count), "
-            f"Brier score {_number(result.brier_score)}"
+            f"Brier score {result.brier_score:.3f}"
         )
     for figure in task.published:
         of = figure.whose(opened.manifest.standing.published)
@@ -257,18 +253,6 @@ _NAMES = {
     "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R2", "pearson_r": "Pearson r",
     "lower_limit": "lower limit of agreement", "upper_limit": "upper limit of agreement",
 }  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
-
-
-def _interval(figure: Estimate) -> str:
-    told = figure.interval
-    if told.low is None or told.high is None:
-        return "cannot be told"
-    left_out = f" ({told.undefined} of {told.repeats} resamples had none)" if told.undefined else ""
-    return f"{told.low:.3f} to {told.high:.3f}{left_out}"
 
 
 def _head(opened: Index, warnings: Sequence[str]) -> dict[str, Any]:
@@ -290,7 +274,13 @@ def _show_retrieval(opened: Index, found: Retrieval, output: str | None) -> None
         return
     _print_head(head)
     render.print_table(
-        ("figure", "value", "95 % interval over patients", "published for EchoCLIP", "published for EchoCLIP-R"),
+        (
+            "figure",
+            "value",
+            "95 % interval over patients",
+            "counts",
+            *(f"published for {each.model}" for each in found.published),
+        ),
         found.table(),
         right=("value",),
     )

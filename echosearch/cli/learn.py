@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from echosearch.cli.kept import Kept, add_commands, replace_option
 from echosearch.cli.labels import class_option, label_options, labels_of
 from echosearch.cli.opening import model_option, open_index
-from echosearch.cli.options import index_option, model_runtime_options, output_option, wait_option
+from echosearch.cli.options import Prevalence, index_option, model_runtime_options, output_option, wait_option
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     help="How the threshold is chosen: max-f1 or youden (each the mean over resamples of the labelled patients), "
     "sensitivity:S or precision:P (wished, 0 to 1).",
 )
-@click.option("--name", metavar="NAME", help="What to call it. Default: the task and its classes.")
+@click.option(
+    "--prevalence",
+    type=Prevalence(0, 1),
+    metavar="X",
+    help="How common the finding is where probabilities shall be right: a share, such as 0.05, or estimate: once, from "
+    "all videos as they are now. Default: as among the labels.",
+)
+@click.option("--name", metavar="NAME", help="What to call it. Default: the task, its classes, and the prevalence.")
 @replace_option("calibration")
 @model_option
 @index_option
@@ -48,6 +55,7 @@ def calibrate(
     split: str | None,
     classes: tuple[str, ...],
     rule: str,
+    prevalence: float | Literal["estimate"] | None,
     name: str | None,
     replace: bool,
     model: str | None,
@@ -61,19 +69,21 @@ def calibrate(
 
     The threshold and the map to a probability (Platt) are learnt from all labelled videos; how good they are is told
     by folds over whole patients. Both are kept in the index, and from then on `sweep` shows them. They belong to this
-    task, this model and this way of preparing videos, and to patients like the labelled ones.
+    task, this model and this way of preparing videos, and to patients like the labelled ones. Labels are often chosen
+    so that half are positive: say then with --prevalence how common the finding is, or every probability is too high.
 
     \b
     Example:
       echosearch calibrate pacemaker --labels labels.csv --label-column pacemaker
+      echosearch calibrate pacemaker --labels labels.csv --prevalence 0.05
       echosearch calibrate lv_dilation --class severe --labels labels.csv --positive severe --rule sensitivity:0.9
     """  # fmt: skip
-    from echosearch.zeroshot.statistics import ThresholdRule
+    from echosearch.zeroshot.thresholds import ThresholdRule
 
     chosen = ThresholdRule.parse(rule)
     labels = labels_of(label_file, key, label_column, positive, split)
     opened = open_index(index, model, device, precision)
-    made, warnings = opened.zeroshot.calibrate(task, labels, chosen, classes, name, replace, wait)
+    made, warnings = opened.zeroshot.calibrate(task, labels, chosen, classes, name, replace, wait, prevalence)
     _CALIBRATIONS.print_new(made, warnings, output)
 
 
@@ -90,8 +100,11 @@ def _lines_of_calibration(made: Calibration) -> dict[str, str]:
         f"{made.videos} videos of {made.patients} patients, {made.positives} positive{_purged(made.purged)}",
         "threshold": f"{made.threshold:.6g} ({made.rule_in_words}) on the {_scale(made)}",
         "probability": f"1 / (1 + exp(-({made.slope:.6g} * score + {made.offset:.6g})))",
-        "left out": f"{made.folds} folds over whole patients: sensitivity {made.sensitivity:.3f}, specificity "
-        f"{made.specificity:.3f}, F1 {made.f1:.3f}, calibration error {made.calibration_error:.3f}",
+        "p and yes": made.assumption,
+        "left out": f"{made.folds} folds over whole patients: "
+        + "; ".join(f"{name} {figure.sentence}" for name, figure in made.figures().items())
+        + (f"; calibration error {error:.3f}" if (error := made.shown()["calibration_error"]) is not None else ""),
+        **({"few labels": made.few_labels} if made.few_labels else {}),
         "recipe": made.recipe,
     }
 
@@ -141,17 +154,18 @@ _CALIBRATIONS: Kept[Calibration] = Kept(
         "import": "Keep a calibration of another index in this one; refused unless recipe, task and form are the same.",
         "delete": "Delete a calibration; scores stay.",
     },
-    columns=("name", "task", "classes", "form", "threshold", "rule", "labels", "videos", "positive", "made"),
-    right=("threshold", "videos", "positive"),
+    columns=("name", "task", "classes", "form", "threshold", "rule", "labels", "videos", "positive", "p for", "made"),
+    right=("threshold", "videos", "positive", "p for"),
     all=lambda zeroshot: zeroshot.calibrations(),
     find=_calibration,
     read=_read_calibration,
     add=lambda zeroshot, made, replace, wait: zeroshot.add_calibration(made, replace, wait),
-    told=lambda made: made.to_dict(),
+    told=lambda made: made.shown(),
     called=lambda made: f"calibration {made.name}",
     row=lambda made: (
         made.name, made.task, " or ".join(made.classes), made.form, f"{made.threshold:.4g}", made.rule,
-        made.labels + _purged(made.purged), made.videos, made.positives, made.created_at[:19],
+        made.labels + _purged(made.purged), made.videos, made.positives,
+        "not adjusted" if made.prevalence is None else f"{made.prevalence:.3g}", made.created_at[:19],
     ),
     lines=_lines_of_calibration,
 )  # fmt: skip

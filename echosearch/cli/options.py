@@ -34,6 +34,13 @@ class Finite(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has 
             self.fail(str(error), param, ctx)
 
 
+class Prevalence(Finite):
+    """A share from 0 to 1, or the word estimate."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "estimate" else super().convert(value, param, ctx)
+
+
 class Whole(Finite):
     """A whole number from `low` to `high`: an id, a count, a seed."""
 

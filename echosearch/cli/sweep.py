@@ -135,7 +135,7 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
     warnings = dict.fromkeys(warning for result in results for warning in result.warnings)
     render.print_notes(warnings, err=output is not None)
     if output == "csv":
-        names = [f"{result.task.name}.{name}" for result in results for name in result.rows()]
+        names = [f"{result.task.name}.{name}" for result in results for name in (*result.rows(), *_assumption(result))]
         render.print_csv([*_RECORD_COLUMNS, *names], _rows(opened, results))
         return
     for result in results:
@@ -161,15 +161,21 @@ def _scores(result: SweepResult) -> Iterator[dict[str, Any]]:
 
 def _rows(opened: Index, results: Sequence[SweepResult]) -> Iterator[dict[str, Any]]:
     """A row for each video that any of the tasks has scored; videos and scores both come by ascending id."""
-    columns = [(result.task.name, result.ids, result.rows()) for result in results]
+    columns = [(result.task.name, result.ids, result.rows(), _assumption(result)) for result in results]
     for video in opened.videos():
         row: dict[str, Any] = {}
-        for task, ids, told in columns:
+        for task, ids, told, assumption in columns:
             place = int(ids.searchsorted(video.video_id))
             if place < len(ids) and ids[place] == video.video_id:
                 row |= {f"{task}.{name}": values[place].item() for name, values in told.items()}
+                row |= {f"{task}.{name}": text for name, text in assumption.items()}
         if row:
             yield video.to_dict() | row
+
+
+def _assumption(result: SweepResult) -> dict[str, str]:
+    """Beside p and yes, in each row: by what they are, and for what prevalence."""
+    return {} if result.called is None else {"p_and_yes": result.called.calibration.assumption}
 
 
 def _show_task(opened: Index, result: SweepResult, k: int) -> None:
@@ -201,13 +207,12 @@ def _show_called(result: SweepResult) -> None:
     told = result.called.summary()
     click.echo(
         f"calibration {told['calibration']} ({told['labels']}, {told['rule']}): {told['positive']} of {told['videos']} "
-        f"videos that can show it are called positive; on patients left out sensitivity {told['sensitivity']:.3f}, "
-        f"specificity {told['specificity']:.3f}"
+        "videos that can show it are called positive; on patients left out "
+        + ", ".join(f"{name} {figure.sentence}" for name, figure in result.called.calibration.figures().items())
     )
-    if result.called.prevalence is not None and result.called.prevalence.value is not None:
-        share, interval = result.called.prevalence.value, result.called.prevalence.interval
-        low_to_high = "" if interval.low is None else f" (95 % interval {interval.low:.3f} to {interval.high:.3f})"
-        click.echo(f"estimated share that truly has it {share:.3f}{low_to_high}; {told['assumption']}")
+    if result.called.prevalence is not None:
+        click.echo(f"estimated share that truly has it {result.called.prevalence.sentence}")
+    click.echo(told["assumption"])
 
 
 def _show_highest(opened: Index, result: SweepResult, k: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +18,17 @@ from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
 from echosearch.typed import from_json
 from echosearch.zeroshot.folds import stratified_folds
+from echosearch.zeroshot.intervals import Estimate, few_labels, shares
+from echosearch.zeroshot.prevalence import Outcomes, prevalence
 from echosearch.zeroshot.sample import Sample
-from echosearch.zeroshot.statistics import (
-    RESAMPLES,
-    Estimate,
-    Outcomes,
-    ThresholdRule,
-    confusion,
-    expected_calibration_error,
-    prevalence,
-    steady_threshold,
-)
+from echosearch.zeroshot.statistics import expected_calibration_error
+from echosearch.zeroshot.thresholds import RESAMPLES, ThresholdRule, steady_threshold
 
 Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+PrevalenceFrom = Literal["labels", "stated", "estimated"]
 
 _FEWEST_CLUSTERS: Final = 2
 _FORMAT: Final = {"calibration_format": 1}
@@ -66,6 +62,8 @@ class Calibration:
     Where a rule picks a best (max-f1, youden), thresholds are means over `resamples` of the patients; 0: they are not.
     `contents` are the beginnings of the content hashes of the videos used, to tell whether an evaluation uses them
     again; those of `purged` studies are gone from it.
+    Probabilities are right where `prevalence` of the videos have the finding, which is the labels' own share, was
+    stated, or was estimated when it was made. None: made before that was kept, and so as common as among the labels.
     """
 
     name: str
@@ -100,16 +98,69 @@ class Calibration:
     created_at: str
     resamples: int = 0
     purged: int = 0
+    prevalence: float | None = None
+    prevalence_from: PrevalenceFrom = "labels"
 
     def __post_init__(self) -> None:
         numbers = (self.threshold, self.slope, self.offset, *self.fold_thresholds)
         if not self.fold_thresholds or not all(map(math.isfinite, numbers)):
             raise ValueError("threshold, map and one or more fold_thresholds are finite numbers")
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise ValueError(f"a prevalence lies between 0 and 1, not {self.prevalence}")
 
     @property
     def rule_in_words(self) -> str:
         """The rule, and over how many resamples of the patients its thresholds were averaged."""
         return self.rule + (f", mean of {self.resamples} resamples" if self.resamples else "")
+
+    @property
+    def assumption(self) -> str:
+        """For what prevalence its probabilities are, and whether its yes hangs on one as well, in words."""
+        labels = f"as common as among its labels ({self.positives} of {self.videos} videos)"
+        if self.prevalence is None:
+            told = f"p by calibration {self.name} is not adjusted: it is right where the finding is {labels}"
+        else:
+            of = {"labels": "the labels' own", "stated": "stated", "estimated": "estimated when it was made"}
+            told = f"p by calibration {self.name} is for a prevalence of {self.prevalence:.3g}"
+            told += f" ({of[self.prevalence_from]})"
+        hangs_on_it = self.rule.startswith(("max-f1", "precision"))
+        return told + (f"; its yes ({self.rule}) is best where the finding is {labels}" if hangs_on_it else "")
+
+    def at(self, prevalence: float, origin: PrevalenceFrom = "stated") -> Calibration:
+        """The same with probabilities for another prevalence: log odds move by the difference (Saerens et al. 2002).
+
+        BadOption unless it lies between 0 and 1.
+        """
+        from scipy.special import logit
+
+        check_prevalence(prevalence)
+        now = self.prevalence or self.positives / self.videos
+        moved = self.offset + float(logit(prevalence) - logit(now))
+        return replace(self, offset=moved, prevalence=prevalence, prevalence_from=origin)
+
+    def figures(self) -> dict[str, Estimate]:
+        """`sensitivity`, `specificity` and `f1` on patients left out, with counts and intervals."""
+        clusters, labels, predicted = self._outcomes()
+        found = shares(predicted, labels, clusters)
+        return {name: found[name] for name in ("sensitivity", "specificity", "f1")}
+
+    @property
+    def few_labels(self) -> str:
+        """What is to be said where too few patients were learnt from; empty where they are enough."""
+        return few_labels(*self._outcomes()[:2])
+
+    def shown(self) -> dict[str, Any]:
+        """Plain JSON values for people: no figure that too few patients decide, and its assumption."""
+        figures = self.figures()
+        judged = {name: figure.value for name, figure in figures.items()}
+        if None in judged.values():
+            judged["calibration_error"] = None
+        told = {name: asdict(figure) for name, figure in figures.items()}
+        return self.to_dict() | judged | {"figures": told, "assumption": self.assumption, "few": self.few_labels}
+
+    def _outcomes(self) -> Outcomes:
+        told = self.left_out
+        return np.array(told.clusters, np.int64), np.array(told.labels, bool), np.array(told.predicted, bool)
 
     def probability(self, scores: Doubles) -> Doubles:
         """(n,) from scores (n,), by the Platt map."""
@@ -119,18 +170,16 @@ class Calibration:
         """(n,) from scores (n,), by the threshold."""
         return np.asarray(scores >= self.threshold)
 
-    def prevalence(self, scores: Doubles, clusters: Ids, seed: int = 0) -> Estimate:
+    def prevalence_among(self, scores: Doubles, clusters: Ids) -> Estimate:
         """True share of positives among other videos with scores (n,), by patient (Rogan & Gladen 1978).
 
         It assumes that sensitivity and specificity there are what they were on the labelled patients left out. These
         belong to the folds' thresholds, so it is these that call the videos, all with equal weight: called by
         `threshold`, intervals that should hold the truth in 95 of 100 archives held it in 88.
         """
-        told = self.left_out
         predicted = np.concatenate([scores >= threshold for threshold in self.fold_thresholds])
-        clusters = np.tile(clusters, len(self.fold_thresholds))
-        known = Outcomes(np.array(told.clusters, np.int64), np.array(told.labels, bool), np.array(told.predicted, bool))
-        return prevalence(known, predicted, clusters, seed=seed)
+        found = prevalence(self._outcomes(), predicted, np.tile(clusters, len(self.fold_thresholds)))
+        return replace(found, count=int(self.is_positive(scores).sum()), of=len(scores))
 
     def check(self, key: SweepKey) -> None:
         """CalibrationMismatch unless it was made for scores of this kind."""
@@ -185,7 +234,6 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
     for (rest, part), one in zip(folds, thresholds, strict=True):
         predicted[part] = sample.scores[part] >= one
         probabilities[part] = platt(sample.scores[part], *fit_platt(sample.scores[rest], labels[rest]))
-    counts = confusion(predicted, labels)
     return {
         "rule": str(rule),
         "threshold": threshold,
@@ -194,18 +242,25 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
         "offset": offset,
         "videos": len(labels),
         "positives": int(labels.sum()),
+        "prevalence": float(labels.mean()),
         "patients": len(np.unique(sample.clusters)),
         "folds": len(folds),
         "fold_thresholds": tuple(thresholds),
-        "sensitivity": counts.sensitivity,
-        "specificity": counts.specificity,
-        "f1": counts.f1,
+        "sensitivity": float(predicted[labels].mean()),
+        "specificity": float((~predicted[~labels]).mean()),
+        "f1": float(2 * (predicted & labels).sum() / (predicted.sum() + labels.sum())),
         "calibration_error": expected_calibration_error(probabilities, labels, min(10, len(labels))),
         "left_out": LeftOut(
             tuple(sample.clusters.tolist()), tuple(map(int, labels.tolist())), tuple(map(int, predicted.tolist()))
         ),
         "contents": beginnings(sample.contents),
     }
+
+
+def check_prevalence(share: float) -> None:
+    """BadOption unless it lies between 0 and 1."""
+    if not 0 < share < 1:  # NaN fails this as well
+        raise BadOption(f"a prevalence lies between 0 and 1, such as 0.05, not {share:g}")
 
 
 def check_labels(sample: Sample) -> Bools:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,22 +13,20 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
 from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
-    Estimate,
     ReliabilityBin,
     aggregate,
     aggregate_labels,
     at_threshold,
+    auprc,
     brier,
     confusion,
-    estimates,
     expected_calibration_error,
     first_known,
-    ranking_statistics,
     regression_statistics,
     reliability,
-    threshold_statistics,
 )
 from echosearch.zeroshot.tasks import Aggregate
 
@@ -34,14 +34,19 @@ Level = Literal["video", "study", "patient"]
 LEVELS: Final[tuple[Level, ...]] = ("video", "study", "patient")
 
 Doubles = npt.NDArray[np.float64]
+_Judged = tuple[dict[str, Estimate], dict[str, int] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A threshold that was fixed before these labels were looked at, and where it is from."""
+    """A threshold that was fixed before these labels were looked at, and where it is from.
+
+    `learnt` says that it is the calibration's: of videos that taught it, it is not judged.
+    """
 
     value: float
     origin: str
+    learnt: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -105,14 +110,24 @@ def evaluate(
     A study's or patient's score is the `how` of its videos'. BadLabels where a finding's labels are of one class only.
     """
     (check_finding if is_finding else check_value)(sample)
-    levels = [_level(level, sample, how, is_finding, threshold, repeats, seed) for level in LEVELS]
-    warnings = list(sample.warnings)
+    warnings, taught = list(sample.warnings), ""
     if calibration is not None and (seen := calibration.overlap(sample.contents)):
+        taught = f"{seen} of these videos were used to make calibration {calibration.name}"
         warnings.append(
-            f"{seen} of these videos were used to make calibration {calibration.name}: "
-            "its calibration error, and figures at its threshold, flatter it"
+            f"{taught}, so neither its threshold nor its probabilities are judged by them: use other videos; how it "
+            f"did on patients left out: echosearch calibrations show {calibration.name}"
         )
-    probabilities = calibration.probability(sample.scores) if calibration is not None and is_finding else None
+    is_taught = taught if threshold is not None and threshold.learnt else ""
+    of_finding = partial(_judge_finding, threshold, is_taught, repeats, seed)
+    judge = of_finding if is_finding else partial(_judge_value, repeats, seed)
+    levels = [_level(level, sample, how, is_finding, judge) for level in LEVELS]
+    probabilities = None
+    if calibration is not None and is_finding and not taught:
+        positive = sample.labels == 1
+        few = few_labels(sample.clusters, positive, (FEWEST, FEWEST), "probabilities are judged")
+        warnings += [calibration.assumption, f"{int(positive.sum())} of these {len(positive)} videos are positive"]
+        warnings += [few] if few else []
+        probabilities = None if few else calibration.probability(sample.scores)
     bins = min(10, len(sample.labels))
     return Evaluation(
         levels=tuple(level for level in levels if level is not None),
@@ -151,9 +166,7 @@ def _level(
     sample: Sample,
     how: Aggregate,
     is_finding: bool,
-    threshold: Threshold | None,
-    repeats: int,
-    seed: int,
+    judge: Callable[[Doubles, Doubles, Codes], _Judged],
 ) -> LevelResult | None:
     """Figures of videos, or of studies or patients where these are known; None where none is."""
     if level == "video":
@@ -166,7 +179,7 @@ def _level(
         _, labels, disagreeing = aggregate_labels(sample.labels, groups, is_finding)
         together = np.array(first_known(sample.clusters.tolist(), groups), np.int64)
         left_out = sum(group is None for group in groups)
-    figures, counts = _figures(scores, labels, together, is_finding, threshold, repeats, seed)
+    figures, counts = judge(scores, labels, together)
     return LevelResult(
         level=level,
         units=len(labels),
@@ -181,21 +194,22 @@ def _level(
     )
 
 
-def _figures(
-    scores: Doubles,
-    labels: Doubles,
-    together: npt.NDArray[np.int64],
-    is_finding: bool,
-    threshold: Threshold | None,
-    repeats: int,
-    seed: int,
-) -> tuple[dict[str, Estimate], dict[str, int] | None]:
-    if not is_finding:
-        return estimates(regression_statistics(scores, labels), together, repeats, seed), None
+def _judge_finding(
+    threshold: Threshold | None, taught: str, repeats: int, seed: int, scores: Doubles, labels: Doubles, people: Codes
+) -> _Judged:
+    """AUROC, AUPRC, and figures at a threshold, but for one that was `taught` by these videos."""
     positive = labels == 1
-    wanted = dict(ranking_statistics(scores, positive))
+    ranked = auroc(scores, positive, people)
+    told = {"auroc": ranked}
+    told |= estimates({"auprc": auprc(scores, positive)}, people, repeats, seed, ranked.patients)
     if threshold is None:
-        return estimates(wanted, together, repeats, seed), None
+        return told, None
     called = at_threshold(scores, threshold.value)
-    wanted |= threshold_statistics(called, positive)
-    return estimates(wanted, together, repeats, seed), asdict(confusion(called, positive))
+    judged = shares(called, positive, people)
+    if taught:
+        return told | {name: Estimate(None, NONE, reason=taught) for name in judged}, None
+    return told | judged, confusion(called, positive)
+
+
+def _judge_value(repeats: int, seed: int, scores: Doubles, labels: Doubles, people: Codes) -> _Judged:
+    return estimates(regression_statistics(scores, labels), people, repeats, seed), None

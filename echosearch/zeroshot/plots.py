@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from echosearch.files import GENERATOR, Output
 from echosearch.zeroshot.evaluation import Evaluation, LevelResult, Threshold
+from echosearch.zeroshot.intervals import Estimate
 from echosearch.zeroshot.results import SweepResult
-from echosearch.zeroshot.statistics import Estimate
 from echosearch.zeroshot.tasks import Task
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _draw_roc(axes: Axes, levels: Sequence[LevelResult], threshold: Threshold | 
         has_both = level.positives not in (0, level.units)
         false_alarms, found, _ = roc_curve(level.labels, level.scores) if has_both else ([], [], [])
         axes.plot(false_alarms, found, color=colour, linewidth=1.6, label=name)
-        if threshold is not None and has_both:
+        if level.counts is not None and has_both:
             axes.plot(*_at_threshold(level), "o", color=colour, markersize=7)
     if threshold is not None:
         at = fill(f"at the frozen threshold {threshold.value:.4g} ({_plain(threshold.origin)})", 64)
@@ -176,13 +176,14 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _told(estimate: Estimate, unit: str = "") -> str:
     """A figure with its interval, as in `0.912 (0.871 to 0.95)`."""
     if estimate.value is None:
-        return "cannot be told"
+        return f"not given ({estimate.counted})"
     low, high = estimate.interval.low, estimate.interval.high
     value = f"{estimate.value:.3g} {unit}".rstrip()
     return f"{value} (no interval)" if low is None else f"{value} ({low:.3g} to {high:.3g})"

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.intervals import Estimate
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.statistics import Estimate
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
 NOT_VALIDATED = "not validated on patients"
@@ -47,18 +47,17 @@ class Called:
             "threshold": calibration.threshold,
             "scale": calibration.scale,
             "labels": calibration.labels,
-            "sensitivity": calibration.sensitivity,
-            "specificity": calibration.specificity,
+            **{name: asdict(figure) for name, figure in calibration.figures().items()},
             "videos": int(self.seen.sum()),
             "positive": int((self.positive & self.seen).sum()),
             "prevalence": None if self.prevalence is None else asdict(self.prevalence),
-            "assumption": ASSUMPTION,
+            "assumption": f"{calibration.assumption}; {ASSUMPTION}",
         }
 
 
 ASSUMPTION = (
-    "the prevalence assumes that sensitivity and specificity are here what they were on the labelled patients left "
-    "out; probabilities are right where the finding is as common as among the labels"
+    "the share that truly has it assumes that sensitivity and specificity are here what they were on the labelled "
+    "patients left out"
 )
 
 

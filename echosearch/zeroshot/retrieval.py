@@ -20,7 +20,8 @@ import numpy.typing as npt
 from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
 from echosearch.types.people import people, with_study_keys
-from echosearch.zeroshot.statistics import Estimate, Statistic, Weights, estimates
+from echosearch.zeroshot.intervals import Estimate, estimates, share
+from echosearch.zeroshot.statistics import Statistic, Weights
 from echosearch.zeroshot.tables import KeyKind, Table, check_key, find_key, finder, nothing_fits, read_table
 
 Score = Literal["mean", "cosine"]
@@ -149,8 +150,8 @@ class Retrieval:
             "warnings": list(self.warnings),
         }
 
-    def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Rows for people: figure, value, interval, and what was published for EchoCLIP and for EchoCLIP-R."""
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows for people: figure, value, interval, counts, and what was published for EchoCLIP and for EchoCLIP-R."""
         return [
             *_rows("text to video", self.text_to_video, {"r_at_10": [f"{each.r_at_10:.3f}" for each in PUBLISHED]}),
             *_rows("video to text", self.video_to_text, {}),
@@ -272,7 +273,13 @@ def retrieval(
         raise BadLabels("retrieval is judged by two reports or more that have a video each, and 1 is there")
     to_video, to_text = ranks(texts, videos * norms[:, None].astype(np.float64) if score == "mean" else videos)
     both = (to_video + to_text) / 2
-    told = estimates(
+    everything = np.ones(count, bool)
+    found = {
+        f"{way} r_at_{cut}": share(places <= cut, everything, clusters)
+        for way, places in (("video", to_video), ("text", to_text))
+        for cut in CUTS
+    }
+    told = found | estimates(
         {f"video {name}": figure for name, figure in _statistics(to_video).items()}
         | {f"text {name}": figure for name, figure in _statistics(to_text).items()}
         | {"mean_rank": partial(_mean, both), "mean_rank_share": partial(_mean, both / count)},
@@ -325,7 +332,6 @@ def _unit(what: str, vectors: npt.NDArray[np.float32]) -> Doubles:
 
 def _statistics(ranks: Doubles) -> dict[str, Statistic]:
     return {
-        **{f"r_at_{cut}": partial(_mean, (ranks <= cut).astype(np.float64)) for cut in CUTS},
         "median_rank": partial(_median, ranks, np.argsort(ranks, kind="stable")),
         "mean_rank": partial(_mean, ranks),
     }
@@ -361,16 +367,10 @@ def _not_comparable(count: int) -> list[str]:
 _NAMES: Final = {f"r_at_{cut}": f"R@{cut}" for cut in CUTS} | {"median_rank": "median rank", "mean_rank": "mean rank"}
 
 
-def _rows(
-    way: str, direction: Direction, published: dict[str, Sequence[str]]
-) -> Iterable[tuple[str, str, str, str, str]]:
+def _rows(way: str, direction: Direction, published: dict[str, Sequence[str]]) -> Iterable[tuple[str, ...]]:
     for name, figure in direction.figures.items():
         yield _row(f"{way} {_NAMES[name]}", figure, published.get(name, ("", "")))
 
 
-def _row(name: str, figure: Estimate, published: Sequence[str]) -> tuple[str, str, str, str, str]:
-    interval = figure.interval
-    low_to_high = "cannot be told" if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}"
-    value = "none" if figure.value is None else f"{figure.value:.3f}"
-    one, other = published
-    return name, value, low_to_high, one, other
+def _row(name: str, figure: Estimate, published: Sequence[str]) -> tuple[str, ...]:
+    return name, *figure.in_words(), *published
