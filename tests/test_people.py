@@ -23,7 +23,7 @@ from echosearch.types import EncodedText, VideoRecord
 from echosearch.types.people import clusters, joined, people, study_keys
 from echosearch.zeroshot.labels import read_labels
 from echosearch.zeroshot.retrieval import pair, read_reports
-from echosearch.zeroshot.statistics import ThresholdRule
+from echosearch.zeroshot.thresholds import ThresholdRule
 
 #        name   study  patient  bytes
 Row = tuple[str, str | None, str | None, str]
