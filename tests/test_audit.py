@@ -25,10 +25,10 @@ from echosearch.cohort.audit import (
     PrecisionEstimate,
     Verdict,
     draw,
+    exact_interval,
     labels,
     precision,
     read_judgements,
-    wilson,
     wished_threshold,
     write_sheet,
 )
@@ -413,61 +413,57 @@ def test_what_judgements_cannot_be_read(tmp_path: Path, text: str, sentence: str
 # Precision.
 
 
-def test_wilsons_interval_by_hand() -> None:
-    # 45 of 50, of 100: n* = 50 * 99 / 50 = 99, z^2 = 3.841459; middle (0.9 + 3.841459 / 198) / (1 + 3.841459 / 99)
-    # = 0.919401 / 1.038803 = 0.885059; half 1.959964 * sqrt(0.09 / 99 + 3.841459 / (4 * 99^2)) / 1.038803 = 0.059875
-    assert wilson(45, 50, 100) == pytest.approx((0.825184, 0.944934), abs=2e-6)
+def test_an_exact_interval_by_hand() -> None:
+    # 2 of 2 judged, of 4: with 2 right ones both are drawn in 1 of 6 audits, which is not rare; fewer than 2 cannot be.
+    assert exact_interval(2, 2, 4) == (0.5, 1)
+    # 9 of 10, of 100: with 58 right ones so many are drawn in more than 2.5 of 100 audits, with 57 in fewer.
+    assert hypergeom.sf(8, 100, 58, 10) > 0.025 > hypergeom.sf(8, 100, 57, 10)
+    assert hypergeom.cdf(9, 100, 99, 10) > 0.025
+    assert exact_interval(9, 10, 100) == (0.58, 0.99)
 
 
 @pytest.mark.parametrize(("yes", "judged"), [(0, 5), (5, 5), (45, 50), (1, 2), (480, 500)])
-def test_of_very_many_members_it_is_the_one_without_correction(yes: int, judged: int) -> None:
-    known = binomtest(yes, judged).proportion_ci(method="wilson")
-    assert wilson(yes, judged, 10**12) == pytest.approx((known.low, known.high), abs=1e-8)
-
-
-def test_a_corrected_sample_is_worth_a_larger_one() -> None:
-    # n* = 50 * 98 / 49 = 100 and 20 * 38 / 19 = 40, so it is the interval of 90 of 100 and of 26 of 40.
-    for (yes, judged, members), (more, worth) in {(45, 50, 99): (90, 100), (13, 20, 39): (26, 40)}.items():
-        known = binomtest(more, worth).proportion_ci(method="wilson")
-        assert wilson(yes, judged, members) == pytest.approx((known.low, known.high), abs=1e-12)
+def test_of_very_many_members_it_is_clopper_and_pearsons(yes: int, judged: int) -> None:
+    known = binomtest(yes, judged).proportion_ci(method="exact")
+    assert exact_interval(yes, judged, 10**7) == pytest.approx((known.low, known.high), abs=1e-4)
 
 
 def test_of_all_members_it_is_the_share_itself() -> None:
-    assert wilson(7, 9, 9) == (7 / 9, 7 / 9)
-    assert wilson(1, 1, 1) == (1.0, 1.0)
+    assert exact_interval(7, 9, 9) == (7 / 9, 7 / 9)
+    assert exact_interval(1, 1, 1) == (1.0, 1.0)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(n, 900))))
 def test_the_share_lies_in_its_interval(counts: tuple[int, int, int]) -> None:
     yes, judged, members = counts
-    low, high = wilson(yes, judged, members)
+    low, high = exact_interval(yes, judged, members)
     assert 0 <= low <= yes / judged <= high <= 1
-    assert (low == high) == (judged == members)
-    assert (1 - high, 1 - low) == pytest.approx(wilson(judged - yes, judged, members))
+    assert (low, high) == pytest.approx(_exact(yes, judged, members))
+    assert (1 - high, 1 - low) == pytest.approx(exact_interval(judged - yes, judged, members))
 
 
 @pytest.mark.parametrize("counts", [(3, 2, 5), (-1, 2, 5), (1, 6, 5), (0, 0, 5)])
 def test_counts_that_cannot_be(counts: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="yes of"):
-        wilson(*counts)
+        exact_interval(*counts)
 
 
 def test_a_precision_by_hand() -> None:
     told = precision(_judged(*["yes"] * 45, *["no"] * 5, population=100), 100)  # type: ignore[arg-type]
-    assert asdict(told) == asdict(PrecisionEstimate(0.9, *wilson(45, 50, 100), 45, 5, 0, 0.9, 0.9, 100))
+    assert asdict(told) == asdict(PrecisionEstimate(0.9, *exact_interval(45, 50, 100), 45, 5, 0, 0.9, 0.9, 100))
 
 
 def test_unclear_ones_count_neither_way_and_are_told() -> None:
     told = precision(_judged("yes", "unclear", "yes", "no", "unclear", population=40), 40)
-    assert (told.value, told.low, told.high) == (2 / 3, *wilson(2, 3, 40))
+    assert (told.value, told.low, told.high) == (2 / 3, *exact_interval(2, 3, 40))
     assert (told.yes, told.no, told.unclear, told.if_unclear_no, told.if_unclear_yes) == (2, 1, 2, 0.4, 0.8)
     assert told.notes == ("2 of 5 judged are unclear and left out: 0.4 if all were no, 0.8 if yes",)
 
 
 def test_a_sample_that_was_judged_in_part_says_so() -> None:
     first = precision(_judged("yes", "no", None, None), 4)
-    assert (first.value, first.low, first.high) == (0.5, *wilson(1, 2, 4))
+    assert (first.value, first.low, first.high) == (0.5, *exact_interval(1, 2, 4))
     assert first.notes == ("2 of 4 were judged, the first of the sheet, which are a random sample as well",)
     some = precision(_judged("yes", None, "no", None), 4)
     assert some.notes == (
@@ -524,35 +520,26 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for members, share in SETTINGS:
         rightly = round(share * members)
         counts = np.arange(max(0, 50 - members + rightly), min(50, rightly) + 1)
-        held = [_covers(wilson(int(yes), 50, members), rightly / members) for yes in counts]
+        held = [_covers(exact_interval(int(yes), 50, members), rightly / members) for yes in counts]
         coverage[members, share] = float(hypergeom.pmf(counts, members, rightly, 50) @ held)
-    assert np.mean(list(coverage.values())) > 0.94
-    assert min(coverage.values()) == coverage[60, 0.98] == pytest.approx(5 / 6)  # the one wrong member is drawn, or not
-    assert sum(value < 0.925 for value in coverage.values()) <= 3
+    assert min(coverage.values()) >= 0.95
 
 
 def test_simulated_audits_are_covered() -> None:
-    """2,000 audits drawn and judged; the bar is 93 %. An exact interval is shown beside it."""
+    """2,000 audits drawn and judged; the bar is 95 %, less what chance explains in each of 30 settings."""
     random = np.random.default_rng(20)
     cohorts = {members: _named(*(f"S{number:03}" for number in range(members))) for members, _ in SETTINGS}
-    found: dict[tuple[int, float], list[tuple[bool, float, bool, float]]] = {}
+    found: dict[tuple[int, float], list[bool]] = {}
     for trial in range(2000):
         members, share = SETTINGS[trial % len(SETTINGS)]
         wrong = set(random.choice(members, members - round(share * members), replace=False).tolist())
         units = draw(cohorts[members], 50, "random", trial)
         judgements = {unit: Judgement("no" if int(unit[1:]) in wrong else "yes") for unit in units}
         told = precision(Audit(1, "low_ef", "random", trial, units, members, "", judgements, ""), members)
-        truth, exact = 1 - len(wrong) / members, _exact(told.yes, 50, members)
-        mine = (told.low, told.high)
-        found.setdefault((members, share), []).append(
-            (_covers(mine, truth), mine[1] - mine[0], _covers(exact, truth), exact[1] - exact[0])
-        )
-    print("\nmembers share: coverage and mean width of Wilson, of exact")
-    for (members, share), rows in found.items():
-        print(f"{members:4} {share:4}: " + " ".join(f"{value:.3f}" for value in np.mean(rows, axis=0)))
-    overall = np.mean([row for rows in found.values() for row in rows], axis=0)
-    print("overall:   " + " ".join(f"{value:.3f}" for value in overall))
-    assert overall[0] >= 0.93
+        truth = 1 - len(wrong) / members
+        found.setdefault((members, share), []).append(_covers((told.low, told.high), truth))
+    assert np.mean([held for rows in found.values() for held in rows]) >= 0.95
+    assert min(map(np.mean, found.values())) >= 0.87  # of 66 or 67 audits each
 
 
 # Thresholds.
@@ -572,7 +559,7 @@ def test_a_threshold_by_hand() -> None:
     assert (told.members_left, told.members, told.share_left) == (7, 10, 0.7)  # 10 12 20 24 26 29 and 30 itself
     kept = told.precision
     assert (kept.yes, kept.no, kept.members) == (3, 1, 7)
-    assert (kept.low, kept.high) == wilson(3, 4, 7)
+    assert (kept.low, kept.high) == exact_interval(3, 4, 7)
     assert kept.notes == (
         "5 of 10 were judged, the first of the sheet, which are a random sample as well",
         "the threshold was chosen on the same judgements, so its precision flatters itself",

@@ -68,6 +68,17 @@ def test_a_filter_is_the_same_everywhere(index: Path, run: Run) -> None:
     assert "filter: 5 videos; no: 4, unknown (a value is missing): 1" in out
 
 
+def test_where_p_or_yes_is_asked_their_calibration_is_named(index: Path, run: Run) -> None:
+    note = "note: p by calibration red is for a prevalence of 0.5 (the labels' own); its yes (max-f1) is best where"
+    for command in (("list",), ("search", "blue"), ("sweep", "red")):
+        code, out, err = run(*command, "--where", "task.red.p > 0.1")
+        assert (code, note in out + err) == (0, True), command
+    ok(run, "cohort", "create", "red", "--where", "task.red.yes")
+    assert note in ok(run, "cohort", "show", "red")
+    ok(run, "cohort", "export", "red", "exported")
+    assert note[6:] in json.loads(Path("exported/manifest.json").read_text())["assumptions"][0]
+
+
 def test_what_is_wrong_in_a_filter_is_told_with_its_place(index: Path, run: Run) -> None:
     assert "character 14" in refused(run, "list", "--where", "view = 'A4C' & 1")
     assert "there is no name 'agee'" in refused(run, "list", "--where", "agee > 1")

@@ -444,6 +444,35 @@ def test_rerun_keeps_the_threshold_with_which_it_was_made(archive: Archive) -> N
     assert archive.cohorts.rerun("lead").stayed == ("S2", "S3", "S5")
 
 
+def test_a_saved_cohort_keeps_its_calibrations_prevalence_and_says_it(archive: Archive) -> None:
+    """At another prevalence `p` is another number; a cohort made before stays what it was."""
+    mine = replace(calibration(archive), prevalence=0.5)
+    archive.cohorts.zeroshot.add_calibration(mine, replace=True)
+    made = archive.cohorts.create("lead", Definition(where=("task.pacemaker.p > 0.5",)))
+    assert len(made.members) > 0
+    assert made.assumptions == [mine.assumption]
+    assert "p by calibration pacemaker is for a prevalence of 0.5 (the labels' own)" in mine.assumption
+    assert mine.assumption in made.notes
+    assert made.manifest()["assumptions"] == [mine.assumption]
+    archive.cohorts.zeroshot.add_calibration(mine.at(0.001), replace=True)
+    assert units(archive.made("task.pacemaker.p > 0.5")) == []
+    again = archive.cohorts.rerun("lead")
+    assert again.stayed == tuple(units(made))
+    assert mine.assumption in again.now.notes
+
+
+def test_a_cohort_by_an_older_calibration_says_that_it_is_not_adjusted(archive: Archive) -> None:
+    made = archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
+    kept = json.loads(made.to_json())
+    for measure in kept["measures"]:  # as an earlier version kept it
+        del measure["calibration"]["prevalence"], measure["calibration"]["prevalence_from"]
+    [told] = Cohort.from_json(json.dumps(kept)).assumptions
+    assert told == (
+        "p by calibration pacemaker is not adjusted: it is right where the finding is as common as among its labels "
+        "(2 of 4 videos); its yes (max-f1) is best where the finding is as common as among its labels (2 of 4 videos)"
+    )
+
+
 def test_diff_tells_members_and_what_differs(archive: Archive) -> None:
     archive.cohorts.create("low", Definition(where=(f"{EF} < 35",)))
     archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))

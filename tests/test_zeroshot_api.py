@@ -88,9 +88,9 @@ def rows_of(count: int, seed: int) -> tuple[Vector, list[int]]:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), has
 
 
-def make_archive(path: Path, card: Any = None, seed: int = 0, views: bool = False) -> Archive:
+def make_archive(path: Path, card: Any = None, seed: int = 0, views: bool = False, count: int = 120) -> Archive:
     store = make_store(path) if card is None else Store.create(path, card, toy_probe(), "float32")
-    vectors, has = rows_of(120, seed)
+    vectors, has = rows_of(count, seed)
     new = [
         new_video(
             f"v{number}.avi", vector, patient=f"P{number // 2}", study=f"S{number // 2}",

@@ -408,6 +408,7 @@ class Cohorts:
             if found.parts[0] in ("task", "probe", "calibration"):
                 sources.setdefault(found.parts, (name, vocabulary.source(name, found.parts, aggregates)))
         notes, measures = _doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
+        notes += [source.calibration.assumption for _, source in sources.values() if source.calibration is not None]
         for parts, (name, source) in sources.items():
             measured = measure(view, source, self._key(source.task))
             if measured is None:

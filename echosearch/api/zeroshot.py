@@ -38,7 +38,7 @@ from echosearch.zeroshot.calibration import (
     check_prevalence,
     overlap,
 )  # fmt: skip
-from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_value, evaluate
+from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_range, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
@@ -386,9 +386,10 @@ class ZeroShot:
         elif threshold is None and used is not None:
             origin = f"calibration {used.name} ({used.rule_in_words}, {used.labels}; {used.scale})"
             threshold = Threshold(used.threshold, origin, learnt=True)
+        odd = check_range(labels, found) if is_value else []
         told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
-        return dataclasses.replace(judged, warnings=(*judged.warnings, *_trained_on(found, told)))
+        return dataclasses.replace(judged, warnings=(*odd, *judged.warnings, *_trained_on(found, told)))
 
     def evaluate_retrieval(
         self,

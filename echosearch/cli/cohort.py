@@ -177,7 +177,7 @@ def _show(made: Cohort) -> None:
     if made.about:
         click.echo(render.printable(made.about))
     render.print_source(made.index, made.generation, made.model)
-    render.print_notes(made.notes)
+    render.print_notes(dict.fromkeys((*made.notes, *made.assumptions)))
     render.print_table(
         ("step", "left", "no", "unknown", "videos", "studies", "patients"),
         [

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -42,7 +41,7 @@ _WORDS: Final[dict[str, Verdict]] = {
     "unclear": "unclear",
 }  # fmt: skip
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
-_Z: Final = NormalDist().inv_cdf(0.975)
+_TAIL: Final = 0.025
 _KEY_COLUMNS: Final[dict[Level, str]] = {"video": "video_id", "study": "study", "patient": "patient"}
 
 
@@ -322,7 +321,7 @@ class PrecisionEstimate:
 
 
 def precision(audit: Audit, members: int) -> PrecisionEstimate:
-    """The share of a cohort's `members` that are rightly in it, from a random audit, with `wilson`'s interval.
+    """The share of a cohort's `members` that are rightly in it, from a random audit, with its `exact_interval`.
 
     It holds for these members, however many share a patient, since they were drawn as they are. BadOption for an audit
     that is not random, is of another number of members, or has no yes or no.
@@ -353,7 +352,7 @@ def _estimate(audit: Audit, verdicts: Sequence[Verdict], members: int, notes: Se
     doubt = (
         f"{unclear} of {len(verdicts)} judged are unclear and left out: {least:.3g} if all were no, {most:.3g} if yes"
     )
-    low, high = wilson(yes, yes + no, members)
+    low, high = exact_interval(yes, yes + no, members)
     return PrecisionEstimate(
         yes / (yes + no), low, high, yes, no, unclear, least, most, members, (*notes, *([doubt] if unclear else []))
     )
@@ -372,24 +371,22 @@ def _partly_judged(audit: Audit) -> list[str]:
     ]
 
 
-def wilson(yes: int, judged: int, members: int) -> tuple[float, float]:
+def exact_interval(yes: int, judged: int, members: int) -> tuple[float, float]:
     """The 95 % interval of the share of yes among `members`, of whom `judged` were drawn without replacement.
 
-    Wilson's score interval (1927) with the finite population correction (Cochran, Sampling Techniques, 1977,
-    chapter 3): the variance of a share is p (1 - p) / n * (N - n) / (N - 1), so n counts as n (N - 1) / (N - n). Where
-    all are judged it is the share itself. With 50 judged of 60 to 800 and shares from 0.6 to 0.98 it holds the truth in
-    94.5 of 100 audits on average, at worst (one wrong member of 60) in 83, since only few shares are possible then.
+    Clopper & Pearson's for a finite number: all shares by which neither so many nor so few yes would be drawn in fewer
+    than 2.5 of 100 audits, by the hypergeometric distribution. It holds the truth in 95 of 100 audits or more; Wilson's
+    with the finite population correction in 83 at worst. Where all are judged it is the share itself.
     """
+    from scipy.stats import hypergeom
+
     if not 0 <= yes <= judged <= members or not judged:
         raise ValueError(f"{yes} yes of {judged} judged of {members} members")
+    possible = range(yes, members - judged + yes + 1)
+    low = bisect_right(possible, _TAIL, key=lambda each: hypergeom.sf(yes - 1, members, each, judged))
+    high = bisect_left(possible, -_TAIL, key=lambda each: -hypergeom.cdf(yes, members, each, judged)) - 1
     share = yes / judged
-    if judged == members:
-        return share, share
-    worth = judged * (members - 1) / (members - judged)
-    shrink = 1 + _Z**2 / worth
-    middle = (share + _Z**2 / (2 * worth)) / shrink
-    half = _Z * math.sqrt(share * (1 - share) / worth + _Z**2 / (4 * worth**2)) / shrink
-    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))  # rounding shall not leave it out
+    return min(share, possible[low] / members), max(share, possible[high] / members)
 
 
 @dataclass(frozen=True, slots=True)

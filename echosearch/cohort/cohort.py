@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from echosearch.errors import BadOption, DamagedIndex
 from echosearch.typed import from_json
 from echosearch.types import whole
+from echosearch.zeroshot.calibration import assumption
 
 Level = Literal["video", "study", "patient"]
 Pick = Literal["first", "latest", "best"]
@@ -212,10 +213,16 @@ class Cohort:
         """Number of videos of all members."""
         return sum(len(member.video_ids) for member in self.members)
 
+    @property
+    def assumptions(self) -> list[str]:
+        """For what prevalence each p and yes is, and by which calibration, in words."""
+        return list(dict.fromkeys(assumption(each.calibration) for each in self.measures if each.calibration))
+
     def manifest(self) -> dict[str, Any]:
         """All but the members, as plain JSON values: what goes beside exported data."""
         told = self.to_dict()
         del told["members"]
+        told["assumptions"] = self.assumptions
         return told | {"num_members": len(self.members), "num_videos": self.videos}
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from echosearch.cohort.cohort import Cohort, Distribution, Level, Measure, Membe
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.video import open_media
+from echosearch.zeroshot.calibration import assumption
 from echosearch.zeroshot.plots import COLOURS, as_svg, new_figure
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ def _calibration(told: Mapping[str, Any] | None) -> str:
     parts.append(", ".join(counts))
     figures = [f"{key} {told[key]:.3g}" for key in ("sensitivity", "specificity") if told.get(key) is not None]
     parts.append(", ".join(figures) + (" on patients left out" if figures else ""))
-    return "; ".join(part for part in parts if part)
+    return "; ".join(part for part in (*parts, assumption(told)) if part)
 
 
 def _reason(picture: Picture, with_paths: bool) -> str:

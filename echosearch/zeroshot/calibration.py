@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
@@ -116,15 +116,8 @@ class Calibration:
     @property
     def assumption(self) -> str:
         """For what prevalence its probabilities are, and whether its yes hangs on one as well, in words."""
-        labels = f"as common as among its labels ({self.positives} of {self.videos} videos)"
-        if self.prevalence is None:
-            told = f"p by calibration {self.name} is not adjusted: it is right where the finding is {labels}"
-        else:
-            of = {"labels": "the labels' own", "stated": "stated", "estimated": "estimated when it was made"}
-            told = f"p by calibration {self.name} is for a prevalence of {self.prevalence:.3g}"
-            told += f" ({of[self.prevalence_from]})"
-        hangs_on_it = self.rule.startswith(("max-f1", "precision"))
-        return told + (f"; its yes ({self.rule}) is best where the finding is {labels}" if hangs_on_it else "")
+        names = ("name", "positives", "videos", "prevalence", "prevalence_from", "rule")
+        return assumption({name: getattr(self, name) for name in names})
 
     def at(self, prevalence: float, origin: PrevalenceFrom = "stated") -> Calibration:
         """The same with probabilities for another prevalence: log odds move by the difference (Saerens et al. 2002).
@@ -255,6 +248,21 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
         ),
         "contents": beginnings(sample.contents),
     }
+
+
+_FROM: Final = {"labels": "the labels' own", "stated": "stated", "estimated": "estimated when it was made"}
+
+
+def assumption(told: Mapping[str, Any]) -> str:
+    """What `Calibration.assumption` says, of one that is kept as JSON values, such as an older cohort's."""
+    labels = f"as common as among its labels ({told.get('positives')} of {told.get('videos')} videos)"
+    share, rule, name = told.get("prevalence"), str(told.get("rule")), told.get("name")
+    if share is None:
+        said = f"p by calibration {name} is not adjusted: it is right where the finding is {labels}"
+    else:
+        said = f"p by calibration {name} is for a prevalence of {share:.3g} ({_FROM[told['prevalence_from']]})"
+    hangs_on_it = rule.startswith(("max-f1", "precision"))
+    return said + (f"; its yes ({rule}) is best where the finding is {labels}" if hangs_on_it else "")
 
 
 def check_prevalence(share: float) -> None:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from echosearch.errors import BadLabels, BadOption
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
+from echosearch.zeroshot.labels import LabelFile
+from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import (
     ReliabilityBin,
@@ -28,7 +30,7 @@ from echosearch.zeroshot.statistics import (
     regression_statistics,
     reliability,
 )
-from echosearch.zeroshot.tasks import Aggregate
+from echosearch.zeroshot.tasks import Aggregate, Task
 
 Level = Literal["video", "study", "patient"]
 LEVELS: Final[tuple[Level, ...]] = ("video", "study", "patient")
@@ -139,6 +141,30 @@ def evaluate(
         brier_score=None if probabilities is None else brier(probabilities, sample.labels == 1),
         reliability=() if probabilities is None else reliability(probabilities, sample.labels == 1, bins),
         warnings=tuple(warnings),
+    )
+
+
+def check_range(labels: LabelFile, task: Task | Probe) -> list[str]:
+    """What is to be said of labels that a task with a range cannot give, such as a pressure above the highest.
+
+    BadLabels where all are fractions of it, or one lies off by more than the whole range: a slip, or another unit.
+    """
+    if task.range is None:
+        return []
+    low, high, rows, file = task.range.low, task.range.high, labels.rows, labels.file.name
+    ends = f"{task.name} gives {low} to {high} {task.range.unit}".rstrip()
+    if high > 1 and all(0 <= row.value <= 1 for row in rows) and not all(row.value in (0, 1) for row in rows):
+        raise BadLabels(f"all {len(rows)} labels of {file} lie between 0 and 1, and {ends}; give them in that unit")
+    outside = [row for row in rows if not low <= row.value <= high]
+    far = [row for row in outside if not 2 * low - high <= row.value <= 2 * high - low]
+    some = ", ".join(f"line {row.line}: {row.value:g}" for row in (far or outside)[:3])
+    if far:
+        raise BadLabels(
+            f"{len(far)} of {len(rows)} labels of {file} are far from what can be, as {ends} ({some}); "
+            "correct them, or leave their cells empty"
+        )
+    return (
+        [f"{len(outside)} of {len(rows)} labels of {file} are none that it can give: {ends} ({some})"] if some else []
     )
 
 
