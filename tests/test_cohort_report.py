@@ -42,7 +42,8 @@ PAPER = "a paper of 2024"
 CALIBRATION = {
     "name": "leads", "scale": "similarity", "labels": "/MARKPATH/labels/leads.csv", "split": "train",
     "model": "local-dir:/MARKPATH/model", "videos": 1640, "positives": 122, "patients": 301,
-    "sensitivity": 0.8812, "specificity": 0.9345, "contents": ["MARKCONTENT1", "MARKCONTENT2"],
+    "sensitivity": 0.9, "specificity": 1.0, "contents": ["MARKCONTENT1", "MARKCONTENT2"], "rule": "youden",
+    "left_out": {"clusters": list(range(15)), "labels": [1] * 10 + [0] * 5, "predicted": [1] * 9 + [0] * 6},
 }  # fmt: skip
 
 MEASURE = Measure(
@@ -422,7 +423,9 @@ def test_each_measure_is_told_whole() -> None:
     assert "Threshold 0.123456789012; high scores are in; origin: calibration leads" in text
     assert (
         "leads; of the score: similarity; labels leads.csv, split train; 1,640 videos, 122 positives, 301 patients; "
-        "sensitivity 0.881, specificity 0.934 on patients left out" in text
+        "on patients left out sensitivity 0.900 (0.555 to 0.997; 9 of 10, 10 patients), specificity not given (5 of 5, "
+        "5 patients: no share below 10 patients), f1 0.947 (0.714 to 0.999; 10 patients); p by calibration leads is "
+        "not adjusted: it is right where the finding is as common as among its labels (122 of 1640 videos)" in text
     )
     assert '2 phrases A "LEAD" IS SEEN. NO LEAD <3.' in text
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from echosearch.errors import BadOption, BadQuery
+from echosearch.errors import BadQuery
 from echosearch.zeroshot import intervals
 from echosearch.zeroshot.intervals import (
     NONE,
@@ -253,9 +253,7 @@ def test_many_clusters_give_the_textbook_interval() -> None:
 
 
 def test_options_and_values_check_themselves() -> None:
-    with pytest.raises(BadOption, match="a bootstrap needs one resample or more, not 0"):
-        cluster_bootstrap({}, np.arange(3), repeats=0)
-    with pytest.raises(ValueError, match="both ends or none"):
+    with pytest.raises(ValueError, match="runs from low to high, or has neither"):
         Interval(0, None, 1, 0)
     with pytest.raises(ValueError, match="runs from low to high"):
         Interval(1, math.nan, 1, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -223,6 +223,10 @@ def test_a_probe_is_read_as_it_was_written() -> None:
         "trained on 90 videos of 30 patients (l.csv); AUROC 0.877 on patients left out (chance 0.5)"
     )
     assert asdict(again)["training"]["contents"] == ("ab", "cd")
+    few = replace(TRAINING, patients=19)  # of a finding there cannot be ten with and ten without
+    assert few.judged == "AUROC on patients left out not given, as they are 19"
+    assert replace(few, positives=None, figure="MAE", patients=10).judged.startswith("MAE 0.877 on patients left out")
+    assert replace(few, positives=None, patients=9).judged.endswith("not given, as they are 9")
 
 
 @pytest.mark.parametrize(

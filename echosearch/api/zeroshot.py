@@ -30,14 +30,7 @@ from echosearch.errors import (
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
-from echosearch.zeroshot.calibration import (
-    Calibration,
-    beginnings,
-    calibrate,
-    check_labels,
-    check_prevalence,
-    overlap,
-)  # fmt: skip
+from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_range, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
@@ -204,8 +197,6 @@ class ZeroShot:
         if _is_value(found):
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
         chosen = chosen_classes(found, classes)
-        if prevalence is not None and prevalence != "estimate":
-            check_prevalence(prevalence)
         at = [] if prevalence is None else [f"at-{prevalence}"]
         called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
         self._check_free(called, replace)
@@ -246,9 +237,8 @@ class ZeroShot:
             called, notes = _called(view, task, swept.key, swept.ids, swept.columns, [made], made.name)
         found = called.prevalence if called is not None else None
         if found is None or found.value is None or not 0 < found.value < 1:
-            why = "; ".join(notes) or "no video can show it"
-            if found is not None:
-                why = found.reason or f"it comes out as {found.value:g}, and p would be the same for all"
+            told = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
+            why = "; ".join((*notes, *told)) or "no video can show it"
             raise BadLabels(f"the prevalence cannot be estimated: {why}; state it: --prevalence 0.05")
         return found.value
 

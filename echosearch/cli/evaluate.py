@@ -230,7 +230,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         if level.disagreeing:
             click.echo(f"note: the labels of {level.disagreeing} differ within")
         render.print_table(
-            ("figure", "value", "95 % interval over patients", "counts"),
+            ("figure", "value", _INTERVAL, "counts"),
             [(_NAMES.get(name, name), *figure.in_words()) for name, figure in level.figures.items()],
             right=("value",),
         )
@@ -249,6 +249,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         click.echo(f"published {of}: {figure.name} {figure.value:g} ({figure.source})")
 
 
+_INTERVAL = "95 % interval over patients"
 _NAMES = {
     "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R2", "pearson_r": "Pearson r",
     "lower_limit": "lower limit of agreement", "upper_limit": "upper limit of agreement",
@@ -273,14 +274,5 @@ def _show_retrieval(opened: Index, found: Retrieval, output: str | None) -> None
         render.print_json(head | found.to_dict() | {"warnings": head["warnings"]})
         return
     _print_head(head)
-    render.print_table(
-        (
-            "figure",
-            "value",
-            "95 % interval over patients",
-            "counts",
-            *(f"published for {each.model}" for each in found.published),
-        ),
-        found.table(),
-        right=("value",),
-    )
+    published = [f"published for {each.model}" for each in found.published]
+    render.print_table(("figure", "value", _INTERVAL, "counts", *published), found.table(), right=("value",))

@@ -235,8 +235,7 @@ def _lines_of_probe(made: Probe) -> dict[str, str]:
         + ("" if told.positives is None else f", {told.positives} positive")
         + _purged(told.purged),
         "chosen": f"penalty {told.penalty:g}, {'each dimension scaled' if told.scaled else 'dimensions as they are'}",
-        "left out": f"{told.folds} folds over whole patients: {told.figure} {told.value:.3f} "
-        f"(without looking: {told.chance:.3g})",
+        "left out": f"{told.folds} folds over whole patients: {told.judged}",
         "recipe": made.recipe,
     }
 
@@ -271,8 +270,8 @@ _PROBES: Kept[Probe] = Kept(
         "import": "Keep a probe of another index in this one; refused unless the recipe is the same.",
         "delete": "Delete a probe; its scores stay, but cannot be asked for any more.",
     },
-    columns=("name", "kind", "labels", "column", "videos", "patients", "figure", "left out"),
-    right=("videos", "patients", "left out"),
+    columns=("name", "kind", "labels", "column", "videos", "patients", "left out"),
+    right=("videos", "patients"),
     all=lambda zeroshot: zeroshot.probes(),
     find=_probe,
     read=_read_probe,
@@ -281,7 +280,7 @@ _PROBES: Kept[Probe] = Kept(
     called=lambda made: made.name,
     row=lambda made: (
         made.name, made.kind, made.training.labels + _purged(made.training.purged), made.training.label_column,
-        made.training.videos, made.training.patients, made.training.figure, f"{made.training.value:.3f}",
+        made.training.videos, made.training.patients, made.training.judged,
     ),
     lines=_lines_of_probe,
     key=_label,

@@ -27,7 +27,7 @@ from echosearch.cohort.cohort import Cohort, Distribution, Level, Measure, Membe
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.video import open_media
-from echosearch.zeroshot.calibration import assumption
+from echosearch.zeroshot.calibration import assumption, figures
 from echosearch.zeroshot.plots import COLOURS, as_svg, new_figure
 
 if TYPE_CHECKING:
@@ -378,8 +378,9 @@ def _calibration(told: Mapping[str, Any] | None) -> str:
         parts.append(f"labels {told['labels']}" + (f", split {told['split']}" if told.get("split") else ""))
     counts = [f"{told[key]:,} {key}" for key in ("videos", "positives", "patients") if told.get(key) is not None]
     parts.append(", ".join(counts))
-    figures = [f"{key} {told[key]:.3g}" for key in ("sensitivity", "specificity") if told.get(key) is not None]
-    parts.append(", ".join(figures) + (" on patients left out" if figures else ""))
+    if "left_out" in told:
+        judged = (f"{name} {each.sentence}" for name, each in figures(told["left_out"]).items())
+        parts.append(f"on patients left out {', '.join(judged)}")
     return "; ".join(part for part in (*parts, assumption(told)) if part)
 
 

@@ -126,21 +126,20 @@ class Calibration:
         """
         from scipy.special import logit
 
-        check_prevalence(prevalence)
+        if not 0 < prevalence < 1:  # NaN fails this as well
+            raise BadOption(f"a prevalence lies between 0 and 1, such as 0.05, not {prevalence:g}")
         now = self.prevalence or self.positives / self.videos
         moved = self.offset + float(logit(prevalence) - logit(now))
         return replace(self, offset=moved, prevalence=prevalence, prevalence_from=origin)
 
     def figures(self) -> dict[str, Estimate]:
         """`sensitivity`, `specificity` and `f1` on patients left out, with counts and intervals."""
-        clusters, labels, predicted = self._outcomes()
-        found = shares(predicted, labels, clusters)
-        return {name: found[name] for name in ("sensitivity", "specificity", "f1")}
+        return figures(asdict(self.left_out))
 
     @property
     def few_labels(self) -> str:
         """What is to be said where too few patients were learnt from; empty where they are enough."""
-        return few_labels(*self._outcomes()[:2])
+        return few_labels(*_outcomes(asdict(self.left_out))[:2])
 
     def shown(self) -> dict[str, Any]:
         """Plain JSON values for people: no figure that too few patients decide, and its assumption."""
@@ -150,10 +149,6 @@ class Calibration:
             judged["calibration_error"] = None
         told = {name: asdict(figure) for name, figure in figures.items()}
         return self.to_dict() | judged | {"figures": told, "assumption": self.assumption, "few": self.few_labels}
-
-    def _outcomes(self) -> Outcomes:
-        told = self.left_out
-        return np.array(told.clusters, np.int64), np.array(told.labels, bool), np.array(told.predicted, bool)
 
     def probability(self, scores: Doubles) -> Doubles:
         """(n,) from scores (n,), by the Platt map."""
@@ -171,7 +166,7 @@ class Calibration:
         `threshold`, intervals that should hold the truth in 95 of 100 archives held it in 88.
         """
         predicted = np.concatenate([scores >= threshold for threshold in self.fold_thresholds])
-        found = prevalence(self._outcomes(), predicted, np.tile(clusters, len(self.fold_thresholds)))
+        found = prevalence(_outcomes(asdict(self.left_out)), predicted, np.tile(clusters, len(self.fold_thresholds)))
         return replace(found, count=int(self.is_positive(scores).sum()), of=len(scores))
 
     def check(self, key: SweepKey) -> None:
@@ -250,6 +245,17 @@ def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, A
     }
 
 
+def figures(left_out: Mapping[str, Any]) -> dict[str, Estimate]:
+    """What `Calibration.figures` says, of its `left_out` as JSON values."""
+    clusters, labels, predicted = _outcomes(left_out)
+    found = shares(predicted, labels, clusters)
+    return {name: found[name] for name in ("sensitivity", "specificity", "f1")}
+
+
+def _outcomes(told: Mapping[str, Any]) -> Outcomes:
+    return np.array(told["clusters"], np.int64), np.array(told["labels"], bool), np.array(told["predicted"], bool)
+
+
 _FROM: Final = {"labels": "the labels' own", "stated": "stated", "estimated": "estimated when it was made"}
 
 
@@ -263,12 +269,6 @@ def assumption(told: Mapping[str, Any]) -> str:
         said = f"p by calibration {name} is for a prevalence of {share:.3g} ({_FROM[told['prevalence_from']]})"
     hangs_on_it = rule.startswith(("max-f1", "precision"))
     return said + (f"; its yes ({rule}) is best where the finding is {labels}" if hangs_on_it else "")
-
-
-def check_prevalence(share: float) -> None:
-    """BadOption unless it lies between 0 and 1."""
-    if not 0 < share < 1:  # NaN fails this as well
-        raise BadOption(f"a prevalence lies between 0 and 1, such as 0.05, not {share:g}")
 
 
 def check_labels(sample: Sample) -> Bools:

@@ -76,13 +76,9 @@ class LevelResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        told = {"level": self.level, "units": self.units, "positives": self.positives, "patients": self.patients}
-        return told | {
-            "disagreeing": self.disagreeing,
-            "left_out": self.left_out,
-            "figures": {name: asdict(estimate) for name, estimate in self.figures.items()},
-            "counts": self.counts,
-        }
+        names = ("level", "units", "positives", "patients", "disagreeing", "left_out", "counts")
+        figures = {name: asdict(estimate) for name, estimate in self.figures.items()}
+        return {name: getattr(self, name) for name in names} | {"figures": figures}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,23 +119,21 @@ def evaluate(
     of_finding = partial(_judge_finding, threshold, is_taught, repeats, seed)
     judge = of_finding if is_finding else partial(_judge_value, repeats, seed)
     levels = [_level(level, sample, how, is_finding, judge) for level in LEVELS]
-    probabilities = None
+    probabilities: Any = None
+    bins, positive = min(10, len(sample.labels)), sample.labels == 1
     if calibration is not None and is_finding and not taught:
-        positive = sample.labels == 1
         few = few_labels(sample.clusters, positive, (FEWEST, FEWEST), "probabilities are judged")
         warnings += [calibration.assumption, f"{int(positive.sum())} of these {len(positive)} videos are positive"]
         warnings += [few] if few else []
         probabilities = None if few else calibration.probability(sample.scores)
-    bins = min(10, len(sample.labels))
+    known = probabilities is not None
     return Evaluation(
         levels=tuple(level for level in levels if level is not None),
         threshold=threshold,
-        calibration=calibration.name if probabilities is not None and calibration is not None else None,
-        calibration_error=(
-            None if probabilities is None else expected_calibration_error(probabilities, sample.labels == 1, bins)
-        ),
-        brier_score=None if probabilities is None else brier(probabilities, sample.labels == 1),
-        reliability=() if probabilities is None else reliability(probabilities, sample.labels == 1, bins),
+        calibration=calibration.name if known and calibration is not None else None,
+        calibration_error=expected_calibration_error(probabilities, positive, bins) if known else None,
+        brier_score=brier(probabilities, positive) if known else None,
+        reliability=reliability(probabilities, positive, bins) if known else (),
         warnings=tuple(warnings),
     )
 
@@ -151,21 +145,17 @@ def check_range(labels: LabelFile, task: Task | Probe) -> list[str]:
     """
     if task.range is None:
         return []
-    low, high, rows, file = task.range.low, task.range.high, labels.rows, labels.file.name
+    low, high, rows = task.range.low, task.range.high, labels.rows
     ends = f"{task.name} gives {low} to {high} {task.range.unit}".rstrip()
     if high > 1 and all(0 <= row.value <= 1 for row in rows) and not all(row.value in (0, 1) for row in rows):
-        raise BadLabels(f"all {len(rows)} labels of {file} lie between 0 and 1, and {ends}; give them in that unit")
+        raise BadLabels(f"all {len(rows)} labels of {labels.file.name} lie between 0 and 1, and {ends}; give them so")
     outside = [row for row in rows if not low <= row.value <= high]
     far = [row for row in outside if not 2 * low - high <= row.value <= 2 * high - low]
     some = ", ".join(f"line {row.line}: {row.value:g}" for row in (far or outside)[:3])
+    told = f"{len(far or outside)} of {len(rows)} labels of {labels.file.name} lie outside: {ends} ({some})"
     if far:
-        raise BadLabels(
-            f"{len(far)} of {len(rows)} labels of {file} are far from what can be, as {ends} ({some}); "
-            "correct them, or leave their cells empty"
-        )
-    return (
-        [f"{len(outside)} of {len(rows)} labels of {file} are none that it can give: {ends} ({some})"] if some else []
-    )
+        raise BadLabels(f"{told}; that is too far to be; correct them, or leave their cells empty")
+    return [told] if outside else []
 
 
 def check_value(sample: Sample) -> None:

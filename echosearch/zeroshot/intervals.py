@@ -15,7 +15,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadOption
 from echosearch.zeroshot.statistics import Bools, Floats, Statistic, Weights, binary, finite
 
 Codes = npt.NDArray[np.int64]
@@ -44,10 +43,9 @@ class Interval:
     undefined: int = 0
 
     def __post_init__(self) -> None:
-        if (self.low is None) != (self.high is None) or not 0 <= self.undefined <= self.repeats:
-            raise ValueError(f"an interval has both ends or none, not {self}")
-        if self.low is not None and self.high is not None and not self.low <= self.high:  # NaN fails this as well
-            raise ValueError(f"an interval runs from low to high, not {self}")
+        low, high = self.low, self.high
+        if (low is None) != (high is None) or (low is not None and high is not None and not low <= high):  # or NaN
+            raise ValueError(f"an interval runs from low to high, or has neither, not {self}")
 
 
 NONE: Final = Interval(None, None)
@@ -121,7 +119,7 @@ def share(hits: npt.ArrayLike, among: npt.ArrayLike, clusters: Codes) -> Estimat
     Sound whatever the videos of a patient have in common; wide where that is nothing.
     """
     counted = binary(among)
-    rows = _rows_of(clusters[counted])
+    rows = rows_of(clusters[counted])
     total, count = int(counted.sum()), int((binary(hits) & counted).sum())
     if len(rows) < FEWEST:
         return Estimate(None, NONE, count, total, len(rows), f"no share below {FEWEST} patients")
@@ -161,7 +159,7 @@ def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike, clusters: Codes) -> Esti
     positive = binary(labels)
     numbers = finite("scores", scores, len(positive))
     codes = np.unique(clusters, return_inverse=True)[1]
-    sizes = [_rows_of(codes[rows]) for rows in (positive, ~positive)]
+    sizes = [rows_of(codes[rows]) for rows in (positive, ~positive)]
     fewest = min(map(len, sizes))
     told = (int(positive.sum()), len(positive), fewest)
     if fewest < FEWEST:
@@ -174,15 +172,14 @@ def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike, clusters: Codes) -> Esti
     width = int(codes.max()) + 1
     ours = np.bincount(codes[positive], above - value, width) / len(above)
     theirs = np.bincount(codes[~positive], below - value, width) / len(below)
-    parts = [
-        (len(rows) / (len(rows) - 1) * float(each @ each), each[np.isin(np.arange(width), codes[which])])
-        for rows, each, which in zip(sizes, (ours, theirs), (positive, ~positive), strict=True)
-    ]
-    variance = sum(part for part, _ in parts) + 2 * width / (width - 1) * float(ours @ theirs)
+    variance, doubt = 2 * width / (width - 1) * float(ours @ theirs), 0.0
+    for each, rows in ((ours, positive), (theirs, ~positive)):
+        added = each[np.unique(codes[rows])]
+        part = len(added) / (len(added) - 1) * float(added @ added)
+        variance, doubt = variance + part, doubt + part**2 / _freedom(added)
     if not variance > 0:
         return Estimate(value, NONE, *told, "no interval: the scores do not differ")
-    freedom = variance**2 / sum(part**2 / _freedom(each) for part, each in parts if part > 0)
-    return Estimate(value, _around(value, math.sqrt(variance), freedom), *told)
+    return Estimate(value, _around(value, math.sqrt(variance), variance**2 / doubt), *told)
 
 
 def _around(value: float, error: float, freedom: float) -> Interval:
@@ -206,7 +203,7 @@ def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
     return below(scores[positive], scores[~positive]), 1 - below(scores[~positive], scores[positive])
 
 
-def _rows_of(codes: Codes) -> Codes:
+def rows_of(codes: Codes) -> Codes:
     """How many rows each of the clusters has that are there."""
     return np.unique(codes, return_counts=True)[1]
 
@@ -226,12 +223,11 @@ def estimates(
     once = np.ones(len(clusters), np.int64)
     told = {}
     for name, interval in cluster_bootstrap(statistics, clusters, repeats, seed).items():
-        value = statistics[name](once)
-        if math.isnan(value):
+        if math.isnan(value := statistics[name](once)):
             told[name] = Estimate(None, NONE, patients=count, reason="it has no value for these data")
-        else:
-            reason = "" if interval.low is not None else "no interval: resamples give none or all the same"
-            told[name] = Estimate(value, interval, patients=count, reason=reason)
+            continue
+        reason = "no interval: resamples give none or all the same" if interval.low is None else ""
+        told[name] = Estimate(value, interval, patients=count, reason=reason)
     return told
 
 
@@ -244,8 +240,6 @@ def cluster_bootstrap(
     simulation from 50 clusters. Resamples without a value are left out and counted. There is no interval where a
     single cluster decides whether there is a value, nor where all resamples give the same: that is no certainty.
     """
-    if repeats < 1:
-        raise BadOption(f"a bootstrap needs one resample or more, not {repeats}")
     names, codes = np.unique(clusters, return_inverse=True)
     drawn = {name: np.empty(repeats) for name in statistics}
     for repeat, counts in enumerate(resamples(len(names), repeats, np.random.default_rng(seed))):
@@ -267,8 +261,6 @@ def resamples(count: int, repeats: int, random: np.random.Generator) -> Iterator
 def _leaving_out(statistic: Statistic, codes: Codes, count: int) -> Floats:
     """The statistic without each cluster in turn; where there are many, without each of as many groups as allowed."""
     groups = min(count, _MOST_LEFT_OUT)
-    if count < 2:
-        return np.array([math.nan])
     group_of = codes % groups
     return np.array([statistic((group_of != group).astype(np.int64)) for group in range(groups)])
 

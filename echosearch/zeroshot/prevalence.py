@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from echosearch.errors import BadQuery
-from echosearch.zeroshot.intervals import NONE, Codes, Estimate, Interval, few_labels, kish
+from echosearch.zeroshot.intervals import NONE, Codes, Estimate, Interval, few_labels, kish, rows_of
 from echosearch.zeroshot.statistics import Bools
 
 _Z: Final = 1.959964
@@ -44,8 +44,7 @@ def prevalence(outcomes: Outcomes, predicted: Bools, clusters: Codes) -> Estimat
         return Estimate(None, NONE, *counts, few)
     sensitivity, specificity = float(called[labels].mean()), float(1 - called[~labels].mean())
     value = rogan_gladen(float(predicted.mean()), sensitivity, specificity)
-    tested = _worth(clusters)
-    have, have_not = _worth(known[labels]), _worth(known[~labels])
+    tested, have, have_not = (kish(rows_of(codes)) for codes in (clusters, known[labels], known[~labels]))
     found = (sensitivity * have + 1) / (have + 2)
     rejected = (specificity * have_not + 1) / (have_not + 2)
     apparent = (predicted.mean() * tested + _Z**2 / 2) / (tested + _Z**2)
@@ -57,7 +56,3 @@ def prevalence(outcomes: Outcomes, predicted: Bools, clusters: Codes) -> Estimat
     half = _Z * math.sqrt(variance) / gain
     low, high = (min(1.0, max(0.0, middle + shift + side)) for side in (-half, half))
     return Estimate(value, Interval(min(low, value), max(high, value)), *counts)
-
-
-def _worth(clusters: Codes) -> float:
-    return kish(np.unique(clusters, return_counts=True)[1])

@@ -23,6 +23,7 @@ from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption
 from echosearch.typed import from_json
 from echosearch.zeroshot.folds import MOST_FOLDS, stratified_folds
+from echosearch.zeroshot.intervals import FEWEST
 from echosearch.zeroshot.scorers import Vectors
 from echosearch.zeroshot.tasks import Aggregate, PublishedFigure, TaskClass, ValueRange
 
@@ -69,6 +70,13 @@ class Training:
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.penalty, self.value, self.chance, self.shortest_seconds or 0))):
             raise ValueError("penalty, value, chance and shortest_seconds are finite numbers")
+
+    @property
+    def judged(self) -> str:
+        """How it did on patients left out, where these are enough (of a finding 10 each with and without, at least)."""
+        if self.patients < (FEWEST if self.positives is None else 2 * FEWEST):
+            return f"{self.figure} on patients left out not given, as they are {self.patients}"
+        return f"{self.figure} {self.value:.3f} on patients left out (chance {self.chance:.3g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +133,7 @@ class Probe:
     def validated(self) -> str:
         """What is known of how good it is, in words."""
         told = self.training
-        return (
-            f"trained on {told.videos} videos of {told.patients} patients ({told.labels}); {told.figure} "
-            f"{told.value:.3f} on patients left out (chance {told.chance:.3g})"
-        )
+        return f"trained on {told.videos} videos of {told.patients} patients ({told.labels}); {told.judged}"
 
     def to_json(self) -> str:
         """As it is kept; `from_json` reads it."""

@@ -155,11 +155,11 @@ class Retrieval:
         return [
             *_rows("text to video", self.text_to_video, {"r_at_10": [f"{each.r_at_10:.3f}" for each in PUBLISHED]}),
             *_rows("video to text", self.video_to_text, {}),
-            _row("mean cross-modal rank", self.mean_rank, [f"{each.mean_rank:g}" for each in PUBLISHED]),
-            _row(
+            ("mean cross-modal rank", *self.mean_rank.in_words(), *(f"{each.mean_rank:g}" for each in PUBLISHED)),
+            (
                 "mean cross-modal rank / pairs",
-                self.mean_rank_share,
-                [f"{each.mean_rank_share:.3f}" for each in PUBLISHED],
+                *self.mean_rank_share.in_words(),
+                *(f"{each.mean_rank_share:.3f}" for each in PUBLISHED),
             ),
         ]
 
@@ -273,28 +273,16 @@ def retrieval(
         raise BadLabels("retrieval is judged by two reports or more that have a video each, and 1 is there")
     to_video, to_text = ranks(texts, videos * norms[:, None].astype(np.float64) if score == "mean" else videos)
     both = (to_video + to_text) / 2
-    everything = np.ones(count, bool)
-    found = {
-        f"{way} r_at_{cut}": share(places <= cut, everything, clusters)
-        for way, places in (("video", to_video), ("text", to_text))
-        for cut in CUTS
-    }
-    told = found | estimates(
-        {f"video {name}": figure for name, figure in _statistics(to_video).items()}
-        | {f"text {name}": figure for name, figure in _statistics(to_text).items()}
-        | {"mean_rank": partial(_mean, both), "mean_rank_share": partial(_mean, both / count)},
-        clusters,
-        repeats,
-        seed,
+    told = estimates(
+        {"mean_rank": partial(_mean, both), "mean_rank_share": partial(_mean, both / count)}, clusters, repeats, seed
     )
     return Retrieval(
         pairs=count,
         patients=len(np.unique(clusters)),
         score=score,
-        text_to_video=Direction(to_video, _of("video ", told)),
-        video_to_text=Direction(to_text, _of("text ", told)),
-        mean_rank=told["mean_rank"],
-        mean_rank_share=told["mean_rank_share"],
+        text_to_video=_direction(to_video, clusters, repeats, seed),
+        video_to_text=_direction(to_text, clusters, repeats, seed),
+        **told,
         warnings=(*warnings, *_not_comparable(count)),
     )
 
@@ -330,11 +318,11 @@ def _unit(what: str, vectors: npt.NDArray[np.float32]) -> Doubles:
     return wide
 
 
-def _statistics(ranks: Doubles) -> dict[str, Statistic]:
-    return {
-        "median_rank": partial(_median, ranks, np.argsort(ranks, kind="stable")),
-        "mean_rank": partial(_mean, ranks),
-    }
+def _direction(ranks: Doubles, clusters: Ids, repeats: int, seed: int) -> Direction:
+    found = {f"r_at_{cut}": share(ranks <= cut, np.ones(len(ranks)), clusters) for cut in CUTS}
+    middle = partial(_median, ranks, np.argsort(ranks, kind="stable"))
+    rest: dict[str, Statistic] = {"median_rank": middle, "mean_rank": partial(_mean, ranks)}
+    return Direction(ranks, found | estimates(rest, clusters, repeats, seed))
 
 
 def _mean(values: Doubles, weights: Weights) -> float:
@@ -347,10 +335,6 @@ def _median(values: Doubles, order: Ids, weights: Weights) -> float:
     total = int(so_far[-1])
     low, high = np.searchsorted(so_far, ((total + 1) // 2, total // 2 + 1))
     return float(values[order[low]] + values[order[high]]) / 2
-
-
-def _of(prefix: str, told: dict[str, Estimate]) -> dict[str, Estimate]:
-    return {name.removeprefix(prefix): figure for name, figure in told.items() if name.startswith(prefix)}
 
 
 def _not_comparable(count: int) -> list[str]:
@@ -369,8 +353,4 @@ _NAMES: Final = {f"r_at_{cut}": f"R@{cut}" for cut in CUTS} | {"median_rank": "m
 
 def _rows(way: str, direction: Direction, published: dict[str, Sequence[str]]) -> Iterable[tuple[str, ...]]:
     for name, figure in direction.figures.items():
-        yield _row(f"{way} {_NAMES[name]}", figure, published.get(name, ("", "")))
-
-
-def _row(name: str, figure: Estimate, published: Sequence[str]) -> tuple[str, ...]:
-    return name, *figure.in_words(), *published
+        yield f"{way} {_NAMES[name]}", *figure.in_words(), *published.get(name, ("", ""))

@@ -181,12 +181,11 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int =
         raise ValueError(f"probabilities lie between 0 and 1, not {numbers.min()} to {numbers.max()}")
     rank = np.searchsorted(np.sort(numbers), numbers)  # of the first of its equals
     bin_of = rank * bins // len(numbers)
-    return tuple(_reliability_bin(numbers[bin_of == each], positive[bin_of == each]) for each in np.unique(bin_of))
-
-
-def _reliability_bin(probabilities: Floats, positive: Bools) -> ReliabilityBin:
-    low, high = float(probabilities.min()), float(probabilities.max())
-    return ReliabilityBin(low, high, len(positive), float(probabilities.mean()), float(positive.mean()))
+    parts = [(numbers[bin_of == each], positive[bin_of == each]) for each in np.unique(bin_of)]
+    return tuple(
+        ReliabilityBin(float(some.min()), float(some.max()), len(some), float(some.mean()), float(hits.mean()))
+        for some, hits in parts
+    )
 
 
 def expected_calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 10) -> float:
