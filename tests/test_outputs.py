@@ -379,7 +379,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(w / "stills" / "far.png")
     (w / "v" / "far.png").symlink_to(w / "stills" / "far.png")
     (w / "labels.csv").write_text("video,red\n" + "".join(f"v{n}.avi,{int(n < 5)}\n" for n in range(10)))
-    (w / "values.csv").write_text("video,ef\n" + "".join(f"v{n}.avi,{2 * n + 30}\n" for n in range(10)))
+    (w / "values.csv").write_text("video,ef\n" + "".join(f"v{n}.avi,{n}\n" for n in range(10)))
     (w / "manifest.csv").write_text("path,study,patient\n" + "".join(f"v{n}.avi,S{n},P{n}\n" for n in range(10)))
     (w / "tasks").mkdir()
     (w / "tasks" / "red.yaml").write_text("name: red\nmode: binary\nprompts: ['red']\n")
