@@ -313,6 +313,17 @@ def test_a_patient_is_in_by_one_study(archive: Archive, pick: Any, study: str) -
     ]
 
 
+@pytest.mark.parametrize(("pick", "study"), [("first", "S1"), ("latest", "S3")])
+def test_dates_of_several_zones_are_ordered_as_moments(tmp_path: Path, pick: Any, study: str) -> None:
+    """22:30, 22:45 and, without a zone, 23:00 UTC; as text the first is the latest."""
+    dates = ("2020-01-01T00:30:00+02:00", "2019-12-31T22:45:00+00:00", "2019-12-31T23:00:00")
+    videos = [(f"v{n}", f"S{n}", "P", "A4C", date, 30.0, 0.5, 60) for n, date in enumerate(dates, start=1)]
+    made = archive_of(tmp_path / "index", videos).made("age > 1", level="patient", pick=pick)
+    assert made.members[0].study == study
+    assert made.members[0].acquired_at == dates[int(study[1]) - 1]
+    assert "1 of 3 have a time without its zone, and are taken as UTC" in made.notes
+
+
 def test_one_video_of_each_patient(archive: Archive) -> None:
     made = archive.made("view = 'A4C'", level="video", one_per="patient", pick="latest")
     assert units(made) == [str(archive.id_of[name]) for name in ("v3", "v5", "v7", "v8")]

@@ -28,6 +28,7 @@ from echosearch.errors import (
     SpaceMismatch,
 )
 from echosearch.ingest import ImportOptions, IngestOptions, delete_videos, export_embeddings, import_embeddings, ingest
+from echosearch.ingest.embeddings_file import EmbeddingsFile
 from echosearch.ingest.metadata import read_metadata
 from echosearch.store import Store
 from echosearch.types import FrameSampling, IngestProgress, ModelRequest
@@ -634,3 +635,15 @@ def test_the_toy_encoder_s_own_probe_is_what_an_export_carries(exported: Arrays)
     phrases = np.stack([text.vector for text in encoder.encode_text(PROBE_PHRASES)])
     np.testing.assert_allclose(exported["probe_frames"], frames, atol=1e-6)
     np.testing.assert_allclose(exported["probe_phrases"], phrases, atol=1e-6)
+
+
+@pytest.mark.parametrize("kept", ["float16", "float32"])
+def test_unit_vectors_that_were_rounded_to_half_precision_are_taken(
+    write: Callable[..., Path], exported: Arrays, kept: str
+) -> None:
+    """Such a vector of 512 numbers has a length of about 0.9998; it gets back its own."""
+    halved = (exported["v"].astype(np.float64) * 0.9998).astype(kept)
+    file = write("paths", "norms", v=halved)
+    for video, vector in zip(EmbeddingsFile(file).videos(), exported["v"], strict=True):
+        assert np.linalg.norm(video.vector.astype(np.float64)) == pytest.approx(1, abs=1e-6)
+        assert float(video.vector @ vector) == pytest.approx(1, abs=1e-6)

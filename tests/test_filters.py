@@ -487,6 +487,11 @@ def test_names(text: str, parts: Parts) -> None:
     assert found.parts == parts
 
 
+def test_a_bare_name_is_the_field_before_the_attribute() -> None:
+    condition = parse_filter("height > 170 AND attr.height > 3")
+    assert [found.parts for found in resolve(condition, KNOWN).values()] == [("video", "height"), ("attr", "Height")]
+
+
 def test_the_same_name_twice_is_one() -> None:
     found = resolve(parse_filter("age > 1 AND age < 3 AND attr.age != 2"), KNOWN)
     assert {str(asked): str(one) for asked, one in found.items()} == {"age": "attr.age", "attr.age": "attr.age"}
@@ -503,7 +508,6 @@ def test_the_same_name_twice_is_one() -> None:
         ("qqq > 1", 1, "there is no name 'qqq'; `echosearch info` lists fields and attributes, `echosearch tasks"),
         ("EF > 1", 1, "'EF' can be attr.EF or attr.ef; write the one that is meant"),
         ("attr.Ef > 1", 1, "'attr.Ef' can be attr.EF or attr.ef; write the one that is meant"),
-        ("height > 170", 1, "'height' can be video.height or attr.Height; write the one that is meant"),
         ("\"\x1b[31m\" > 1", 1, "there is no name '\"\\x1b[31m\"'; "),
         ("age = 'x'", 1, "age holds numbers, and 'x' is text; compare it with a number"),
         ("view = 'a' OR age IN (1, '-2.5')", 15, "age holds numbers, and '-2.5' is text; leave the quotes out"),
@@ -514,7 +518,10 @@ def test_the_same_name_twice_is_one() -> None:
         ("age", 1, "age holds numbers and is neither true nor false; compare it with a value"),
         ("view = TRUE", 1, "view holds text and is neither true nor false; compare it with a value"),
         ("site = -3", 1, "site holds text, and -3 is a number; write '-3'"),
-        ("site BETWEEN 'a' AND 3", 1, "site holds text, and 3 is a number; write '3'"),
+        ("site BETWEEN 'a' AND 3", 1, "site holds text, which is ordered letter by letter"),
+        ("site >= 18", 1, "site holds text, which is ordered letter by letter"),
+        ("site >= '18'", 1, "site holds text, which is ordered letter by letter"),
+        ("site NOT BETWEEN '9' AND '100'", 1, "site holds text, which is ordered letter by letter"),
         ("task.tavr.yes = 1", 1, "task.tavr.yes is yes or no, not compared with values; write task.tavr.yes or NOT"),
         ("task.tavr.yes > 0", 1, "task.tavr.yes is yes or no"),
         ("task.tavr.yes IN (0, 1)", 1, "task.tavr.yes is yes or no"),

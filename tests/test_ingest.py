@@ -19,7 +19,7 @@ from echosearch import open_index
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.encoders.toy import ToyBackend
 from echosearch.errors import BadManifest, BadOption, EncoderFailed, InputError, RecipeMismatch, UnknownEncoder
-from echosearch.ingest import IngestOptions, ingest, read_metadata
+from echosearch.ingest import IngestOptions, annotate, ingest, read_metadata
 from echosearch.types import FrameSampling, IngestProgress, IngestReport, ModelRequest, pool
 from echosearch.video import prepare_video
 
@@ -248,6 +248,54 @@ def test_a_manifest_gives_study_patient_and_attributes(colours: Path, tmp_path: 
     with pytest.raises(BadManifest, match="attribute 'EF' holds numbers"):
         _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
     assert len(list(open_index(tmp_path / "index").videos())) == 3
+
+
+def test_a_manifest_that_fits_nothing_is_refused_before_the_work(colours: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,EF\nelsewhere/one.avi,55\n")
+    with pytest.raises(BadManifest, match=r"no row of .*m\.csv fits a file: .* 'elsewhere/one\.avi'"):
+        _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
+    assert not (tmp_path / "index").exists()
+    _ingest(tmp_path / "index", colours)
+    with pytest.raises(BadManifest, match="fits a file"):
+        annotate(tmp_path / "index", read_metadata(manifest))
+
+
+def test_cells_that_are_emptied_are_counted(colours: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,study,EF,age\nred,S1,33,60\ngreen,S2,40,\n")
+    _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
+    manifest.write_text("path,study,EF,age\nred,,,60\ngreen,S2,,\n")
+    report = _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
+    assert "3 values that were known are emptied, as their cells in the manifest are empty" in report.warnings
+    told = {Path(video.path).stem: (video.study, video.attributes) for video in open_index(tmp_path / "index").videos()}
+    assert told["red"] == (None, {"EF": None, "age": 60})
+    assert told["green"] == ("S2", {"EF": None, "age": None})
+
+
+def test_each_half_of_echonet_pediatric_has_its_own_list(tmp_path: Path) -> None:
+    for view in ("A4C", "PSAX"):
+        (tmp_path / "p" / view / "Videos").mkdir(parents=True)
+        write_video(
+            tmp_path / "p" / view / "Videos/one.avi", plain_frames(2, (90, 90, 90) if view == "A4C" else (9, 9, 9))
+        )
+        (tmp_path / "p" / view / "FileList.csv").write_text(f"FileName,EF\none.avi,{60 if view == 'A4C' else 40}\n")
+    for sources in ([tmp_path / "p"], [tmp_path / "p/A4C", tmp_path / "p/PSAX"]):
+        index = tmp_path / f"index{len(sources)}"
+        report = ingest(index, sources, IngestOptions(ModelRequest("toy"), workers=1))
+        assert not [warning for warning in report.warnings if "have no row" in warning or "fit no file" in warning]
+        told = {(video.view, video.attributes["EF"]) for video in open_index(index).videos()}
+        assert told == {("A4C", 60), ("PSAX", 40)}
+
+
+def test_whole_numbers_that_fractions_would_round_stay(colours: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,n\nred,9007199254740993\n")
+    _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
+    manifest.write_text("path,n\nred,0.5\n")
+    with pytest.raises(BadManifest, match="whole numbers of 2\\^53 and above"):
+        annotate(tmp_path / "index", read_metadata(manifest))
+    assert {video.attributes["n"] for video in open_index(tmp_path / "index").videos()} == {9007199254740993, None}
 
 
 def test_another_recipe_is_refused_with_the_difference(colours: Path, tmp_path: Path) -> None:

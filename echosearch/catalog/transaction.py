@@ -392,6 +392,12 @@ class Transaction(Snapshot):
                     update(attribute_columns).where(attribute_columns.c.name == name).values(type="real")
                 )
                 column = f"a{known[name].number}"
+                beyond = text(f"SELECT 1 FROM attributes WHERE abs({column}) >= {2**53} LIMIT 1")
+                if self._connection.execute(beyond).first():
+                    raise BadManifest(
+                        f"attribute {name!r} holds whole numbers of 2^53 and above in this index, which fractions "
+                        "would round; rename the column"
+                    )
                 self._connection.execute(text(f"UPDATE attributes SET {column} = CAST({column} AS REAL)"))
             elif wanted == "text" and known[name].type != "text":
                 raise BadManifest(

@@ -22,8 +22,8 @@ from echosearch.cohort.cohort import Cohort, Level, Measure, Member
 from echosearch.cohort.spreadsheet import safe_cell, unsafe_cell, write_csv
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
 from echosearch.files import Output
+from echosearch.tables import Table, read_table
 from echosearch.typed import from_json
-from echosearch.zeroshot.tables import Table, read_table
 
 Strategy = Literal["random", "borderline"]
 Verdict = Literal["yes", "no", "unclear"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -235,14 +236,21 @@ class _Counting:
         chosen: dict[str | int | None, Unit] = {}
         for unit in sorted(self.units, key=_order(pick, scores)):
             chosen.setdefault(unit.study if whose == "study" else unit.person, unit)
-        undated = sum(unit.acquired_at is None for unit in self.units)
-        if undated and pick != "best":
-            self.notes.append(f"{undated} of {len(self.units)} have no date, and count as the last to be picked")
+        if pick != "best":
+            self._note_dates()
         kept = {unit.name for unit in chosen.values()}
         index = "index " if level == "patient" else ""
         self._keep(
             f"one {index}{unit_word} per {whose} ({pick})", [YES if unit.name in kept else NO for unit in self.units]
         )
+
+    def _note_dates(self) -> None:
+        dates = [unit.acquired_at for unit in self.units]
+        if undated := sum(moment(date) is None for date in dates):
+            self.notes.append(f"{undated} of {len(dates)} have no date, and count as the last to be picked")
+        without = sum(moment(date) is not None and datetime.fromisoformat(date or "").tzinfo is None for date in dates)
+        if 0 < without < len(dates) - undated:
+            self.notes.append(f"{without} of {len(dates)} have a time without its zone, and are taken as UTC")
 
     def _keep_top(self, top: int, scores: Mapping[str, float]) -> None:
         ranked = sorted(self.units, key=lambda unit: (-scores[unit.name], _natural(unit.name)))
@@ -288,7 +296,7 @@ def _of_records(name: str, records: Sequence[VideoRecord], person_of: Mapping[in
         name=name,
         study=next((record.study for record in records if record.study is not None), None),
         patient=next((record.patient for record in records if record.patient is not None), None),
-        acquired_at=min((record.acquired_at for record in records if record.acquired_at is not None), default=None),
+        acquired_at=min((record.acquired_at for record in records), key=_undated_last, default=None),
         records=tuple(records),
         person=person_of[records[0].video_id],
     )
@@ -298,14 +306,27 @@ def _order(pick: str, scores: Mapping[str, float]) -> Callable[[Unit], tuple[Any
     """The first in this order is picked; what has no date comes last, ties go by name."""
     if pick == "best":
         return lambda unit: (-scores[unit.name], _natural(unit.name))
-    if pick == "first":
-        return lambda unit: (unit.acquired_at is None, unit.acquired_at or "", _natural(unit.name))
+    sign = 1 if pick == "first" else -1
 
-    def latest(unit: Unit) -> tuple[Any, ...]:
-        backwards = [-ord(letter) for letter in unit.acquired_at or ""]
-        return (unit.acquired_at is None, backwards, _natural(unit.name))
+    def by_date(unit: Unit) -> tuple[Any, ...]:
+        when = moment(unit.acquired_at)
+        return (when is None, sign * (when or 0.0), _natural(unit.name))
 
-    return latest
+    return by_date
+
+
+def moment(date: str | None) -> float | None:
+    """Seconds since 1970 of a date of the catalog, by which dates of several zones are ordered; without a zone UTC."""
+    try:
+        told = datetime.fromisoformat(date or "")
+    except ValueError:
+        return None
+    return (told if told.tzinfo is not None else told.replace(tzinfo=UTC)).timestamp()
+
+
+def _undated_last(date: str | None) -> tuple[bool, float]:
+    when = moment(date)
+    return when is None, when or 0.0
 
 
 def _natural(name: str) -> tuple[int, int, str]:

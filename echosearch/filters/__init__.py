@@ -351,6 +351,8 @@ def _find(name: Name, known: Sequence[KnownName]) -> KnownName:
         fitting = [one for one in known if len(one.parts) == 2 and _folded(one.parts[1:]) == wanted]
     if not fitting:
         raise _wrong(name, f"there is no name {shown(str(name))}; {_near(name, known)}")
+    if len(fitting) > 1 and (fields := [one for one in fitting if one.parts[0] == "video"]):
+        fitting = fields  # a video's own comes before what a manifest calls by the same name; attr.NAME is that
     if len(fitting) > 1:
         raise _wrong(name, f"{shown(str(name))} can be {' or '.join(map(str, fitting))}; write the one that is meant")
     return fitting[0]
@@ -385,14 +387,36 @@ def _check_types(atom: Atom, type_: ValueType) -> None:
             raise _wrong(name, f"LIKE is for text, and {name} holds {_HOLDS[type_]}")
         case Compare() | Between() | OneOf() if type_ == "flag":
             raise _wrong(name, f"{name} is yes or no, not compared with values; write {name} or NOT {name}")
-        case Compare(value=value):
+        case Compare(operator=operator, value=value):
+            if operator not in ("=", "!="):
+                _check_ordered(name, type_, value)
             _check_type(name, type_, value)
         case Between(low=low, high=high):
+            _check_ordered(name, type_, low, high)
             _check_type(name, type_, low)
             _check_type(name, type_, high)
         case OneOf(values=values):
             for value in values:
                 _check_type(name, type_, value)
+
+
+def _check_ordered(name: Name, type_: ValueType, *values: Value) -> None:
+    """Text is ordered letter by letter, which for numbers is another order than theirs; a year may begin a date."""
+    for value in values if type_ == "text" else ():
+        text = str(value)
+        if not isinstance(value, str) or (is_plain_number(text) and not _DATE.fullmatch(text)):
+            raise _wrong(
+                name,
+                f"{name} holds text, which is ordered letter by letter, so that '9' is above '18' and '100' below it; "
+                f"it cannot be compared with the number {text}. Correct or empty the cells that are no numbers, and "
+                "give the manifest again under another column name",
+            )
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a number, and no name such as 007."""
+    plain = text.removeprefix("-")
+    return _NUMBER.fullmatch(plain) is not None and not (len(plain) > 1 and plain[0] == "0" and plain[1].isdigit())
 
 
 def _check_type(name: Name, type_: ValueType, value: Value) -> None:

@@ -40,6 +40,8 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
             told, warnings = table.match(
                 [path for _, path in places.values()], sorted({root for root, _ in places.values()})
             )
+            if not told and places:
+                raise table.fits_nothing([path for _, path in places.values()])
             records = list(view.catalog.videos([id_ for id_, (_, path) in places.items() if path in told]))
             found = [(record, table.change(record, told[Path(record.path)])) for record in records]
         changes = [change for _, change in found if change is not None]

@@ -27,11 +27,13 @@ from echosearch.catalog import AttributeType, refuse_newer
 from echosearch.errors import BadEmbeddings
 from echosearch.files import Output, refuse_device
 from echosearch.types import ProbeVectors, VideoEmbedding, pool
+from echosearch.types.embeddings import UNIT_TOLERANCE
 from echosearch.vectors import FramesDtype, StoredVideo
 
 Array = npt.NDArray[Any]
 
-_UNIT_TOLERANCE: Final = {"float32": 1e-4, "float16": 1e-3}
+_ROUNDED: Final = 1e-3
+"""So much of its length a unit vector loses at most where it was rounded to half precision."""
 _AGREEMENT: Final = {"float32": (1 - 1e-6, 1e-4), "float16": (1 - 1e-6, 2e-4)}
 """Lowest cosine between `v` and the mean of the frames, and largest difference of the norms, taken for rounding."""
 
@@ -168,7 +170,7 @@ class EmbeddingsFile:
             offsets = self._arrays["offsets"]
             numbers = self._arrays["frame_numbers"][offsets[row] : offsets[row + 1]].astype(np.int32)
         if frames is None:
-            vector = self._arrays["v"][row].astype(np.float32)
+            vector = self._vector(row)
             norm = float(self._arrays["norms"][row])
         else:
             self._check_unit("frames", row, frames)
@@ -177,8 +179,8 @@ class EmbeddingsFile:
             except ValueError as error:
                 raise self._wrong(f"video {row}: {error}") from error
             vector, norm = self._agreeing(row, pooled, frames.dtype.name)
-        self._check_unit("v", row, vector[None])
-        if not 0 < norm <= 1 + _UNIT_TOLERANCE["float32"]:
+            frames = frames if frames.dtype == np.float16 else _unit(frames)
+        if not 0 < norm <= 1 + UNIT_TOLERANCE:
             raise self._wrong(f"norms of video {row} is {norm}, not the length of a mean of unit vectors (0 to 1]")
         return StoredVideo(vector, norm, numbers, frames)
 
@@ -190,8 +192,7 @@ class EmbeddingsFile:
         vector, norm = pooled.vector, pooled.pooled_norm
         cosine_needed, norm_tolerance = _AGREEMENT[frames_dtype]
         if "v" in self._arrays:
-            told = self._arrays["v"][row].astype(np.float32)
-            self._check_unit("v", row, told[None])
+            told = self._vector(row)
             if not float(told.astype(np.float64) @ pooled.vector) >= cosine_needed:
                 raise self._wrong(f"v of video {row} is not the direction of the mean of its frames")
             vector = told if frames_dtype == "float16" else vector
@@ -204,10 +205,15 @@ class EmbeddingsFile:
             norm = length if frames_dtype == "float16" else norm
         return vector, norm
 
+    def _vector(self, row: int) -> Array:
+        told = self._arrays["v"][row][None]
+        self._check_unit("v", row, told)
+        unit: Array = _unit(told)[0]
+        return unit
+
     def _check_unit(self, name: str, row: int, vectors: Array) -> None:
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        tolerance = _UNIT_TOLERANCE["float16" if vectors.dtype == np.float16 else "float32"]
-        if not np.all(np.abs(lengths - 1) <= tolerance):  # NaN fails this as well
+        if not np.all(np.abs(lengths - 1) <= _ROUNDED):  # NaN fails this as well
             worst = lengths[np.argmax(np.where(np.isnan(lengths), np.inf, np.abs(lengths - 1)))]
             raise self._wrong(
                 f"{name} of video {row} has length {worst:.6g}, not 1; divide by the length "
@@ -279,13 +285,14 @@ class EmbeddingsFile:
             raise self._wrong(f"this is no .npz that can be read: {error}") from error
 
 
-def _unit(frames: Array) -> npt.NDArray[np.float32]:
-    """Frame embeddings (T, D) as float32; those that were rounded to float16 have lost their unit length."""
-    if frames.dtype == np.float32:
-        return frames
-    exact = frames.astype(np.float64)
-    rows: npt.NDArray[np.float32] = (exact / np.linalg.norm(exact, axis=1, keepdims=True)).astype(np.float32)
-    return rows
+def _unit(rows: Array) -> npt.NDArray[np.float32]:
+    """Vectors (n, D) as float32; those that were rounded to half precision get back the unit length that they lost."""
+    exact = rows.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    if rows.dtype == np.float32 and np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE):
+        return rows
+    unit: npt.NDArray[np.float32] = (exact / lengths).astype(np.float32)
+    return unit
 
 
 def _read_whole(archive: zipfile.ZipFile, name: str) -> Array:
@@ -297,7 +304,7 @@ def _read_whole(archive: zipfile.ZipFile, name: str) -> Array:
 def _read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with archive.open(f"{name}.npy") as file:
         shape, dtype = _read_array_header(file)
-    if dtype.name not in _UNIT_TOLERANCE or len(shape) != 2:
+    if dtype.name not in _AGREEMENT or len(shape) != 2:
         raise ValueError(f"`{name}` are (sum T, D) float32 or float16, not {shape} {dtype}")
     return shape, dtype
 

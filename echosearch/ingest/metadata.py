@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Final
 
 from echosearch.catalog import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.errors import BadManifest, BadOption
-from echosearch.files import refuse_device
+from echosearch.tables import MISSING, Table, read_table
 from echosearch.types import VideoRecord
 from echosearch.video import FileFinder, media_path
 
@@ -27,8 +26,9 @@ _USUAL_NAMES: Final = {
     "view": ("view",),
     "acquired_at": ("acquired_at", "acquisition_datetime"),
 }
-_MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
+_EXACT: Final = 2**53
+"""From here on a real number no longer tells one whole number from the next."""
 _REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -48,6 +48,7 @@ class MetadataTable:
     types: dict[str, AttributeType]
     empty: frozenset[str]
     rows: tuple[_Row, ...]
+    notes: tuple[str, ...] = ()
 
     def match(self, files: Sequence[Path], folders: Iterable[Path]) -> tuple[dict[Path, VideoMetadata], list[str]]:
         """What the manifest says of each of `files`, and warnings about rows and files that have no partner.
@@ -68,13 +69,24 @@ class MetadataTable:
                 raise BadManifest(
                     f"{self.file}: lines {before.line} and {row.line} say different things of {path.name}"
                 )
-        warnings = []
+        warnings = list(self.notes)
+        if finder.cut:
+            some = ", ".join(f"{end} for {told!r}" for told, end in list(finder.cut.items())[:3])
+            warnings.append(f"{len(finder.cut)} paths of {self.file.name} are not here, found by their end: {some}")
         if unmatched:
             some = ", ".join(f"line {row.line} {row.path!r}" for row in unmatched[:3])
             warnings.append(f"{len(unmatched)} rows of {self.file.name} fit no file, or several: {some}")
         if without := len(set(files) - found.keys()):
             warnings.append(f"{without} files have no row in {self.file.name}")
         return {path: row.metadata for path, row in found.items()}, warnings
+
+    def fits_nothing(self, files: Sequence[Path]) -> BadManifest:
+        """What to raise where no row fits a file: an example of both sides."""
+        told = self.rows[0].path if self.rows else "no row"
+        return BadManifest(
+            f"no row of {self.file} fits a file: the manifest has for example {told!r}, the videos {str(files[0])!r}; "
+            "give another column (--map COLUMN=path), or the manifest of these videos"
+        )
 
     def change(self, record: VideoRecord, told: VideoMetadata) -> MetadataChange | None:
         """What a row says otherwise than the catalog; an empty cell of a column that is there empties the value."""
@@ -100,37 +112,52 @@ def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> Me
 
     BadManifest says which line cannot be read, BadOption which mapping cannot be meant.
     """
-    try:
-        refuse_device(file)
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            header_line = lines.readline()
-            lines.seek(0)
-            delimiter = max(",;\t", key=header_line.count)
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            numbered = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadManifest(f"the manifest {file} cannot be read: {error}") from error
-    for line, cells in numbered:
-        if len(cells) != len(header):
-            raise BadManifest(f"{file}, line {line}: {len(cells)} cells, and the header has {len(header)}")
-    columns = _columns(file, header, column_map or {})
-    attributes = [name for name in header if name and name not in columns.values()]  # no name: a row number
-    cells_of = {name: [cells[header.index(name)].strip() for _, cells in numbered] for name in header}
-    types = {name: type_ for name in attributes if (type_ := _type_of(cells_of[name])) is not None}
+    table = read_table(file, "manifests", "path,study,patient", BadManifest)
+    columns = _columns(file, table.header, column_map or {})
+    attributes = [name for name in table.header if name and name not in columns.values()]
+    cells_of = {name: [(line, cell) for line, (cell,) in table.cells(name)] for name in attributes}
+    types = {name: type_ for name in attributes if (type_ := _type_of([cell for _, cell in cells_of[name]]))}
     empty = frozenset(attributes) - types.keys()
     rows = tuple(
-        _row(file, line, dict(zip(header, (cell.strip() for cell in cells), strict=True)), columns, types)
-        for line, cells in numbered
+        _row(file, line, dict(zip(table.header, cells, strict=True)), columns, types) for line, cells in table.rows
     )
-    return MetadataTable(media_path(file), frozenset(columns) - {"path"}, types, empty, rows)
+    notes = [note for name, type_ in types.items() if type_ == "text" and (note := _odd_cells(name, cells_of[name]))]
+    notes += _unnamed(table)
+    return MetadataTable(
+        media_path(file),
+        frozenset(columns) - {"path"},
+        types,
+        empty,
+        rows,
+        tuple(f"{file.name}: {each}" for each in notes),
+    )
+
+
+def _odd_cells(name: str, cells: Sequence[tuple[int, str]]) -> str | None:
+    """What to say of a column that would hold numbers, were it not for some cells."""
+    given = [(line, cell) for line, cell in cells if not _is_missing(cell)]
+    odd = [(line, cell) for line, cell in given if not _is_number(cell)]
+    if 2 * len(odd) > len(given):
+        return None
+    some = ", ".join(f"line {line} {cell!r}" for line, cell in odd[:3])
+    return (
+        f"column {name!r} is text, since {len(odd)} of its {len(given)} values are not numbers that are kept exactly: "
+        f"{some}; to compare it as numbers, correct or empty these cells"
+    )
+
+
+def _unnamed(table: Table) -> list[str]:
+    """What to say of columns without a name; those of row numbers, as programs write them, go without a word."""
+    count = sum(
+        any(cells[place] and not _INTEGER.fullmatch(cells[place]) for _, cells in table.rows)
+        for place, name in enumerate(table.header)
+        if not name
+    )
+    return [f"{count} columns have values and no name, and are left out"] if count else []
 
 
 def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -> dict[str, str]:
     """field -> column."""
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise BadManifest(f"{file}: no column name may come twice: {sorted(repeated)}")
     columns: dict[str, str] = {}
     for column, field in column_map.items():
         if column not in header:
@@ -175,28 +202,37 @@ def _row(
 
 def _type_of(cells: Sequence[str]) -> AttributeType | None:
     """The type that all values of a column have, or None where it has no value."""
-    told = [cell for cell in cells if _none_if_missing(cell) is not None]
-    if not told:
+    given = [cell for cell in cells if not _is_missing(cell)]
+    if not given or all(cell.casefold() == "none" for cell in given):
         return None
-    if all(_INTEGER.fullmatch(cell) for cell in told):
+    numbers = [cell for cell in given if cell.casefold() != "none"]
+    if not all(map(_is_number, numbers)):
+        return "text"
+    if all(_INTEGER.fullmatch(cell) for cell in numbers):
         return "integer"
-    if all(_REAL.fullmatch(cell) and not _is_padded(cell) and math.isfinite(float(cell)) for cell in told):
-        return "real"
-    return "text"
+    return "real" if all(abs(float(cell)) < _EXACT or "e" in cell.lower() for cell in numbers) else "text"
 
 
-def _is_padded(cell: str) -> bool:
-    """A number with leading zeros is a name: 007."""
-    return bool(re.match(r"[-+]?0\d", cell))
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number that an index keeps as it stands; 007 and ids of 19 digits or more are names."""
+    if re.match(r"[-+]?0\d", cell):
+        return False
+    if re.fullmatch(r"[-+]?\d+", cell):
+        return _INTEGER.fullmatch(cell.removeprefix("+")) is not None
+    return _REAL.fullmatch(cell) is not None and math.isfinite(float(cell))
 
 
 def _value(cell: str, type_: AttributeType) -> AttributeValue:
-    if _none_if_missing(cell) is None:
+    if _is_missing(cell) or (type_ != "text" and cell.casefold() == "none"):
         return None
     if type_ == "text":
         return cell
     return int(cell) if type_ == "integer" else float(cell)
 
 
+def _is_missing(cell: str) -> bool:
+    return cell.casefold() in MISSING
+
+
 def _none_if_missing(cell: str) -> str | None:
-    return None if cell.lower() in _MISSING else cell
+    return None if _is_missing(cell) or cell.casefold() == "none" else cell

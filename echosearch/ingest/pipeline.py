@@ -118,6 +118,11 @@ def ingest(
         if changes := _changes(writer, plan.unchanged, told):
             with writer.transaction() as transaction:
                 transaction.change_metadata(changes)
+            told_now = [value for change in changes for value in (change.fields | change.attributes).values()]
+            if emptied := told_now.count(None):
+                warnings.append(
+                    f"{emptied} values that were known are emptied, as their cells in the manifest are empty"
+                )
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
@@ -206,16 +211,22 @@ def _match(
 ) -> tuple[Told, list[str]]:
     """What the manifests, or the lists of data sets that are recognised, say of which file; and warnings."""
     warnings: list[str] = []
-    if not tables:
-        layouts = [layout for source in sources if (layout := recognise(media_path(source))) is not None]
-        warnings += [f"recognised as {layout.name}: {layout.tables[0].file}" for layout in layouts]
-        tables = [table for layout in layouts for table in layout.tables]
+    layouts = [] if tables else [layout for source in sources if (layout := recognise(media_path(source))) is not None]
     told: dict[Path, tuple[MetadataTable, VideoMetadata]] = {}
+    roots = sorted({file.root for file in files})
     paths = [file.path for file in files]
     for table in tables:
-        found, more = table.match(paths, sorted({file.root for file in files}))
+        found, more = table.match(paths, roots)
+        if not found:
+            raise table.fits_nothing(paths)
         warnings += more
         told |= {path: (table, metadata) for path, metadata in found.items()}
+    for layout in layouts:
+        warnings.append(f"recognised as {layout.name}: {', '.join(str(table.file) for table in layout.tables)}")
+        for table in layout.tables:  # each says something of what lies beside it, and of nothing else
+            found, more = table.match([path for path in paths if table.file.parent in path.parents], roots)
+            warnings += more
+            told |= {path: (table, metadata) for path, metadata in found.items()}
     return told, warnings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from echosearch.video.files import MEDIA_SUFFIXES
@@ -18,11 +18,13 @@ class FileFinder:
     """Finds each of `files` (absolute paths) by its path or name.
 
     A path is absolute, or relative to one of the folders `bases`, or the end of exactly one file's path; the
-    suffix may be left out.
+    suffix may be left out. An absolute path of another machine, Windows' too, is found by its longest end of a folder
+    and a name or more that exactly one file has; `cut` says which end that was.
     """
 
     def __init__(self, files: Iterable[Path], bases: Iterable[Path]) -> None:
         self._bases = [base.absolute() for base in bases]
+        self.cut: dict[str, str] = {}
         self._files = set(files)
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for file in self._files:
@@ -32,9 +34,25 @@ class FileFinder:
     def find(self, told: str) -> Path | None:
         """The one file that is meant, or None where none is, or several could be."""
         path = Path(told)
-        for base in self._bases:
-            if (found := Path(os.path.normpath(base / path))) in self._files:
+        if (found := self._exactly(path) or self._by_name_or_end(path)) is not None:
+            return found
+        windows = PureWindowsPath(told)
+        if "\\" in told and not windows.anchor:
+            other = Path(*windows.parts)
+            return self._exactly(other) or self._by_name_or_end(other)
+        parts = windows.parts[1:] if "\\" in told else path.parts[1:] if path.is_absolute() else ()
+        for first in range(len(parts) - 1):
+            end = Path(*parts[first:])
+            if (found := self._by_name_or_end(end)) is not None:
+                self.cut[told] = str(end)
                 return found
+        return None
+
+    def _exactly(self, path: Path) -> Path | None:
+        places = (Path(os.path.normpath(base / path)) for base in self._bases)
+        return next((place for place in places if place in self._files), None)
+
+    def _by_name_or_end(self, path: Path) -> Path | None:
         if path.suffix.lower() in _SUFFIXES_TO_LEAVE_OUT:
             return self._by_end(path) or self._by_end(path.with_suffix(""))
         return self._by_end(path)

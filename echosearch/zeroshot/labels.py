@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.tables import MISSING, Table, read_table
 from echosearch.types import VideoRecord
-from echosearch.zeroshot.tables import KEY_NAMES, KeyKind, Table, check_key, find_key, finder, nothing_fits, read_table
+from echosearch.zeroshot.tables import KEY_NAMES, KeyKind, check_key, find_key, finder, nothing_fits
 
 _NEVER_LABELS: Final = KEY_NAMES | {"", "split", "view", "acquired_at", "acquisition_datetime"}
 _WORDS: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_NOT_KNOWN: Final = frozenset({"na", "n/a", "nan", "null"})
-"""Not 'none', which is a severity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ def _positives(table: Table, column: str, told: str | None) -> frozenset[str]:
 
 
 def _number(file: Path, line: int, cell: str, positives: frozenset[str]) -> float:
-    if cell.casefold() in _NOT_KNOWN:
+    if cell.casefold() in MISSING:
         raise BadLabels(f"{file}, line {line}: {cell!r} is no label; leave the cell empty where none is known")
     if positives:
         return float(cell.casefold() in positives)

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.tables import Table, read_table
 from echosearch.types import VideoRecord
 from echosearch.types.people import people, with_study_keys
 from echosearch.zeroshot.intervals import Estimate, estimates, share
 from echosearch.zeroshot.statistics import Statistic, Weights
-from echosearch.zeroshot.tables import KeyKind, Table, check_key, find_key, finder, nothing_fits, read_table
+from echosearch.zeroshot.tables import KeyKind, check_key, find_key, finder, nothing_fits
 
 Score = Literal["mean", "cosine"]
 Doubles = npt.NDArray[np.float64]

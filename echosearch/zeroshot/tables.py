@@ -1,19 +1,15 @@
-"""A CSV whose rows are about videos, studies or patients, and the videos that a key names. Knows no catalog."""
+"""Tables whose rows are about videos, studies or patients: the videos that a key names. Knows no catalog."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.files import refuse_device
+from echosearch.tables import Table
 from echosearch.types import VideoRecord
 from echosearch.video import FileFinder, media_path
 
@@ -34,64 +30,6 @@ KEY_NAMES: Final = frozenset(name for names in _KEY_COLUMNS.values() for name in
 _ID: Final = re.compile(r"[1-9]\d{0,17}")
 _KINDS: Final = "video_id, video, study or patient"
 _USUAL_KEYS: Final = ("video", "path", "filename", "study", "patient")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The cells of a CSV, stripped of blanks, each row with the line that it ends on."""
-
-    file: Path
-    sha256: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
-
-    def named(self, name: str) -> str | None:
-        """The column of that name, in whatever case where none has it exactly."""
-        same = [column for column in self.header if column.casefold() == name.casefold()]
-        return name if name in same else next(iter(same), None)
-
-    def cells(self, *columns: str) -> list[tuple[int, tuple[str, ...]]]:
-        """Line and cells of some columns, row by row."""
-        places = [self.header.index(column) for column in columns]
-        return [(line, tuple(cells[place] for place in places)) for line, cells in self.rows]
-
-    def where(self, column: str, value: str) -> Table:
-        """The rows that have a value in a column, in whatever case."""
-        place = self.header.index(column)
-        kept = tuple(row for row in self.rows if row[1][place].casefold() == value.casefold())
-        return replace(self, rows=kept)
-
-    def values(self, column: str) -> list[str]:
-        """The different values of a column, sorted, without the empty one."""
-        return sorted({value for _, (value,) in self.cells(column)} - {""})
-
-
-def read_table(path: Path, what: str, example: str) -> Table:
-    """Read a CSV with a header line: comma, semicolon or tab, UTF-8 with or without byte order mark.
-
-    `what` its rows hold, in the plural, and an `example` of a header are for the sentences. BadLabels says what is
-    wrong, and in which line.
-    """
-    try:
-        refuse_device(path)
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-        header_line = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header_line.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        numbered = [(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadLabels(f"the {what} {path} cannot be read: {error}") from error
-    numbered = [(line, cells) for line, cells in numbered if any(cells)]
-    if not numbered:
-        raise BadLabels(f"{path} is empty; {what} are a CSV with a header line, such as {example}")
-    (_, header), *rows = numbered
-    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-        raise BadLabels(f"{path}: no column name may come twice: {', '.join(repeated)}")
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise BadLabels(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
-    return Table(media_path(path), hashlib.sha256(data).hexdigest(), header, tuple(rows))
 
 
 def find_key(table: Table, told: str | None) -> tuple[KeyKind, str]:
@@ -143,7 +81,8 @@ def finder(file: Path, kind: KeyKind, records: Sequence[VideoRecord]) -> Callabl
     """
     if kind == "video":
         by_path = {Path(record.path): [record] for record in records}
-        files = FileFinder(by_path, [file.parent, file.parent / "Videos"])
+        folder = media_path(file).parent
+        files = FileFinder(by_path, [folder, folder / "Videos"])
         return lambda key: by_path[path] if (path := files.find(key)) is not None else []
     by_key: dict[str | None, list[VideoRecord]] = defaultdict(list)
     for record in records:

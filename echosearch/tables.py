@@ -1,0 +1,99 @@
+"""CSV as people and programs write it, read in one way. Knows cells and lines, not what they mean."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from echosearch.errors import BadLabels, InputError
+from echosearch.files import refuse_device
+
+MISSING: Final = frozenset(
+    [
+        "",
+        "#n/a",
+        "#n/a n/a",
+        "#na",
+        "-1.#ind",
+        "-1.#qnan",
+        "-nan",
+        "1.#ind",
+        "1.#qnan",
+        "<na>",
+        "n/a",
+        "na",
+        "nan",
+        "null",
+    ]
+)
+"""What stands for no value, in lower case: the marks that pandas knows, but for 'none', which may be a severity."""
+
+_SEPARATOR_LINE: Final = re.compile(r"sep=([^\r\n])\r?\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The cells of a CSV, stripped of blanks, each row with the line that it ends on."""
+
+    file: Path
+    sha256: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+
+    def named(self, name: str) -> str | None:
+        """The column of that name, in whatever case where none has it exactly."""
+        same = [column for column in self.header if column.casefold() == name.casefold()]
+        return name if name in same else next(iter(same), None)
+
+    def cells(self, *columns: str) -> list[tuple[int, tuple[str, ...]]]:
+        """Line and cells of some columns, row by row."""
+        places = [self.header.index(column) for column in columns]
+        return [(line, tuple(cells[place] for place in places)) for line, cells in self.rows]
+
+    def where(self, column: str, value: str) -> Table:
+        """The rows that have a value in a column, in whatever case."""
+        place = self.header.index(column)
+        kept = tuple(row for row in self.rows if row[1][place].casefold() == value.casefold())
+        return replace(self, rows=kept)
+
+    def values(self, column: str) -> list[str]:
+        """The different values of a column, sorted, without the empty one."""
+        return sorted({value for _, (value,) in self.cells(column)} - {""})
+
+
+def read_table(path: Path, what: str, example: str, error: type[InputError] = BadLabels) -> Table:
+    """Read a CSV with a header line: comma, semicolon or tab, or what a first line `sep=;` says; UTF-8 or UTF-16.
+
+    `what` its rows hold, in the plural, and an `example` of a header are for the sentences. An `error` says what is
+    wrong, and in which line.
+    """
+    try:
+        refuse_device(path)
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        said = _SEPARATOR_LINE.match(text)
+        body = text[said.end() :] if said else text
+        delimiter = said[1] if said else max(",;\t", key=body.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+        above = 1 if said else 0
+        numbered = [(reader.line_num + above, tuple(cell.strip() for cell in cells)) for cells in reader]
+    except UnicodeDecodeError as cause:
+        reason = f"byte {cause.start} is not UTF-8 text; save it as CSV UTF-8"
+        raise error(f"the {what} {path} cannot be read: {reason}") from cause
+    except (OSError, csv.Error) as cause:
+        raise error(f"the {what} {path} cannot be read: {cause}") from cause
+    numbered = [(line, cells) for line, cells in numbered if any(cells)]
+    if not numbered:
+        raise error(f"{path} is empty; {what} are a CSV with a header line, such as {example}")
+    (_, header), *rows = numbered
+    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+        raise error(f"{path}: no column name may come twice: {', '.join(repeated)}")
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise error(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
+    return Table(path, hashlib.sha256(data).hexdigest(), header, tuple(rows))
