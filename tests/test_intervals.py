@@ -27,7 +27,7 @@ from echosearch.zeroshot.intervals import (
     share,
     shares,
 )
-from echosearch.zeroshot.prevalence import Outcomes, prevalence, rogan_gladen
+from echosearch.zeroshot.prevalence import prevalence, rogan_gladen
 from echosearch.zeroshot.statistics import auprc, regression_statistics
 
 # Shares.
@@ -277,7 +277,7 @@ def test_no_prevalence_from_a_threshold_that_knows_nothing() -> None:
         rogan_gladen(0.5, 0.4, 0.6)
 
 
-def _outcomes(hits: int, positives: int, rejected: int, negatives: int) -> Outcomes:
+def _outcomes(hits: int, positives: int, rejected: int, negatives: int) -> tuple[Any, Any, Any]:
     labels = np.arange(positives + negatives) < positives
     predicted = np.r_[np.arange(positives) < hits, np.arange(negatives) >= rejected]
     return (np.arange(positives + negatives), labels, predicted)

@@ -19,7 +19,7 @@ from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
 from echosearch.typed import from_json
 from echosearch.zeroshot.folds import stratified_folds
 from echosearch.zeroshot.intervals import Estimate, few_labels, shares
-from echosearch.zeroshot.prevalence import Outcomes, prevalence
+from echosearch.zeroshot.prevalence import prevalence
 from echosearch.zeroshot.sample import Sample
 from echosearch.zeroshot.statistics import expected_calibration_error
 from echosearch.zeroshot.thresholds import RESAMPLES, ThresholdRule, steady_threshold
@@ -252,7 +252,7 @@ def figures(left_out: Mapping[str, Any]) -> dict[str, Estimate]:
     return {name: found[name] for name in ("sensitivity", "specificity", "f1")}
 
 
-def _outcomes(told: Mapping[str, Any]) -> Outcomes:
+def _outcomes(told: Mapping[str, Any]) -> tuple[Ids, Bools, Bools]:
     return np.array(told["clusters"], np.int64), np.array(told["labels"], bool), np.array(told["predicted"], bool)
 
 

@@ -21,9 +21,7 @@ from echosearch.zeroshot.statistics import (
     ReliabilityBin,
     aggregate,
     aggregate_labels,
-    at_threshold,
     auprc,
-    brier,
     confusion,
     expected_calibration_error,
     first_known,
@@ -107,6 +105,8 @@ def evaluate(
 
     A study's or patient's score is the `how` of its videos'. BadLabels where a finding's labels are of one class only.
     """
+    from sklearn.metrics import brier_score_loss
+
     (check_finding if is_finding else check_value)(sample)
     warnings, taught = list(sample.warnings), ""
     if calibration is not None and (seen := calibration.overlap(sample.contents)):
@@ -116,8 +116,7 @@ def evaluate(
             f"did on patients left out: echosearch calibrations show {calibration.name}"
         )
     is_taught = taught if threshold is not None and threshold.learnt else ""
-    of_finding = partial(_judge_finding, threshold, is_taught, repeats, seed)
-    judge = of_finding if is_finding else partial(_judge_value, repeats, seed)
+    judge = partial(_judge, is_finding, threshold, is_taught, repeats, seed)
     levels = [_level(level, sample, how, is_finding, judge) for level in LEVELS]
     probabilities: Any = None
     bins, positive = min(10, len(sample.labels)), sample.labels == 1
@@ -132,7 +131,7 @@ def evaluate(
         threshold=threshold,
         calibration=calibration.name if known and calibration is not None else None,
         calibration_error=expected_calibration_error(probabilities, positive, bins) if known else None,
-        brier_score=brier(probabilities, positive) if known else None,
+        brier_score=float(brier_score_loss(positive, probabilities)) if known else None,
         reliability=reliability(probabilities, positive, bins) if known else (),
         warnings=tuple(warnings),
     )
@@ -210,22 +209,27 @@ def _level(
     )
 
 
-def _judge_finding(
-    threshold: Threshold | None, taught: str, repeats: int, seed: int, scores: Doubles, labels: Doubles, people: Codes
+def _judge(
+    is_finding: bool,
+    threshold: Threshold | None,
+    taught: str,
+    repeats: int,
+    seed: int,
+    scores: Doubles,
+    labels: Doubles,
+    people: Codes,
 ) -> _Judged:
-    """AUROC, AUPRC, and figures at a threshold, but for one that was `taught` by these videos."""
+    """Errors, or AUROC, AUPRC, and figures at a threshold, but for one that was `taught` by these videos."""
+    if not is_finding:
+        return estimates(regression_statistics(scores, labels), people, repeats, seed), None
     positive = labels == 1
     ranked = auroc(scores, positive, people)
     told = {"auroc": ranked}
     told |= estimates({"auprc": auprc(scores, positive)}, people, repeats, seed, ranked.patients)
     if threshold is None:
         return told, None
-    called = at_threshold(scores, threshold.value)
+    called = scores >= threshold.value
     judged = shares(called, positive, people)
     if taught:
         return told | {name: Estimate(None, NONE, reason=taught) for name in judged}, None
     return told | judged, confusion(called, positive)
-
-
-def _judge_value(repeats: int, seed: int, scores: Doubles, labels: Doubles, people: Codes) -> _Judged:
-    return estimates(regression_statistics(scores, labels), people, repeats, seed), None

@@ -14,10 +14,6 @@ from echosearch.zeroshot.statistics import Bools
 _Z: Final = 1.959964
 
 
-Outcomes = tuple[Codes, Bools, Bools]
-"""What a frozen threshold called labelled videos that it was not chosen on: clusters by patient, labels, calls (n,)."""
-
-
 def rogan_gladen(apparent: float, sensitivity: float, specificity: float) -> float:
     """True prevalence from the share that a test calls positive, cut to 0..1 (Rogan & Gladen 1978).
 
@@ -32,9 +28,10 @@ def rogan_gladen(apparent: float, sensitivity: float, specificity: float) -> flo
     return min(1.0, max(0.0, (apparent + specificity - 1) / gain))
 
 
-def prevalence(outcomes: Outcomes, predicted: Bools, clusters: Codes) -> Estimate:
-    """How many of some videos (n,) have a finding, from how many a threshold calls so and how it did on `outcomes`.
+def prevalence(outcomes: tuple[Codes, Bools, Bools], predicted: Bools, clusters: Codes) -> Estimate:
+    """How many of some videos (n,) have a finding, from how many a threshold calls so and how it did on others.
 
+    `outcomes` are the clusters by patient, labels and calls (n,) of labelled videos that it was not chosen on.
     Interval by Lang & Reiczigel (2014), at Kish's effective numbers of patients: it has a width also where all are
     called right. No figure where labels are too few; BadQuery as `rogan_gladen`.
     """

@@ -112,18 +112,6 @@ def confusion(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, int]
     }
 
 
-def at_threshold(scores: npt.ArrayLike, threshold: float) -> Bools:
-    """Which scores (n,) are called positive: those at the threshold or above."""
-    called: Bools = np.asarray(scores, np.float64) >= threshold
-    return called
-
-
-def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Mean squared distance of probabilities (n,) from labels 0 and 1 (Brier 1950)."""
-    positive = binary(labels)
-    return float(np.mean((finite("probabilities", probabilities, len(positive)) - positive) ** 2))
-
-
 def regression_statistics(predicted: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, Statistic]:
     """Errors of predicted values (n,), in the labels' unit, and how the two go together.
 
