@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and how wide they are: shares and AUROC, by simulated patients.
 
-    python scripts/simulate_coverage.py OUT.csv            # 10,000 simulations a cell, about half an hour on two cores
+    python scripts/simulate_coverage.py OUT.csv            # 10,000 simulations a cell, about six minutes on two cores
     python scripts/simulate_coverage.py OUT.csv --quick    # 300 a cell
 
 A cell is a kind, a number of patients (of AUROC: in each class), how much a patient's videos have in common (ICC) and
