@@ -441,8 +441,8 @@ def make_narrow(path: Path) -> None:
     write_video(path, smooth_frames(2, 8, 8))
 
 
-def make_16_bit(path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(path)
+def make_32_bit(path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(path)
 
 
 def make_float(path: Path) -> None:
@@ -478,13 +478,8 @@ def make_pages(path: Path) -> None:
         ("a.txt", make_text, UnsupportedVideo, r"files of type .txt are not read; these are: .avi .bmp .* .webm"),
         ("a", make_text, UnsupportedVideo, r"files of type \(no suffix\) are not read; these are: .avi .bmp .* .webm"),
         ("a.dcm", make_text, UnsupportedVideo, "files of type .dcm are not read"),
-        (
-            "a.png",
-            make_16_bit,
-            UnsupportedVideo,
-            r"a still with I;16 pixels \(more than 8 bits\); convert it to 8 bits",
-        ),
-        ("a.tif", make_float, UnsupportedVideo, r"a still with F pixels \(more than 8 bits\); convert it to 8 bits"),
+        ("a.tif", make_float, UnsupportedVideo, "a still with F pixels of 32 bits; convert it to 8 bits"),
+        ("b.tif", make_32_bit, UnsupportedVideo, "a still with I pixels of 32 bits; convert it to 8 bits"),
         ("a.tif", make_pages, UnsupportedVideo, "a still with 3 pages; give one picture a file"),
         ("a.png", make_pages, UnsupportedVideo, "a still with 3 pages; give one picture a file"),
         ("a.mp4", Path.mkdir, InaccessibleVideo, "this is not a file"),

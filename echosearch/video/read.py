@@ -1,13 +1,11 @@
 """Decoding: a file to RGB frames, only those asked for. Knows no preprocessing and no model.
 
-decord reads videos, Pillow stills. Both hand over RGB, whatever the file holds.
+decord reads videos, `still` stills. Both hand over RGB, whatever the file holds.
 """
 
 from __future__ import annotations
 
 import stat
-import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +13,12 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
 from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES, named_refusals
+from echosearch.video.still import read_still
 
 Frame = npt.NDArray[np.uint8]
 
@@ -36,9 +36,6 @@ _WORDS: Final = {
 }
 """What a file is said to be, by a sign in decord's own words, which name its source lines and variables."""
 
-_PILLOW_RAISES: Final = (SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
-"""What damaged pictures come to in Pillow, where it does not look at what it reads."""
-
 _NO_REPEATED_FRAME: Final = 1e-9
 """Part of a video's frames that decord may replace by a neighbour before it raises: none."""
 
@@ -52,6 +49,10 @@ class OpenMedia(Protocol):
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         """RGB frames (H, W, 3) uint8 for ascending 0-based frame numbers. UnreadableVideo when one is damaged."""
+        ...
+
+    def pictures(self, frame_numbers: Sequence[int]) -> Iterator[Frame | Image.Image]:
+        """The same for `prepare`: a still in its own mode (palette, alpha), which some models resize before RGB."""
         ...
 
 
@@ -117,6 +118,8 @@ class _Video:
                     self._reader.seek(0)  # ends its thread's work, which else decodes on to the end of the file
             yield from (frame for number, frame in zip(numbers, batch, strict=True) if number in asked)
 
+    pictures = frames
+
     def _steps(self, frame_numbers: Sequence[int]) -> list[int]:
         """The frames to take from decord, in order: those asked for, and what keeps it from seeking.
 
@@ -172,31 +175,12 @@ class _Still:
     fps: float | None = None
 
     def __init__(self, path: Path) -> None:
-        from PIL import Image, UnidentifiedImageError
+        self._picture = read_still(path)
 
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path) as image:
-                    pages = getattr(image, "n_frames", 1)
-                    if pages != 1:
-                        raise UnsupportedVideo(f"a still with {pages} pages; give one picture a file")
-                    if image.mode.startswith(("I", "F")):
-                        raise UnsupportedVideo(
-                            f"a still with {image.mode} pixels (more than 8 bits); "
-                            "convert it to 8 bits with the window you mean"
-                        )
-                    self._rgb: Frame = np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError as error:
-            raise UnreadableVideo("it is not a picture of a kind that is read here, whatever its name says") from error
-        except (OSError, *_PILLOW_RAISES) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the system's, not Pillow's
-            raise UnreadableVideo("the picture is damaged or cut off") from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            limit = Image.MAX_IMAGE_PIXELS
-            raise UnsupportedVideo(f"the still is too large: it has more than {limit} pixels") from error
+    def pictures(self, frame_numbers: Sequence[int]) -> Iterator[Image.Image]:
+        for _ in frame_numbers:
+            yield self._picture
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
-        for _ in frame_numbers:
-            yield self._rgb
+        for picture in self.pictures(frame_numbers):
+            yield np.asarray(picture.convert("RGB"))

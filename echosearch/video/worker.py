@@ -10,7 +10,7 @@ import numpy as np
 from echosearch.errors import InaccessibleVideo, UnsupportedVideo
 from echosearch.types import FrameSampling, PreparedVideo, PreprocessSpec, VideoFacts
 from echosearch.video.files import content_sha256, named_refusals
-from echosearch.video.prepare import prepare
+from echosearch.video.prepare import prepare, sides
 from echosearch.video.read import open_media
 
 
@@ -26,9 +26,9 @@ def _prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) ->
     frame_numbers = sampling.frame_numbers(media.num_frames)
     if not frame_numbers:
         raise UnsupportedVideo(f"it has {media.num_frames} frames, and the sampling ({sampling}) starts after them")
-    frames = media.frames(frame_numbers)
+    frames = media.pictures(frame_numbers)
     first = next(frames)
-    facts = VideoFacts(media.kind, media.num_frames, first.shape[0], first.shape[1], media.fps)
+    facts = VideoFacts(media.kind, media.num_frames, *sides(first), media.fps)
     pixels = prepare(chain([first], frames), spec)
     digest = content_sha256(path)
     now = path.stat()
