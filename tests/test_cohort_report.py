@@ -25,7 +25,6 @@ from echosearch.cohort.report import (
     Picture,
     Pictures,
     _mean,
-    _names_ids,
     _percent,
     _without_path,
     draw_scores,
@@ -35,6 +34,7 @@ from echosearch.cohort.report import (
 )
 from echosearch.errors import BackendError, BadOption, DamagedIndex
 from echosearch.files import Output
+from echosearch.filters import parse_filter
 
 CRITERIA = ("view = 'A4C'", "task.pacemaker.yes")
 PAPER = "a paper of 2024"
@@ -228,27 +228,82 @@ def test_the_path_of_a_model_is_left_out_and_its_name_is_not(model: str, shown: 
 
 
 @pytest.mark.parametrize(
-    ("criterion", "names"),
+    ("criterion", "masked"),
     [
-        ("study = 'S1'", True),
-        ("video.patient IN ('a')", True),
-        ('"Study" = 1', True),
-        ('video."video_id" > 3', True),
-        ("a = 1 AND NOT (Patient IS NULL)", True),
-        ("attr.study = 'x'", False),
-        ('attr."patient" = 1', False),
-        ("attr.site = 'study'", False),
-        ("attr.site = 'it''s a patient'", False),
-        ("patients > 3", False),
-        ("study_date > '2019'", False),
+        ("study = 'S1'", "study = '...'"),
+        ("video.patient IN ('a', 'b')", "video.patient IN ('...')"),
+        ("video.video_id > 3", "video.video_id > '...'"),
+        ("attr.PatientName LIKE 'Do%'", "attr.PatientName LIKE '...'"),
+        ("attr.mrn BETWEEN 1 AND 2", "attr.mrn BETWEEN '...' AND '...'"),
+        (
+            "attr.ef < 35 AND NOT (attr.dob = '1950' OR view = 'A4C')",
+            "attr.ef < 35 AND NOT (attr.dob = '...' OR view = 'A4C')",
+        ),
+        ("Patient IS NULL", "Patient IS NULL"),
+        ("attr.site = 'study'", "attr.site = 'study'"),
+        ("attr.site = 'it''s a patient'", "attr.site = 'it''s a patient'"),
     ],
 )
-def test_a_criterion_that_names_people_is_noted(criterion: str, names: bool) -> None:
-    named = replace(COHORT, criteria=(criterion,), definition=Definition(where=(criterion,)))
-    assert _names_ids(named) is names
-    warning = "so ids may stand in them"
-    assert (warning in render_report(named, Pictures())) is names
-    assert warning not in render_report(named, Pictures(), with_ids=True)
+def test_criteria_on_people_are_masked(criterion: str, masked: str) -> None:
+    steps = (*COHORT.steps[:1], replace(COHORT.steps[1], name=f"{criterion} (of one video with the above)"))
+    named = replace(
+        COHORT, criteria=(criterion,), definition=Definition(where=(criterion,)), steps=(*steps, *COHORT.steps[2:])
+    )
+    page = unescape(render_report(named, Pictures()))
+    assert page.count(masked) >= 3
+    assert masked == criterion or criterion not in page
+
+
+PLANTED = {
+    "MRN4417": "mrn", "Doe^Jane": "name", "1950-03-04": "born", "jd@clinic.example": "note",
+    "ACC99": "Accession Number", "J.D.": "initials", "/data/Doe": "file_path", "20771234": "code",
+}  # fmt: skip
+
+
+def _with_planted() -> Cohort:
+    """Each of these in a column of few values, in a criterion, in a step, in a note and in the members' values."""
+    rows = tuple(
+        TableRow(f"attr.{name}", Summary(4, 0, None, None, {value: 4}), Summary(9, 0, None, None, {value: 9}))
+        for value, name in PLANTED.items()
+    )
+    criteria = tuple(f"attr.\"{name}\" = '{value}'" for value, name in PLANTED.items())
+    criteria = tuple(str(parse_filter(text)) for text in criteria)
+    steps = tuple(Step(text, 4, 0, 0, 12, 4, 4) for text in criteria)
+    members = tuple(
+        replace(member, values=member.values | {f"attr.{name}": value for value, name in PLANTED.items()})
+        for member in MEMBERS
+    )
+    notes = tuple(f"no video has {value!r} in attr.{name}" for value, name in PLANTED.items())
+    return replace(
+        COHORT, criteria=criteria, definition=Definition(where=criteria), steps=(*COHORT.steps, *steps),
+        table_one=(*COHORT.table_one, *rows), members=members, notes=notes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_planted_identities_are_nowhere(with_ids: bool) -> None:
+    page = unescape(render_report(_with_planted(), Pictures(), with_ids=with_ids))
+    assert not [value for value in PLANTED if value in page]
+
+
+def test_a_column_is_shown_when_asked_for() -> None:
+    page = unescape(render_report(_with_planted(), Pictures(), show=["attr.initials", "code"]))
+    assert {value for value in PLANTED if value in page} == {"J.D.", "20771234"}
+    with pytest.raises(BadOption, match=r"has no column 'shoe' to show; it has .*initials"):
+        render_report(_with_planted(), Pictures(), show=["shoe"])
+
+
+def test_text_with_nearly_as_many_values_as_units_is_left_out_and_a_site_is_not() -> None:
+    many = TableRow(
+        "attr.tag", Summary(4, 0, None, None, {"ann": 1, "bob": 1, "cy": 2}), Summary(1, 0, None, None, {"dan": 1})
+    )
+    site = TableRow(
+        "attr.site", Summary(4, 0, None, None, {"north": 3, "south": 1}), Summary(9, 0, None, None, {"north": 9})
+    )
+    page = render_report(replace(COHORT, table_one=(many, site)), Pictures())
+    assert not re.search(r"\b(ann|bob|dan)\b", page)
+    assert "north" in page
+    assert "south" in page
 
 
 # What it says.

@@ -430,17 +430,31 @@ def export(
               help="How many random and how many borderline members to show.")  # fmt: skip
 @click.option("--with-ids", is_flag=True, help="Show ids of patients, studies and videos.")
 @click.option("--with-paths", is_flag=True, help="Show where videos and index lie.")
+@click.option("--show", multiple=True, metavar="COLUMN",
+              help="Show a column that looks as if it identified somebody. May be repeated.")  # fmt: skip
 @force_option
 @index_option
-def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, force: bool, index: str | None) -> None:
+def report(
+    name: str,
+    out: Path,
+    count: int,
+    with_ids: bool,
+    with_paths: bool,
+    show: tuple[str, ...],
+    force: bool,
+    index: str | None,
+) -> None:
     """Write one self-contained HTML page: attrition diagram, table one, score distributions, pictures, limits.
 
-    It names no patient, study, video or path unless asked to. Pictures are frames of the videos themselves: what is
-    burnt into them is shown (--pictures 0 leaves them out).
+    It names no patient, study, video or path unless asked to. Columns that look as if they identified somebody, by
+    name or by values, are left out, and masked in criteria; what you wrote about the cohort and its phrases stand as
+    they are. Pictures are frames of the videos themselves: what is burnt into them is shown (--pictures 0 leaves them
+    out).
 
     \b
-    Example:
+    Examples:
       echosearch cohort report low-ef-lead --out low-ef-lead.html
+      echosearch cohort report low-ef-lead --out low-ef-lead.html --show attr.city
     """
     from echosearch.cohort.report import pictures, render_report, write_report
 
@@ -456,7 +470,7 @@ def report(name: str, out: Path, count: int, with_ids: bool, with_paths: bool, f
         {video_id: record.view for video_id, record in records.items()},
     )
     lines = audit_lines(opened, opened.cohorts.audits(name))
-    write_report(page, render_report(made, shown, with_ids, with_paths, lines))
+    write_report(page, render_report(made, shown, with_ids, with_paths, lines, show))
     missing = sum(each.image is None for each in (*shown.random, *shown.borderline))
     if missing:
         click.echo(f"note: {missing} pictures could not be made; the report says why")

@@ -1,7 +1,7 @@
 """A cohort as one HTML file, for the supplement of a paper. Knows values and videos, no index.
 
 The file needs no network and no script. Ids of patients, studies and videos and paths stand in it only if asked for;
-what the user wrote (name, criteria, notes) stands there as it was written.
+so do columns that may identify somebody (`identifying`); what the user wrote about it stands there as it was written.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from echosearch.cohort.cohort import Cohort, Distribution, Level, Measure, Member, Step, Summary, TableRow
+from echosearch.cohort.identifying import IDS, identifying, without_identifiers
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.video import open_media
@@ -41,8 +42,6 @@ _SVG: Final = "data:image/svg+xml;base64,"
 
 _ABSOLUTE: Final = re.compile(r"(?:^|(?<=[:/]))(?:/|[A-Za-z]:[\\/]).*", re.DOTALL)
 """The path in the name of a model, as in `local-dir:/models/a` or `open_clip:ViT-B-32//models/a.pt`."""
-_IDENTIFIES: Final = re.compile(r'(?<![\w."])("?video"?\s*\.\s*)?"?(study|patient|video_id)(?!\w)', re.IGNORECASE)
-_LITERAL: Final = re.compile(r"'(?:[^']|'')*'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +129,28 @@ def render_report(
     with_ids: bool = False,
     with_paths: bool = False,
     audit_lines: Sequence[str] = (),
+    show: Sequence[str] = (),
 ) -> str:
     """The report as HTML; equal input gives equal text. `audit_lines` say what audits of the cohort have found.
 
-    `with_ids` shows ids of patients, studies and videos, `with_paths` where index, model and videos lie. DamagedIndex
-    where the cohort's numbers do not add up.
+    `with_ids` shows ids of patients, studies and videos, `with_paths` where index, model and videos lie, `show` columns
+    that may identify somebody. DamagedIndex where the cohort's numbers do not add up, BadOption for a column to show
+    that the cohort does not have.
     """
     _check(cohort)
-    shown = _redacted(cohort, with_ids, with_paths)
+    hidden = {name for name in identifying(cohort, show) if not with_ids or name.lower() not in IDS}
+    shown = _redacted(without_identifiers(cohort, hidden), with_ids, with_paths)
     html = _template().render(
         cohort=shown,
-        names_ids=not with_ids and _names_ids(cohort),
         sizes=_sizes(cohort.table_one),
         scores=[(each, _chart(each) if each.edges else None) for each in cohort.distributions],
         pictures=pictures,
         has_images=any(each.image for each in (*pictures.random, *pictures.borderline)),
         has_margins=any(member.margin is not None for member in cohort.members),
-        columns=sorted({name for member in cohort.members for name in member.values}),
+        columns=sorted({name for member in shown.members for name in member.values}),
         manifest=_manifest(shown, with_ids),
         audit_lines=audit_lines,
+        hidden=sorted(hidden),
         with_ids=with_ids,
         with_paths=with_paths,
     )
@@ -231,11 +233,6 @@ def _without_path(model: str) -> str:
     return _ABSOLUTE.sub(_LEFT_OUT, model)
 
 
-def _names_ids(cohort: Cohort) -> bool:
-    """Whether a criterion names a study, a patient or a video, so that ids may stand in its text."""
-    return any(_IDENTIFIES.search(_LITERAL.sub("''", text)) for text in (*cohort.definition.where, *cohort.criteria))
-
-
 def _manifest(cohort: Cohort, with_ids: bool) -> str:
     """The manifest as JSON, its lists of numbers on one line each."""
     told = cohort.manifest()
@@ -289,7 +286,7 @@ def _note(row: TableRow) -> str:
     """What is special about the values of an attribute."""
     both = (row.included, row.excluded)
     if not any(each.counts or each.mean is not None for each in both):
-        return "Its values are not listed: there are many different ones."
+        return "Its values are not listed: there are many different ones, or they may say who somebody is."
     if any(_is_cut(each) for each in both):
         return "Only frequent values are shown; a dash: not among the frequent ones."
     if any(sum(each.counts.values()) > each.known for each in both):
