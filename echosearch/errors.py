@@ -41,6 +41,14 @@ from __future__ import annotations
 
 import re
 
+_SHOWN = 60
+"""Characters of what a user wrote in a message."""
+
+
+def shown(text: str) -> str:
+    """What a user wrote, in quotes, as a message has it: its beginning, where it is long."""
+    return repr(str(text) if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+
 
 class EchoSearchError(Exception):
     """Base of all errors raised on purpose."""

@@ -1,17 +1,23 @@
-"""CSV as people and programs write it, read in one way. Knows cells and lines, not what they mean."""
+"""CSV as people and programs write it, read and written in one way. Knows cells and lines, not what they mean.
+
+What is written is safe to open in a spreadsheet program, which takes some texts for formulas (OWASP's page on CSV
+injection), as long as it splits the lines at commas. What it makes of a number or a date in a text is its own.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
+import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from echosearch.errors import BadLabels, InputError
-from echosearch.files import refuse_device
+from echosearch.files import Output, refuse_device
 
 MISSING: Final = frozenset(
     [
@@ -34,6 +40,10 @@ MISSING: Final = frozenset(
 """What stands for no value, in lower case: the marks that pandas knows, but for 'none', which may be a severity."""
 
 _SEPARATOR_LINE: Final = re.compile(r"sep=([^\r\n])\r?\n", re.IGNORECASE)
+_FORMULA: Final = re.compile(r"[\t\r\n]|[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@＝＋－＠]")
+"""How a text begins that is taken for a formula; wide signs count in East Asian settings."""
+_PLAIN_NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_QUOTED: Final = re.compile(r'[,;\t"\r\n]|^\s|\s$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +107,58 @@ def read_table(path: Path, what: str, example: str, error: type[InputError] = Ba
         if len(cells) != len(header):
             raise error(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
     return Table(path, hashlib.sha256(data).hexdigest(), header, tuple(rows))
+
+
+def write_csv(target: Output | TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    r"""Header and rows as `safe_cell` has them, UTF-8, lines end in "\n"; the same rows give the same bytes.
+
+    Cells that a row does not have are empty; what is in no column is left out. In a file bytes of file names that are
+    not UTF-8 stay. A stream has to be open with `newline=""`. BackendError where the file cannot be written.
+    """
+    if isinstance(target, Output):
+        with target.writing() as file:
+            file.writelines(line.encode("utf-8", "surrogateescape") for line in _lines(columns, rows))
+    else:
+        target.writelines(_lines(columns, rows))
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterable[str]:
+    yield _line(columns)
+    for row in rows:
+        yield _line([row.get(column) for column in columns])
+
+
+def _line(values: Sequence[object]) -> str:
+    r"""Written here, since Python's csv quotes differently from version to version: in 3.11 no cell for its "\r"."""
+    line = ",".join(_quote(safe_cell(value)) for value in values)
+    return (line or '""') + "\n"  # a line with nothing in it would be no row
+
+
+def _quote(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell
+
+
+def safe_cell(value: object) -> str:
+    """A value as a cell that is no formula: a text that would be one gets an apostrophe before it.
+
+    Numbers stay as they are, negative ones too, and so does a text that is a plain number ("-3.5"), which does no harm.
+    None and numbers that are not finite are empty, bools are yes and no. So that `unsafe_cell` is certain, a text
+    that has apostrophes before a formula gets one more.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else ""
+    text = str(value)
+    return f"'{text}" if _is_formula(text.lstrip("'")) else text
+
+
+def unsafe_cell(text: str) -> str:
+    """The text from which `safe_cell` made this cell."""
+    return text[1:] if text.startswith("'") and _is_formula(text.lstrip("'")) else text
+
+
+def _is_formula(text: str) -> bool:
+    return bool(_FORMULA.match(text)) and not _PLAIN_NUMBER.fullmatch(text)

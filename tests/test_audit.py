@@ -33,9 +33,9 @@ from echosearch.cohort.audit import (
     write_sheet,
 )
 from echosearch.cohort.cohort import Cohort, Definition, Level, Measure, Member
-from echosearch.cohort.spreadsheet import write_csv
 from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
 from echosearch.files import Output
+from echosearch.tables import write_csv
 from echosearch.zeroshot.labels import read_labels
 
 EF = "task.ef.value"

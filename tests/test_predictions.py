@@ -63,8 +63,8 @@ def test_ejection_fractions_by_file_in_the_order_of_ids(tmp_path: Path) -> None:
         ("/m/1.2.840.dcm", False, "1.2.840"),
         ("/m/a,b.avi", False, "a,b"),
         ("/m/=cmd.avi", False, "'=cmd"),
-        ("/m/+1.avi", False, "'+1"),
-        ("/m/-1.avi", False, "'-1"),
+        ("/m/+1.avi", False, "+1"),
+        ("/m/-1.avi", False, "-1"),
         ("/m/@x.avi", False, "'@x"),
     ],
 )

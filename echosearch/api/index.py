@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
-from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
+from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo, shown
 from echosearch.files import Output
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.store import Manifest, Store, View
@@ -115,7 +115,7 @@ class Index:
         vector = combine(rows[: len(phrases)], rows[len(phrases) :])
         kind: ScoreKind = "contrast" if without else score
         warnings = [
-            f"the model holds only the beginning of {phrase!r}; cut: {text.cut!r}"
+            f"the model holds only the beginning of {shown(phrase)}; cut: {shown(text.cut)}"
             for phrase, text in zip([*phrases, *without], texts, strict=True)
             if text.cut
         ]
@@ -333,7 +333,9 @@ class Index:
             if not phrase.strip():
                 raise BadQuery("a phrase is empty; give some words of a report, such as 'SEVERE LV DILATION'")
             if not _is_utf8(phrase):
-                raise BadQuery(f"the phrase {phrase!r} is not UTF-8 text; check the terminal's encoding (LANG, LC_ALL)")
+                raise BadQuery(
+                    f"the phrase {shown(phrase)} is not UTF-8 text; check the terminal's encoding (LANG, LC_ALL)"
+                )
         cache = TextCache(self._store.cache_path, self.manifest.dim)
         space, precision = self.manifest.recipe.space.id, self._request.precision
         known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]

@@ -26,6 +26,7 @@ from echosearch.errors import (
     CalibrationMismatch,
     IndexLocked,
     UnknownTask,
+    shown,
 )  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
@@ -460,7 +461,7 @@ class ZeroShot:
         def embed(phrases: Sequence[str]) -> npt.NDArray[np.float32]:
             texts = self.embed(phrases)
             cut.extend(
-                f"the model holds only the beginning of {phrase!r}; cut: {text.cut!r}"
+                f"the model holds only the beginning of {shown(phrase)}; cut: {shown(text.cut)}"
                 for phrase, text in zip(phrases, texts, strict=True)
                 if text.cut
             )

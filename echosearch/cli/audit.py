@@ -126,7 +126,7 @@ def labels(name: str, out: Path, finding: str | None, force: bool, index: str | 
       echosearch cohort labels low-ef-lead judged.csv --finding pacemaker
       echosearch calibrate pacemaker --labels judged.csv
     """
-    from echosearch.cohort.spreadsheet import write_csv
+    from echosearch.tables import write_csv
 
     opened = open_index(index)
     table = opened.output(out, "the labels", ".csv", force)

@@ -134,6 +134,8 @@ def evaluate(
         found = opened.zeroshot.evaluate_retrieval(told, score, views, repeats, seed)
         _show_retrieval(opened, found, output)
         return
+    from echosearch.zeroshot.predictions import check_predictable
+
     labels = labels_of(label_file, key, label_column, positive, split)
     opened = open_index(index, model, device, precision)
     inputs = [label_file] if label_file is not None else []
@@ -142,6 +144,8 @@ def evaluate(
     if force and picture is None and table is None:
         raise BadOption("--force goes with --plot PNG or --predictions OUT.csv")
     chosen = opened.zeroshot.find(task)
+    if table is not None:
+        check_predictable(chosen)
     frozen = _threshold(opened, chosen, threshold, published_threshold, calibration)
     result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
     _show(opened, chosen, result, output)

@@ -49,11 +49,16 @@ def ingest_progress() -> Iterator[ProgressListener]:
                 task,
                 completed=progress.done,
                 total=progress.total,
-                rate=f"{rate.videos_a_second(progress):.2g} videos/s",
+                rate=in_words(rate.videos_a_second(progress)),
                 failed=progress.failed,
             )
 
         yield show
+
+
+def in_words(videos_a_second: float) -> str:
+    """A rate in plain numbers: 0.4, 7.6, 760 videos/s."""
+    return f"{videos_a_second:.{0 if videos_a_second >= 10 else 1}f} videos/s"
 
 
 class _Rate:
@@ -85,5 +90,5 @@ class _PlainLines:
         self._told = now
         left = f"{(progress.total - progress.done) / rate:.0f} s left" if rate else "time left not known yet"
         click.echo(
-            f"{progress.done}/{progress.total} videos, {rate:.2g} videos/s, {left}, {progress.failed} failed", err=True
+            f"{progress.done}/{progress.total} videos, {in_words(rate)}, {left}, {progress.failed} failed", err=True
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from echosearch.tables import write_csv
 from echosearch.types import Failure, SearchResult
 
 _HIT_COLUMNS: Final = (
@@ -23,10 +23,9 @@ def print_json(value: object) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A header line and a line for each row."""
-    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    """A header line and a line for each row; no cell is a formula to a spreadsheet program. Flags are True and False."""
+    flags = ({name: str(value) if isinstance(value, bool) else value for name, value in row.items()} for row in rows)
+    write_csv(sys.stdout, columns, flags)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:

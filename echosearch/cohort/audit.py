@@ -19,10 +19,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Level, Measure, Member
-from echosearch.cohort.spreadsheet import safe_cell, unsafe_cell, write_csv
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
 from echosearch.files import Output
-from echosearch.tables import Table, read_table
+from echosearch.tables import Table, read_table, safe_cell, unsafe_cell, write_csv
 from echosearch.typed import from_json
 
 Strategy = Literal["random", "borderline"]

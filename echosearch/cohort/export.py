@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Member
-from echosearch.cohort.spreadsheet import write_csv
 from echosearch.errors import BadOption
 from echosearch.files import OutputFolder
+from echosearch.tables import write_csv
 from echosearch.types import VideoRecord
 from echosearch.types.people import joined
 

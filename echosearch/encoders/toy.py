@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.encoders.presets import list_presets
-from echosearch.errors import BadQuery
+from echosearch.errors import BadQuery, shown
 from echosearch.types import (
     EncoderCard,
     FrameSampling,
@@ -82,7 +82,7 @@ class ToyBackend:
             for word in words[:CONTEXT_WORDS]:
                 self._add(word.lower(), row)
             if not row.any():
-                raise BadQuery(f"nothing is left of the phrase {phrase!r} for the toy encoder")
+                raise BadQuery(f"nothing is left of the phrase {shown(phrase)} for the toy encoder")
         return rows, cuts
 
     @staticmethod

@@ -21,7 +21,7 @@ from typing import ClassVar, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadFilter
+from echosearch.errors import BadFilter, shown
 
 Value = int | float | str
 ValueType = Literal["number", "text", "date", "flag"]
@@ -30,9 +30,6 @@ Decided = npt.NDArray[np.int8]
 
 _LONGEST: Final = 4000
 _MOST_CONDITIONS: Final = 200
-_SHOWN: Final = 60
-"""Characters of a filter in a message."""
-
 _KEYWORDS: Final = frozenset({"AND", "OR", "NOT", "BETWEEN", "IN", "IS", "NULL", "LIKE", "TRUE", "FALSE"})
 _NUMBER: Final = re.compile(r"\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?", re.ASCII)
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
@@ -262,11 +259,6 @@ def parse_filter(text: str) -> Condition:
 def refused(start: int, sentence: str) -> BadFilter:
     """An error at a character, from 0."""
     return BadFilter(f"the filter, character {start + 1}: {sentence}")
-
-
-def shown(text: str) -> str:
-    """Text of a filter as a message has it."""
-    return repr(str(text) if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
 # What a condition consists of.

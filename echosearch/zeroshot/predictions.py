@@ -7,9 +7,7 @@ the probabilities of VIEWS, and count what these leave of 1 as another view.
 
 from __future__ import annotations
 
-import codecs
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from echosearch.errors import BadOption
 from echosearch.files import Output
+from echosearch.tables import write_csv
 from echosearch.types import VideoRecord
 from echosearch.video import MEDIA_SUFFIXES
 from echosearch.zeroshot.probe import Probe
@@ -71,8 +70,13 @@ def write_predictions(
             f"no video with a score of {task.name} can be named by {id_column}, so there is nothing to write"
         )
     header, rows = _table(id_column, names, values)
-    _write(output, header, rows)
+    write_csv(output, header, (dict(zip(header, row, strict=True)) for row in rows))
     return (*warnings, *told)
+
+
+def check_predictable(task: Task | Probe) -> None:
+    """BadOption for a task whose scores CardioBench's evaluators do not read."""
+    _values(task, {name: np.empty(0) for name in task.columns}, 0)
 
 
 def _values(task: Task | Probe, columns: Mapping[str, Doubles], count: int) -> tuple[dict[str, Doubles], list[str]]:
@@ -124,23 +128,10 @@ def _table(
     id_column: IdColumn, names: Sequence[str], values: Mapping[str, Doubles]
 ) -> tuple[list[str], list[list[object]]]:
     numbers = np.stack(list(values.values()), axis=1)
-    rows: list[list[object]] = [[_cell(name), *row] for name, row in zip(names, numbers.tolist(), strict=True)]
+    rows: list[list[object]] = [[name, *row] for name, row in zip(names, numbers.tolist(), strict=True)]
     if "EF_pred" in values:
         return [id_column, *values], rows
     classes = [name.removeprefix("prob_") for name in values]
     for row, best in zip(rows, numbers.argmax(axis=1).tolist(), strict=True):
         row.insert(1, classes[best])
     return [id_column, "view_pred", *values], rows
-
-
-def _cell(name: str) -> str:
-    """A name that a spreadsheet would take for a formula gets a quote before it."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
-
-
-def _write(output: Output, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Numbers are written so that they read back as they were; bytes of file names that are not UTF-8 stay."""
-    with output.writing() as file:
-        writer = csv.writer(codecs.getwriter("utf-8")(file, "surrogateescape"), lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

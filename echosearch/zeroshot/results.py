@@ -130,7 +130,7 @@ class SweepResult:
             "model": self.model,
             "recipe": self.recipe,
             "frames_dtype": self.frames_dtype,
-            "videos": len(self.ids),
+            "num_videos": len(self.ids),
             "scored_now": self.scored_now,
             "published": [
                 asdict(each) | {"of": each.whose(self.published), "applied": each == self.applied}
