@@ -19,6 +19,7 @@ from conftest import plain_frames, write_video
 from PIL import Image
 
 from echosearch.cli.app import app
+from echosearch.cli.progress import in_words
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +52,26 @@ def test_search_prints_a_table_with_index_model_and_notice(index: Path, run: Run
     assert row.split()[2:4] == ["100.0", "3"]
     assert row.split()[5:8] == ["S1", "P1", "A4C"]
     assert len([line for line in lines if ".avi" in line]) == 2
+
+
+def test_no_cell_of_a_list_is_a_formula(run: Run, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('path,patient,site\nred,=1+1,"@SUM(A1)"\n')
+    index = tmp_path / "i"
+    assert run("ingest", colours, "--model", "toy", "--index", index, "--manifest", tmp_path / "m.csv")[0] == 0
+    out = run("list", "--csv", "--index", index)[1]
+    [row] = [row for row in csv.DictReader(io.StringIO(out)) if row["path"].endswith("red.avi")]
+    assert (row["patient"], row["attr.site"]) == ("'=1+1", "'@SUM(A1)")
+
+
+def test_a_long_phrase_is_not_echoed_whole(run: Run, index: Path) -> None:
+    code, out, err = run("search", "@" * 100_000, "--index", index)
+    assert code == 2
+    assert len(out + err) < 1000
+
+
+@pytest.mark.parametrize(("rate", "words"), [(0.44, "0.4"), (7.6, "7.6"), (760.2, "760"), (12345.6, "12346")])
+def test_rates_are_plain_numbers(rate: float, words: str) -> None:
+    assert in_words(rate) == f"{words} videos/s"
 
 
 def test_search_as_json_csv_and_paths(index: Path, run: Run, colours: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import plain_frames, write_video
@@ -43,6 +44,32 @@ def ok(run: Run, *arguments: object) -> str:
     code, out, err = run(*arguments)
     assert code == 0, err
     return out
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len({key for key, _ in pairs}) == len(pairs), [key for key, _ in pairs]
+    return dict(pairs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sweep red.yaml colour.yaml",
+        "search red",
+        "similar 1",
+        "list",
+        "info",
+        "tasks list",
+        "check",
+        "failures",
+        "models",
+    ],
+)
+def test_no_json_has_a_key_twice(index: Path, run: Run, command: str) -> None:
+    where = [] if command in ("tasks list", "models") else ["--index", index]
+    told = json.loads(ok(run, *command.split(), *where, "--json"), object_pairs_hook=_no_key_twice)
+    if command.startswith("sweep"):
+        assert [(each["num_videos"], len(each["videos"])) for each in told] == [(10, 10), (10, 10)]
 
 
 def test_a_sweep_prints_every_video_s_scores(index: Path, run: Run) -> None:

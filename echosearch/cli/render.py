@@ -23,7 +23,7 @@ def print_json(value: object) -> None:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A header line and a line for each row; no cell is a formula to a spreadsheet program. Flags are True and False."""
+    """A header line and a line for each row; no cell is a formula to a spreadsheet. Flags are True and False."""
     flags = ({name: str(value) if isinstance(value, bool) else value for name, value in row.items()} for row in rows)
     write_csv(sys.stdout, columns, flags)
 

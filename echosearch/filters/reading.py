@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from echosearch.errors import BadFilter
+from echosearch.errors import BadFilter, shown
 from echosearch.filters import (
     All,
     Between,
@@ -30,7 +30,6 @@ from echosearch.filters import (
     Value,
     is_int64,
     refused,
-    shown,
 )
 
 _DEEPEST: Final = 15
