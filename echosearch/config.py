@@ -9,7 +9,7 @@ from typing import Final
 from echosearch import files
 from echosearch.errors import BadOption
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 """Version of the index folder's layout: 2 has imported vectors, 3 zero-shot sweeps, 4 cohorts, 5 purging."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")

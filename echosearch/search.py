@@ -100,6 +100,7 @@ def _hit(view: View, query: Query, rank: int, score: float, percentile: float, r
         view=record.view,
         best_frame=best_frame,
         best_time_seconds=seconds,
+        view_predicted=record.view_predicted,
     )
 
 

@@ -197,7 +197,7 @@ def test_every_result_says_how_it_came_about(index: echosearch.Index) -> None:
     }  # fmt: skip
     assert set(told["hits"][0]) == {
         "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame",
-        "best_time_seconds",
+        "best_time_seconds", "view_predicted",
     }  # fmt: skip
     assert told["query"] == {"phrases": ["red"], "not": [], "k": 1, "min_score": None}
     assert (told["index"], told["generation"], told["model"]) == (str(index.path), 1, "toy")

@@ -143,6 +143,7 @@ def test_videos_of_other_views_are_left_out_and_patients_that_are_not_known_are_
     assert found.warnings == (
         "said before",
         "1 labelled videos have a view that does not show pacer and are left out",
+        "of 1 labelled videos it is not known whether their view shows pacer; they count",
         "of 2 videos the patient is not known: 1 are taken as one patient a study, 1 as one each (copies as one), "
         "so intervals may be too narrow",
     )

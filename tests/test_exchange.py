@@ -465,7 +465,7 @@ def test_attributes_of_unknown_kinds_and_newer_files_are_refused(
             BadEmbeddings,
             r"attributes of kinds that are not known here: \{'EF': 'date'\}",
         ),
-        ({"format_version": 99}, NewerFormat, r"has format 99, and this echosearch reads up to 5; update echosearch$"),
+        ({"format_version": 99}, NewerFormat, r"has format 99, and this echosearch reads up to 6; update echosearch$"),
     ):
         changed = np.frombuffer(json.dumps(about | change).encode(), np.uint8)
         with pytest.raises(error, match=sentence):

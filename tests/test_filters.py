@@ -678,7 +678,10 @@ def make_catalog(path: Path, count: int) -> dict[int, dict[Parts, Any]]:
             }
             if chance.random() < 0.2:  # no row in the wide table
                 attributes = dict.fromkeys(attributes)
-            told = VideoMetadata(maybe(["S1", "S2"]), maybe(["P1"]), maybe(["A4C", "PLAX"]), maybe(MOMENTS))
+            told = VideoMetadata(
+                maybe(["S1", "S2"]), maybe(["P1"]), maybe(["A4C", "apical 4 chamber", "PLAX"]), maybe(MOMENTS)
+            )
+            predicted = maybe(["A4C", "PLAX"])
             kind, unverified = chance.choice(["video", "image"]), maybe(["elsewhere"])
             video, _ = new_video(f"{video_id}.avi", unit(1))
             videos.append(
@@ -696,7 +699,8 @@ def make_catalog(path: Path, count: int) -> dict[int, dict[Parts, Any]]:
                 ("video", "video_id"): video_id,
                 ("video", "study"): told.study,
                 ("video", "patient"): told.patient,
-                ("video", "view"): told.view,
+                ("video", "view"): predicted if told.view is None else told.view,
+                ("video", "view_predicted"): predicted,
                 ("video", "kind"): kind,
                 ("video", "unverified"): unverified,
                 ("video", "acquired_at"): told.acquired_at,
@@ -715,6 +719,7 @@ def make_catalog(path: Path, count: int) -> dict[int, dict[Parts, Any]]:
             transaction.declare_attributes({"age": "integer", "LV EF": "real", "site": "text", "note": "text"})
             transaction.add_segment("one", count, "digest", "{}")
             transaction.add_videos("one", videos)
+            transaction.predict_views({video_id: facts[video_id]["video", "view_predicted"] for video_id in ids})
             transaction.delete(ids[10:13], on_purpose=True)
             still = [(video_id,) for video_id, known in facts.items() if known["video", "fps"] == 0]
             transaction._connection.exec_driver_sql("UPDATE videos SET fps = 0 WHERE id = ?", still)
@@ -766,6 +771,8 @@ def truth(condition: Condition, about: Mapping[Name, KnownName], facts: Mapping[
         if known.type == "date":
             asked = asked.replace(" ", "T")
             mine = value[: len(asked)]
+        if known.parts == ("video", "view") and operator in ("=", "!="):
+            mine, asked = (FOUR_CHAMBER.get(text, text) for text in (mine, asked))
         return {
             "=": mine == asked,
             "!=": mine != asked,
@@ -780,6 +787,9 @@ def truth(condition: Condition, about: Mapping[Name, KnownName], facts: Mapping[
     if isinstance(condition, OneOf):
         return any(compared("=", asked) for asked in condition.values)
     return compared(condition.operator, condition.value)
+
+
+FOUR_CHAMBER = dict.fromkeys(["A4C", "apical 4 chamber", "4CH"], "A4C")
 
 
 def is_like(text: str, pattern: str) -> bool:
@@ -814,7 +824,9 @@ ASKED = trees(
     st.one_of(
         leaves(asked_names("number"), st.one_of(st.sampled_from(NUMBERS_ASKED), NUMBERS), COMPARED),
         leaves(
-            asked_names("text"), st.sampled_from([*NOTES, *SITES, "A4C", "S1", "echo", "elsewhere", "video"]), COMPARED
+            asked_names("text"),
+            st.sampled_from([*NOTES, *SITES, "A4C", "4CH", "S1", "echo", "elsewhere", "video"]),
+            COMPARED,
         ),
         leaves(asked_names("text"), pattern_pieces(), ["like"]),
         leaves(asked_names("date"), st.sampled_from(LITERAL_DATES), COMPARED),
@@ -890,7 +902,11 @@ def four(tmp_path: Path) -> Iterator[Clinic]:
         ("attr.age >= 18 AND task.tavr.yes", ([], 2, 2)),
         ("task.tavr.yes = FALSE", ([2], 1, 2)),
         ("task.tavr.yes IS NULL", ([3, 4], 2, 0)),
-        ("view = 'A4C'", ([1], 2, 1)),
+        ("view = 'A4C'", ([1, 2], 1, 1)),
+        ("view != 'apical four-chamber'", ([4], 2, 1)),
+        ("view IN ('4CH', 'PLAX')", ([1, 2], 1, 1)),
+        ("NOT view IN ('PLAX')", ([1, 2, 4], 0, 1)),
+        ("view > 'A4C'", ([2], 2, 1)),  # as it is written
         ("view LIKE 'a4_'", ([1, 2], 1, 1)),
         ("view NOT LIKE '%\u0025'", ([], 3, 1)),
         ("view LIKE '1%'", ([4], 2, 1)),

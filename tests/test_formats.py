@@ -51,9 +51,11 @@ def answers(path: Path) -> dict[str, Any]:
 def expected(told: dict[str, Any], path: Path, generation: int = 0) -> dict[str, Any]:
     """What was said then, of an index that lies elsewhere now and may have had commits since."""
     then = told["red"]
+    hits = [{"view_predicted": None} | hit for hit in then["hits"]]  # told since format 6
     return {
-        "list": [{"unverified": None} | video for video in told["list"]],  # told since format 2
-        "red": then | {"index": str(path), "generation": then["generation"] + generation},
+        # The one since format 2, the other since format 6.
+        "list": [{"unverified": None, "view_predicted": None} | video for video in told["list"]],
+        "red": then | {"index": str(path), "generation": then["generation"] + generation, "hits": hits},
         "failures": told["failures"],
     }
 

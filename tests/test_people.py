@@ -53,8 +53,10 @@ def test_one_person_is_joined_by_patient_study_and_bytes_directly_or_through_oth
 
 
 def test_joining_is_transitive_and_empty_where_nothing_is() -> None:
-    assert joined([["a", "b"], ["c"], ["b", "d"], [], ["d", "c"]]).tolist() == [0, 0, 0, 1, 0]
-    assert joined([]).tolist() == []
+    assert joined([["a", "c", None, None, "c"], [None, "d", "b", None, "b"]]).tolist() == [0, 1, 1, 2, 1]
+    assert joined([["a"], ["a"]]).tolist() == [0]  # equal values of two columns are not one
+    assert joined([["a", "b"], ["b", "a"]]).tolist() == [0, 1]
+    assert joined([[], []]).tolist() == []
 
 
 def numbered(patients: int, studies: int) -> list[tuple[str, str]]:

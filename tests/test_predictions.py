@@ -40,6 +40,9 @@ def _ids(*ids: int) -> npt.NDArray[np.int64]:
     return np.array(ids, np.int64)
 
 
+UNKNOWN = "of {} videos it is not known whether their view shows ef; they are written"
+
+
 def _to(path: Path) -> Output:
     return Output(path, "the predictions", ".csv", force=True)
 
@@ -48,7 +51,9 @@ def test_ejection_fractions_by_file_in_the_order_of_ids(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     values = np.array([1 / 3, 55.0, 1e-7])
     records = _records(_video(1, "/m/0X1A.avi"), _video(2, "/m/x/0X2B.mp4"), _video(10, "/m/0X3C.avi"))
-    assert write_predictions(_to(out), EF, _ids(10, 1, 2), {"value": values, "spread": values}, records) == ()
+    assert write_predictions(_to(out), EF, _ids(10, 1, 2), {"value": values, "spread": values}, records) == (
+        UNKNOWN.format(3),
+    )
     assert out.read_bytes() == b"FileName,EF_pred\n0X1A,55.0\n0X2B,1e-07\n0X3C,0.3333333333333333\n"
     assert float(_read(out)[3][1]) == 1 / 3
     assert list(tmp_path.iterdir()) == [out]
@@ -85,14 +90,17 @@ def test_bytes_of_a_name_that_is_no_text_stay(tmp_path: Path) -> None:
 def test_a_name_that_comes_twice_is_said(tmp_path: Path) -> None:
     records = _records(_video(1, "/a/x.avi"), _video(2, "/b/x.avi"), _video(3, "/c/x.avi"), _video(4, "/c/y.avi"))
     told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3, 4), {"value": np.arange(4.0)}, records)
-    assert told == ("2 videos have the file name of an earlier one; CardioBench reads the first of each only",)
+    assert told == (
+        UNKNOWN.format(4),
+        "2 videos have the file name of an earlier one; CardioBench reads the first of each only",
+    )
     assert len(_read(tmp_path / "o.csv")) == 5
 
 
 def test_videos_of_views_that_do_not_show_it_are_left_out(tmp_path: Path) -> None:
     records = _records(_video(1, "/x.avi", None, "a4c"), _video(2, "/y.avi", None, "PLAX"), _video(3, "/z.avi"))
     told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3), {"value": np.arange(3.0)}, records)
-    assert told == ("1 videos have a view that does not show ef and are left out",)
+    assert told == (UNKNOWN.format(1), "1 videos have a view that does not show ef and are left out")
     assert [row[0] for row in _read(tmp_path / "o.csv")] == ["FileName", "x", "z"]
 
 
@@ -108,6 +116,7 @@ def test_a_patient_has_the_mean_of_the_videos(tmp_path: Path) -> None:
     told = write_predictions(_to(tmp_path / "o.csv"), EF, _ids(1, 2, 3, 4, 5), {"value": values}, records, "patient_id")
     assert _read(tmp_path / "o.csv") == [["patient_id", "EF_pred"], ["patient0001", "61.5"], ["patient0002", "45.0"]]
     assert told == (
+        UNKNOWN.format(4),
         "1 videos have a view that does not show ef and are left out",
         "of 1 videos the patient is not known; they are left out",
     )

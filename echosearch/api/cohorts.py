@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from echosearch import __version__
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import PURGED, Matches, SweepKey
+from echosearch.catalog import PURGED, VIEW, Matches, SweepKey
 from echosearch.cohort.audit import (
     Audit,
     AuditLabels,
@@ -38,7 +38,7 @@ from echosearch.cohort.cohort import Cohort, Definition, Measure
 from echosearch.cohort.compare import Difference, Rerun, diff, rerun
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
-from echosearch.cohort.measures import DOMAINS, domain_tasks, domains, measure
+from echosearch.cohort.measures import DOMAINS, domain, measure
 from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
@@ -60,6 +60,7 @@ from echosearch.filters import (
 from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
+from echosearch.types.views import YES, shows
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.sweep import stored
@@ -196,6 +197,9 @@ class Cohorts:
             vocabulary = _pinned(self._vocabulary(view), before)
             conditions = [parse_filter(text) for text in before.criteria]
             now, selection = self._made(view, vocabulary, before.definition, conditions)
+            if any(each.name.startswith(DOMAIN_BY) for each in before.measures):
+                note = "the domain is told by file and view, and no longer by tasks"
+                now = replace(now, notes=(*now.notes, note))
             return rerun(
                 before,
                 replace(now, name=name, about=before.about),
@@ -316,6 +320,7 @@ class Cohorts:
                     view=record.view,
                     best_frame=record.num_frames // 2,
                     best_time_seconds=None,
+                    view_predicted=record.view_predicted,
                 )
             )
         return tiles
@@ -333,7 +338,8 @@ class Cohorts:
         tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
         tasks |= {probe.name: probe for probe in probes}
         calibrations = tuple(self.zeroshot.calibrations_of(view))
-        return Vocabulary(tuple(view.catalog.attribute_columns()), tasks, calibrations, self._key)
+        attributes = tuple(view.catalog.attribute_columns())
+        return Vocabulary(attributes, tasks, calibrations, self._key, all_views=self.zeroshot.all_views)
 
     def _key(self, task: AnyTask) -> SweepKey:
         return self.zeroshot.key(task)
@@ -379,6 +385,7 @@ class Cohorts:
             version=__version__,
             created_at=_now(),
             notes=(*self.notes(view), *notes, *selection.notes),
+            all_views=vocabulary.all_views,
         )
         return cohort, selection
 
@@ -410,7 +417,7 @@ class Cohorts:
         notes, measures = _doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
         notes += [source.calibration.assumption for _, source in sources.values() if source.calibration is not None]
         for parts, (name, source) in sources.items():
-            measured = measure(view, source, self._key(source.task))
+            measured = measure(view, source, self._key(source.task), vocabulary.all_views)
             if measured is None:
                 raise BadFilter(
                     f"the filter, character {name.position}: {source.task.name} was never swept over this index; "
@@ -421,46 +428,32 @@ class Cohorts:
                     f"{len(measured.unscored)} videos have no score of {source.task.name} yet, so it is unknown for "
                     "them, and for their studies (--sweep-missing)"
                 )
+            if measured.unseen:
+                notes.append(
+                    f"of {measured.unseen} videos it is not known whether their view shows {source.task.name}, so it "
+                    "is unknown for them (--all-views counts them)"
+                )
             measures[parts] = measured
-        told: tuple[npt.NDArray[np.int64], list[str | None]] | None = None
-        tasks: tuple[AnyTask, ...] = ()
-        if any(found.parts == DOMAIN for found in resolved.values()):
-            tasks = self._domain_tasks(vocabulary)
-            told = self._domains(view, tasks)
-            if unscored := told[1].count(None):
-                notes.append(f"of {unscored} videos the domain is not known yet (--sweep-missing)")
-        question = Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told, tasks)
-        return question, list(dict.fromkeys(notes))
-
-    def _domain_tasks(self, vocabulary: Vocabulary) -> tuple[AnyTask, ...]:
-        if vocabulary.domain_tasks is not None:
-            return vocabulary.domain_tasks
-        return tuple(domain_tasks(*self._made_for()))
-
-    def _made_for(self) -> tuple[tuple[str, ...], bool]:
-        """The views that the model is made for (none: not said), and whether it knows Doppler."""
-        preset = self.store.manifest.standing.preset
-        return (preset.views, preset.knows_modes) if preset is not None else ((), True)
-
-    def _domains(self, view: View, tasks: Sequence[AnyTask]) -> tuple[npt.NDArray[np.int64], list[str | None]]:
-        views, knows_modes = self._made_for()
-        told = domains(view, {task.name: self._key(task) for task in tasks}, views, knows_modes)
-        if told is None:
-            names = " ".join(task.name for task in tasks)
-            raise BadFilter(
-                f"the domain of a video is told by {names}; sweep first (echosearch sweep {names}), or add "
-                "--sweep-missing"
+        if any(found.parts == VIEW for found in resolved.values()) and (count := view.catalog.count_predicted()):
+            notes.append(
+                f"the view of {count} videos is predicted by {self.store.manifest.model}, and not in the manifest"
             )
-        return told
+        told: dict[int, str | None] | None = None
+        if any(found.parts == DOMAIN for found in resolved.values()):
+            preset = self.store.manifest.standing.preset
+            records = view.catalog.videos()
+            told = {record.video_id: domain(record, preset, vocabulary.all_views) for record in records}
+            if unknown := list(told.values()).count(None):
+                notes.append(f"of {unknown} videos the view is not known, so neither is the domain (--all-views)")
+        question = Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told)
+        return question, list(dict.fromkeys(notes))
 
     def _tasks_named(self, vocabulary: Vocabulary, conditions: Sequence[Condition]) -> list[AnyTask]:
         known = vocabulary.known()
         found: dict[str, AnyTask] = {}
         for condition in conditions:
             for name in resolve(condition, known).values():
-                if name.parts == DOMAIN:
-                    found |= {task.name: task for task in self._domain_tasks(vocabulary)}
-                elif name.parts[0] == "calibration":
+                if name.parts[0] == "calibration":
                     calibration = next(each for each in vocabulary.calibrations if each.name == name.parts[1])
                     if calibration.task in vocabulary.tasks:
                         found[calibration.task] = vocabulary.tasks[calibration.task]
@@ -516,6 +509,9 @@ def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: S
         return [f"no video has {text!r} in {known}{among}" for text in texts if text not in DOMAINS]
     if known.type != "text" or known.parts[0] not in ("video", "attr"):
         return []
+    if known.parts == VIEW:
+        views = view.catalog.count_views()
+        texts = [text for text in texts if (shows([text], views) != YES).all()]
     told = [
         f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
         for text, there in view.catalog.spellings(known, attributes, texts).items()
@@ -526,7 +522,6 @@ def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: S
 def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
     """Names as they were when the cohort was made: with its own wording of tasks, its probes and calibrations."""
     tasks, pinned = dict(vocabulary.tasks), dict(vocabulary.pinned)
-    of_domain = tuple(_task_of(each) for each in cohort.measures if each.name.startswith(DOMAIN_BY))
     calibrations = {each.name: each for each in vocabulary.calibrations}
     for each in cohort.measures:
         if each.name.startswith(DOMAIN_BY):
@@ -544,7 +539,7 @@ def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
         tasks=tasks,
         calibrations=tuple(calibrations.values()),
         pinned=pinned,
-        domain_tasks=of_domain or None,
+        all_views=cohort.all_views,
     )
 
 

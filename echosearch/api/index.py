@@ -41,6 +41,7 @@ from echosearch.types import (
     pool,
     whole,
 )
+from echosearch.types.views import tally
 
 if TYPE_CHECKING:
     from echosearch.api.cohorts import Cohorts, Filtered
@@ -53,25 +54,33 @@ def open_index(
     model: str | None = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    all_views: bool = False,
 ) -> Index:
     """Open an index to ask: the one at `path`, else ECHOSEARCH_INDEX, else indexes/default.
 
     `model` says where else the weights of the index's model lie (`local-dir:PATH`, `hf-hub:ORG/NAME`); it is
-    loaded only when a question needs it. IndexStateError says why an index cannot be used.
+    loaded only when a question needs it. With `all_views` videos whose view is not known count in filters and sweeps
+    of tasks that are seen in some views. IndexStateError says why an index cannot be used.
     """
-    return Index(index_path(path), model, device, precision)
+    return Index(index_path(path), model, device, precision, all_views)
 
 
 class Index:
     """An open index. Every answer belongs to one whole generation; later commits are seen at the next question."""
 
     def __init__(
-        self, path: Path, model: str | None = None, device: Device = "auto", precision: Precision = "fp32"
+        self,
+        path: Path,
+        model: str | None = None,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        all_views: bool = False,
     ) -> None:
         self._store = Store(path)
         manifest = self._store.manifest
         self._request = replace(manifest.request(model), device=device, precision=precision)
         self._encoder: Encoder | None = None
+        self._all_views = all_views
         with self._store.view():
             pass  # refuse now what cannot be used
 
@@ -174,7 +183,7 @@ class Index:
         """Zero-shot tasks over this index: sweeps, calibrations, probes, evaluations."""
         from echosearch.api.zeroshot import ZeroShot
 
-        return ZeroShot(self._store, self._request.precision, self._embed, self._notes)
+        return ZeroShot(self._store, self._request.precision, self._embed, self._notes, self._all_views)
 
     @cached_property
     def cohorts(self) -> Cohorts:
@@ -263,6 +272,7 @@ class Index:
                 "preparation": manifest.recipe.in_words,
                 "recipe_parts": manifest.recipe.to_dict(),
                 **totals,
+                "views": tally(view.catalog.count_views()),
                 "unverified": view.catalog.count_unverified(),
                 "failures": len(view.catalog.failures()),
                 "attributes": {column.name: column.type for column in view.catalog.attribute_columns()},

@@ -30,10 +30,12 @@ from echosearch.errors import (
 )  # fmt: skip
 from echosearch.store import Store, View
 from echosearch.types import EncodedText, ProgressListener, VideoRecord
-from echosearch.types.people import people, with_study_keys
+from echosearch.types.people import Belonging, people, with_study_keys
+from echosearch.types.views import NO, UNKNOWN, YES, Shown, counted, shows
 from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
 from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_range, check_value, evaluate
 from echosearch.zeroshot.labels import LabelFile, Labelled, join
+from echosearch.zeroshot.predicted_views import VIEW_TASK, predict_views, tells_views
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
     PREFIX,
@@ -71,12 +73,17 @@ AnyTask = Task | Probe
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """Zero-shot questions to one index; made by `Index.zeroshot`. `precision` is that of phrases embedded here."""
+    """Zero-shot questions to one index; made by `Index.zeroshot`. `precision` is that of phrases embedded here.
+
+    With `all_views` sweeps tell of every video, and those of which it is not known whether their view shows what is
+    asked count (see `types.views`).
+    """
 
     store: Store
     precision: str
     embed: Callable[[Sequence[str]], list[EncodedText]]
     notes: Callable[[View], list[str]]
+    all_views: bool = False
 
     # Sweeps.
 
@@ -112,14 +119,19 @@ class ZeroShot:
             self._check_named(calibration, [scorer.key for scorer in scorers])
         if keep:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
+            if VIEW_TASK in [task.name for task in chosen] and tells_views(manifest):
+                with self.store.writer(wait_seconds) as writer:
+                    predict_views(writer, self.precision, self._embed([]))
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
         with self.store.view() as view:
-            swept = [_of_live(view, found, among) for found in swept]
+            every = list(view.catalog.belongings())
+            live = [_of_live(view, found, among) for found in swept]
+            seen = [self._seen(every, task, found) for task, found in zip(chosen, live, strict=True)]
             known = self.calibrations_of(view)
             called = [
-                _called(view, task, found.key, found.ids, found.columns, known, calibration)
-                for task, found in zip(chosen, swept, strict=True)
+                _called(view, every, task, found, counted(shown, self.all_views), known, calibration)
+                for task, (found, shown, _) in zip(chosen, seen, strict=True)
             ]
             return [
                 SweepResult(
@@ -132,11 +144,12 @@ class ZeroShot:
                     frames_dtype=manifest.frames_dtype,
                     ids=found.ids,
                     columns=found.columns,
+                    shown=shown,
                     scored_now=found.scored_now,
                     warnings=(
                         *self.notes(view),
                         *cut,
-                        *_unseen_views(view, task),
+                        *unseen,
                         *_too_short(view, task),
                         *cautions,
                         *([_BORROWED] if borrowed[task.name] else []),
@@ -144,9 +157,25 @@ class ZeroShot:
                     called=verdict,
                     applied=borrowed[task.name],
                     published=manifest.standing.published,
+                    all_views=self.all_views,
                 )
-                for task, found, (verdict, cautions) in zip(chosen, swept, called, strict=True)
+                for task, (found, shown, unseen), (verdict, cautions) in zip(chosen, seen, called, strict=True)
             ]
+
+    def _seen(self, every: Sequence[Belonging], task: AnyTask, swept: Swept) -> tuple[Swept, Shown, list[str]]:
+        """The videos of a sweep that are told of, whether their view shows it, and what is to be said of views."""
+        view_of = {each.video_id: each.view for each in every}
+        shown = shows(task.views, [view_of[video_id] for video_id in swept.ids.tolist()])
+        told, seen_in = [], f"{task.name} is seen in {', '.join(task.views)}"
+        if elsewhere := int((shown == NO).sum()):
+            left_out = "" if self.all_views else " and are left out (--all-views)"
+            told.append(f"{seen_in}; {elsewhere} videos have another view{left_out}")
+        if unknown := int((shown == UNKNOWN).sum()):
+            apart = "they count" if self.all_views else "they are listed apart and do not count (--all-views)"
+            told.append(f"{seen_in}; of {unknown} videos the view is not known: {apart}")
+        left = (shown != NO) | self.all_views
+        columns = {name: values[left] for name, values in swept.columns.items()}
+        return dataclasses.replace(swept, ids=swept.ids[left], columns=columns), shown[left], told
 
     def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
         """The threshold that was published for a task, if any. BadOption where it is not for this index's model."""
@@ -234,8 +263,9 @@ class ZeroShot:
         """How common the finding is in the index by a new calibration. BadLabels where that cannot be told."""
         swept, _ = self._swept(self._scorer(task, "exact", []), 0.0)
         with self.store.view() as view:
-            swept = _of_live(view, swept, None)
-            called, notes = _called(view, task, swept.key, swept.ids, swept.columns, [made], made.name)
+            every = list(view.catalog.belongings())
+            swept, shown, _ = self._seen(every, task, _of_live(view, swept, None))
+            called, notes = _called(view, every, task, swept, counted(shown, self.all_views), [made], made.name)
         found = called.prevalence if called is not None else None
         if found is None or found.value is None or not 0 < found.value < 1:
             told = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
@@ -559,8 +589,7 @@ def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequen
     """The labelled videos of some views; all if none is given. BadLabels where none is left."""
     if not views:
         return labelled
-    wanted = {name.upper() for name in views}
-    of = np.array([(records[video_id].view or "").upper() in wanted for video_id in labelled.video_ids.tolist()])
+    of = shows(views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()]) == YES
     if not of.any():
         raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
     left_out = f"{(~of).sum()} labelled videos are not of the view {', '.join(views)} and are left out"
@@ -620,10 +649,10 @@ def _fitting(
 
 def _called(
     view: View,
+    every: Sequence[Belonging],
     task: AnyTask,
-    key: SweepKey,
-    ids: npt.NDArray[np.int64],
-    columns: dict[str, npt.NDArray[np.float64]],
+    swept: Swept,
+    seen: npt.NDArray[np.bool_],
     known: Sequence[Calibration],
     name: str | None,
 ) -> tuple[Called | None, list[str]]:
@@ -631,16 +660,13 @@ def _called(
 
     Beside it what is to be said where no prevalence follows.
     """
-    fitting = [each for each in known if _is_for(each, key)]
-    if not fitting or not len(ids):
+    fitting = [each for each in known if _is_for(each, swept.key)]
+    if not fitting or not len(swept.ids):
         return None, []
     calibration = next((each for each in fitting if each.name == name), fitting[-1])
-    scores = decision(task, columns, calibration.classes)
-    every = list(view.catalog.belongings())
-    view_of = {each.video_id: each.view for each in every}
-    seen = np.array([_is_seen(view_of[video_id], task) for video_id in ids.tolist()])
-    seen &= ~np.isin(ids, too_short(view, task))
-    together = people(every, ids)
+    scores = decision(task, swept.columns, calibration.classes)
+    seen = seen & ~np.isin(swept.ids, too_short(view, task))
+    together = people(every, swept.ids)
     positive = calibration.is_positive(scores)
     prevalence, cautions = None, []
     if seen.any():
@@ -665,26 +691,6 @@ def _is_for(calibration: Calibration, key: SweepKey) -> bool:
     except CalibrationMismatch:
         return False
     return True
-
-
-def _is_seen(view: str | None, task: AnyTask) -> bool:
-    """Whether a video's view shows what a task is about, as far as it is known."""
-    return not task.views or view is None or view.upper() in {shown.upper() for shown in task.views}
-
-
-def _unseen_views(view: View, task: AnyTask) -> list[str]:
-    """What is to be said of videos whose view does not show what a task is about."""
-    if not task.views:
-        return []
-    shown = {name.upper() for name in task.views}
-    views = view.catalog.count_views()
-    elsewhere = sum(count for name, count in views.items() if name is not None and name.upper() not in shown)
-    told = []
-    if elsewhere:
-        told.append(f"{task.name} is seen in {', '.join(task.views)}; {elsewhere} videos have another view")
-    if unknown := views.get(None, 0):
-        told.append(f"{task.name} is seen in {', '.join(task.views)}; of {unknown} videos the view is not known")
-    return told
 
 
 def _too_short(view: View, task: AnyTask) -> list[str]:

@@ -1,7 +1,7 @@
 """What is known of each video, in SQLite; the catalog decides what exists. Knows no vector and no file format."""
 
 from echosearch.catalog.catalog import Catalog
-from echosearch.catalog.conditions import FIELDS, Matches, Measures
+from echosearch.catalog.conditions import FIELDS, VIEW, Matches, Measures
 from echosearch.catalog.migrations import refuse_newer
 from echosearch.catalog.purge import PURGED, TABLES, Person, Rewriters
 from echosearch.catalog.records import (
@@ -26,6 +26,7 @@ __all__ = [
     "FIELDS",
     "PURGED",
     "TABLES",
+    "VIEW",
     "AttributeColumn",
     "AttributeType",
     "AttributeValue",

@@ -52,6 +52,7 @@ from echosearch.filters import (
     date_prefix,
 )
 from echosearch.filters import names as names_of
+from echosearch.types.views import alike
 
 Ids = npt.NDArray[np.int64]
 Parts = tuple[str, ...]
@@ -66,6 +67,7 @@ FIELDS: Final[Mapping[str, ValueType]] = {
     "study": "text",
     "patient": "text",
     "view": "text",
+    "view_predicted": "text",
     "kind": "text",
     "unverified": "text",
     "acquired_at": "date",
@@ -82,8 +84,12 @@ FIELDS: Final[Mapping[str, ValueType]] = {
 
 _ROWS_AT_ONCE: Final = 10_000
 
+VIEW: Final = ("video", "view")
+SEEN_VIEW: Final[ColumnElement[Any]] = func.coalesce(videos.c.view, videos.c.view_predicted)
+
 _NAMED_OTHERWISE: Final[Mapping[str, ColumnElement[Any]]] = {
     "video_id": videos.c.id,
+    "view": SEEN_VIEW,
     "duration_seconds": videos.c.num_frames / videos.c.fps,  # by 0 it is NULL
 }
 
@@ -117,7 +123,7 @@ def matching(
 
     SQL counts the others, so that only the ids that are wanted are fetched.
     """
-    [told], source, wanted = _asked([condition], names, attributes)
+    [told], source, wanted = _asked(connection, [condition], names, attributes)
     live = videos.c.deleted_at.is_(None)
     matched = select(videos.c.id).select_from(source).where(live, told).order_by(videos.c.id)
     unknown = select(func.count()).select_from(source).where(live, told.is_(None))
@@ -140,7 +146,7 @@ def decisions(
     `names` tells what the names in the conditions stand for, `attributes` which number the column of an attribute has
     in the wide table. A name that is neither a field nor an attribute is one of the `measures`.
     """
-    told, source, wanted = _asked(conditions, names, attributes)
+    told, source, wanted = _asked(connection, conditions, names, attributes)
     query = (
         select(videos.c.id, *(case({1: 1, 0: -1}, value=one, else_=0) for one in told))
         .select_from(source)
@@ -179,13 +185,18 @@ def _plain(text: str) -> str:
 
 
 def _asked(
-    conditions: Sequence[Condition], names: Mapping[Name, KnownName], attributes: Mapping[str, int]
+    connection: Connection,
+    conditions: Sequence[Condition],
+    names: Mapping[Name, KnownName],
+    attributes: Mapping[str, int],
 ) -> tuple[list[ColumnElement[bool]], FromClause, list[Parts]]:
     """The conditions as SQL, the tables that they need, and the measures among their names."""
     used = {names[name] for condition in conditions for name in names_of(condition)}
     wanted = sorted(known.parts for known in used if not _is_field(known.parts) and known.parts[0] != "attr")
     columns, source = _columns(used, attributes, wanted)
-    return [_expression(condition, names, columns) for condition in conditions], source, wanted
+    is_of_views = any(known.parts == VIEW for known in used)
+    views = connection.execute(select(SEEN_VIEW).distinct()).scalars().all() if is_of_views else []
+    return [_expression(condition, names, columns, views) for condition in conditions], source, wanted
 
 
 def _is_field(parts: Parts) -> bool:
@@ -216,14 +227,17 @@ def _field(name: str) -> ColumnElement[Any]:
     return _NAMED_OTHERWISE[name] if name in _NAMED_OTHERWISE else videos.c[name]
 
 
-def _expression(condition: Condition, names: Mapping[Name, KnownName], columns: Columns) -> ColumnElement[bool]:
+def _expression(
+    condition: Condition, names: Mapping[Name, KnownName], columns: Columns, views: Sequence[str | None]
+) -> ColumnElement[bool]:
+    """As SQL; `views` are all that videos have as they are written, of which those alike are meant."""
     match condition:
         case Not(inner):
-            return not_(_expression(inner, names, columns))
+            return not_(_expression(inner, names, columns, views))
         case All(parts):
-            return and_(*(_expression(part, names, columns) for part in parts))
+            return and_(*(_expression(part, names, columns, views) for part in parts))
         case Either(parts):
-            return or_(*(_expression(part, names, columns) for part in parts))
+            return or_(*(_expression(part, names, columns, views) for part in parts))
     known = names[condition.name]
     place = columns[known.parts]
     is_date = known.type == "date"
@@ -234,12 +248,15 @@ def _expression(condition: Condition, names: Mapping[Name, KnownName], columns: 
             return place == 1
         case Like(pattern=pattern):
             return place.like(pattern)
+        case Compare(operator="=" | "!=" as operator_, value=str(view)) if known.parts == VIEW:
+            return place.in_(alike([view], views)) if operator_ == "=" else place.not_in(alike([view], views))
         case Compare(operator=operator_, value=value):
             return _compared(place, operator_, value, is_date)
         case Between(low=low, high=high):
             return _compared(place, ">=", low, is_date) & _compared(place, "<=", high, is_date)
         case OneOf(values=values):
-            return _one_of(place, values, is_date)
+            meant = alike(list(map(str, values)), views) if known.parts == VIEW else values
+            return _one_of(place, meant, is_date)
 
 
 def _compared(place: ColumnElement[Any], operator_: Operator, value: Value, is_date: bool) -> ColumnElement[bool]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from echosearch.catalog.conditions import Matches, Measures, decisions, matching, spellings
+from echosearch.catalog.conditions import SEEN_VIEW, Matches, Measures, decisions, matching, spellings
 from echosearch.catalog.purge import Person, find_person
 from echosearch.catalog.records import (
     AttributeType,
@@ -185,7 +185,7 @@ class Snapshot:
 
     def belongings(self) -> Iterator[Belonging]:
         """Whose each live video is, by ascending id; lighter than whole records."""
-        columns = (videos.c.id, videos.c.study, videos.c.patient, videos.c.view, videos.c.content_sha256)
+        columns = (videos.c.id, videos.c.study, videos.c.patient, SEEN_VIEW, videos.c.content_sha256)
         query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
         for row in self._connection.execute(query):
             yield Belonging(*row)
@@ -198,9 +198,13 @@ class Snapshot:
             yield row.id, row.num_embedded_frames, row.num_frames, row.fps or None
 
     def count_views(self) -> dict[str | None, int]:
-        """Number of live videos of each view; None: not known."""
-        query = select(videos.c.view, func.count()).where(videos.c.deleted_at.is_(None)).group_by(videos.c.view)
+        """Number of live videos of each view, known or predicted, as it is written; None: neither."""
+        query = select(SEEN_VIEW, func.count()).where(videos.c.deleted_at.is_(None)).group_by(SEEN_VIEW)
         return {view: int(count) for view, count in self._connection.execute(query)}
+
+    def count_predicted(self) -> int:
+        """Number of live videos whose view is predicted only."""
+        return self.count(videos.c.view.is_(None), videos.c.view_predicted.is_not(None))
 
     def verified(self, ids: Iterable[int]) -> set[int]:
         """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
@@ -476,6 +480,7 @@ _RECORD_COLUMNS: Final = (
     "content_sha256",
     "added_at",
     "unverified",
+    "view_predicted",
 )
 
 

@@ -105,6 +105,7 @@ videos = Table(
     Column("deleted_at", Text),
     Column("replaced_by", BigInteger),
     Column("unverified", Text),  # where vectors came from that no probe has verified; NULL: all is well
+    Column("view_predicted", Text),  # by a model that is measured to tell views; `view` is the manifest's
     # Only one live video for each path, whatever happens.
     Index(
         "live_path",

@@ -263,6 +263,11 @@ class Transaction(Snapshot):
         for chunk in chunks(ids):
             self._connection.execute(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
 
+    def predict_views(self, views: Mapping[int, str | None]) -> None:
+        """Keep which view a model finds in live videos, by id."""
+        changes = [(view, video_id) for video_id, view in views.items()]
+        self._driver.executemany("UPDATE videos SET view_predicted = ? WHERE id = ?", changes)
+
     def purge(self, person: Person, rewriters: Rewriters) -> dict[str, int]:
         """Purge a person from every table; what went from where, by table."""
         return purge(self._connection, person, rewriters)

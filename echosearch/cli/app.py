@@ -19,6 +19,7 @@ from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
 from echosearch.cli.keeping import annotate, check, compact, delete, roots, undelete
 from echosearch.cli.learn import calibrate, calibrations, probe
+from echosearch.cli.opening import open_index
 from echosearch.cli.options import (
     FilePath,
     Finite,
@@ -285,9 +286,7 @@ def search(
       echosearch search "SEVERE LV DILATION" -k 5
       echosearch search "PACER LEAD IN THE RIGHT VENTRICLE" --not "MITRAL CLIP" --json
     """  # fmt: skip
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index), model, device, precision)
+    opened = open_index(index, model, device, precision)
     sheet = _sheet(opened, contact_sheet, force)
     sweep_named(opened, where, sweep_missing)
     result = opened.search(*phrases, without=without, k=k, min_score=min_score, score=score, where=where)
@@ -333,9 +332,7 @@ def similar(
       echosearch similar 17 --exclude patient
       echosearch similar new.avi -k 5 --contact-sheet alike.png
     """  # fmt: skip
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index), model, device, precision)
+    opened = open_index(index, model, device, precision)
     sheet = _sheet(opened, contact_sheet, force, [example] if isinstance(example, Path) else [])
     sweep_named(opened, where, sweep_missing)
     result = opened.similar(example, k=k, exclude=exclude, min_score=min_score, where=where)
@@ -369,9 +366,7 @@ def info(index: str | None, output: str | None) -> None:
     Example:
       echosearch info --index indexes/default
     """
-    from echosearch.api import open_index
-
-    told = open_index(index_path(index)).info()
+    told = open_index(index).info()
     if output == "json":
         render.print_json(told)
         return
@@ -384,6 +379,7 @@ def info(index: str | None, output: str | None) -> None:
         "preparation": told["preparation"],
         "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
         f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
+        "views": ", ".join(f"{name} {count}" for name, count in told["views"].items()),
         "deleted": str(told["deleted"]),
         "unverified": str(told["unverified"]),
         "failures": str(told["failures"]),
@@ -422,10 +418,9 @@ def list_videos(
     """
     import dataclasses
 
-    from echosearch.api import open_index
     from echosearch.types import VideoRecord
 
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     if output is not None:
         click.echo(f"index {render.printable(str(opened.path))}", err=True)
     sweep_named(opened, where, sweep_missing)
@@ -454,7 +449,8 @@ def list_videos(
         render.print_table(
             ("id", "path", "study", "patient", "view", "frames", "fps", "size"),
             (
-                (video.video_id, video.path, video.study, video.patient, video.view, video.num_frames,
+                (video.video_id, video.path, video.study, video.patient,
+                 render.in_words(video), video.num_frames,
                  None if video.fps is None else f"{video.fps:g}", f"{video.width}x{video.height}")
                 for video in videos
             ),
@@ -473,9 +469,7 @@ def show(video_id: int, index: str | None, output: str | None) -> None:
     Example:
       echosearch show 17
     """
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     told = opened.video(video_id).to_dict() | {
         "pooled_norm": opened.pooled_norm(video_id),
         "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
@@ -499,9 +493,7 @@ def failures(index: str | None, output: str | None) -> None:
     Example:
       echosearch failures --csv > failures.csv
     """
-    from echosearch.api import open_index
-
-    opened = open_index(index_path(index))
+    opened = open_index(index)
     if output is not None:
         click.echo(f"index {render.printable(str(opened.path))}", err=True)
     found = [failure.to_dict() for failure in opened.failures()]
@@ -540,9 +532,7 @@ def models(index: str | None, output: str | None) -> None:
         return
     path = index_path(index)
     if (path / "manifest.json").is_file():
-        from echosearch.api import open_index
-
-        click.echo(f"index {render.printable(str(path))} uses {open_index(path).manifest.model}")
+        click.echo(f"index {render.printable(str(path))} uses {open_index(str(path)).manifest.model}")
     for model in found:
         click.echo(f"{model['name']:12} {model['about']}")
         click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")

@@ -467,7 +467,7 @@ def report(
         {video_id: record.path for video_id, record in records.items()},
         count,
         made.definition.seed,
-        {video_id: record.view for video_id, record in records.items()},
+        {video_id: render.in_words(record) for video_id, record in records.items()},
     )
     lines = audit_lines(opened, opened.cohorts.audits(name))
     write_report(page, render_report(made, shown, with_ids, with_paths, lines, show))

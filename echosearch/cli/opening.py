@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from echosearch.cli.options import ALL_VIEWS
+
 if TYPE_CHECKING:
     from echosearch.api import Index
     from echosearch.types import Device, Precision
@@ -23,4 +25,4 @@ def open_index(
     """The index at --index, else the default one, as `echosearch.api.open_index` opens it."""
     from echosearch.api import open_index as opened
 
-    return opened(index, model, device, precision)
+    return opened(index, model, device, precision, click.get_current_context().meta.get(ALL_VIEWS, False))

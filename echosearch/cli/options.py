@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -164,13 +164,30 @@ def query_options(command: Command) -> Command:
     return command
 
 
-where_option = click.option(
+_where = click.option(
     "--where",
     multiple=True,
     metavar="CONDITION",
     help="Only videos of which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be true. "
     "A missing value makes a condition unknown, and unknown is out (see README, Filters).",
 )
+ALL_VIEWS: Final = "all_views"
+
+
+def where_option(command: Command) -> Command:
+    """`--where`, and `--all-views`, which `opening.open_index` looks up."""
+    return _where(
+        click.option(
+            "--all-views",
+            is_flag=True,
+            expose_value=False,
+            callback=lambda context, _, value: context.meta.update({ALL_VIEWS: value}),
+            help="Videos whose view is not known count as well; by default it is unknown what tasks that are seen in "
+            "some views say of them. A sweep then tells of videos of other views, too.",
+        )(command)
+    )
+
+
 sweep_missing_option = click.option(
     "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
 )

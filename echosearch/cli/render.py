@@ -11,9 +11,11 @@ import click
 
 from echosearch.tables import write_csv
 from echosearch.types import Failure, SearchResult
+from echosearch.types.views import in_words as in_words
 
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
+    "view_predicted",
 )  # fmt: skip
 
 
@@ -90,7 +92,7 @@ def print_result(result: SearchResult, output: str | None) -> None:
                     hit.path,
                     hit.study,
                     hit.patient,
-                    hit.view,
+                    in_words(hit),
                     hit.best_frame,
                     None if hit.best_time_seconds is None else f"{hit.best_time_seconds:.2f}",
                 )

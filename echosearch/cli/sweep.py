@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from echosearch.api import Index
     from echosearch.zeroshot.results import SweepResult
 
-_RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view")
+_RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view", "view_predicted")
 
 
 @click.command()
@@ -122,7 +122,7 @@ def sweep(
     if picture is not None:
         from echosearch.zeroshot.plots import plot_sweeps
 
-        plot_sweeps(results, picture)
+        plot_sweeps([each.kept(each.counted) if each.counted.any() else each for each in results], picture)
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
 
 
@@ -154,23 +154,27 @@ def _print_json(results: Sequence[SweepResult]) -> None:
 
 
 def _scores(result: SweepResult) -> Iterator[dict[str, Any]]:
-    told = result.rows()
+    told = _told(result)
     for row, video_id in enumerate(result.ids.tolist()):
-        yield {"video_id": video_id} | {name: values[row].item() for name, values in told.items()}
+        yield {"video_id": video_id} | {name: values[row] for name, values in told.items()}
 
 
 def _rows(opened: Index, results: Sequence[SweepResult]) -> Iterator[dict[str, Any]]:
     """A row for each video that any of the tasks has scored; videos and scores both come by ascending id."""
-    columns = [(result.task.name, result.ids, result.rows(), _assumption(result)) for result in results]
+    columns = [(result.task.name, result.ids, _told(result), _assumption(result)) for result in results]
     for video in opened.videos():
         row: dict[str, Any] = {}
         for task, ids, told, assumption in columns:
             place = int(ids.searchsorted(video.video_id))
             if place < len(ids) and ids[place] == video.video_id:
-                row |= {f"{task}.{name}": values[place].item() for name, values in told.items()}
+                row |= {f"{task}.{name}": values[place] for name, values in told.items()}
                 row |= {f"{task}.{name}": text for name, text in assumption.items()}
         if row:
             yield video.to_dict() | row
+
+
+def _told(result: SweepResult) -> dict[str, list[Any]]:
+    return {name: values.tolist() for name, values in result.rows().items()}
 
 
 def _assumption(result: SweepResult) -> dict[str, str]:
@@ -187,17 +191,25 @@ def _show_task(opened: Index, result: SweepResult, k: int) -> None:
     for figure in told["published"]:
         use = ", applied, as asked" if figure["applied"] else ""
         click.echo(f"published {figure['of']}{use}: {figure['name']} {figure['value']:g} ({figure['source']})")
-    if not len(result.ids):
-        return
+    counted, rest = result.kept(result.counted), result.kept(~result.counted)
+    if len(counted.ids):
+        _show_scores(counted)
+        _show_called(result)
+        _show_highest(opened, counted, k)
+    if len(rest.ids):
+        whose = "do not show it" if result.all_views else "are not known"
+        click.echo(f"\n{len(rest.ids)} videos whose views {whose}, apart:")
+        _show_scores(rest)
+        _show_highest(opened, rest, k)
+
+
+def _show_scores(result: SweepResult) -> None:
+    from echosearch.zeroshot.results import distribution
+
     figures = ("lowest", "p5", "median", "p95", "highest", "mean")
-    render.print_table(
-        ("column", *figures),
-        [(name, *(f"{told['columns'][name][figure]:.4g}" for figure in figures)) for name in result.columns],
-        right=figures,
-    )
-    _show_called(result)
-    if k:
-        _show_highest(opened, result, k)
+    told = {name: distribution(values) or {} for name, values in result.columns.items()}
+    rows = [(name, *(f"{its[figure]:.4g}" for figure in figures)) for name, its in told.items()]
+    render.print_table(("column", *figures), rows, right=figures)
 
 
 def _show_called(result: SweepResult) -> None:
@@ -217,6 +229,8 @@ def _show_called(result: SweepResult) -> None:
 
 def _show_highest(opened: Index, result: SweepResult, k: int) -> None:
     """The videos with the highest score: of classes as calibrated, else the first of two, or the last of more."""
+    if not k:
+        return
     if result.called is not None:
         title, scores = f"calibrated for {result.called.calibration.name}", result.called.scores
     else:
@@ -225,7 +239,7 @@ def _show_highest(opened: Index, result: SweepResult, k: int) -> None:
         scores = result.columns[title]
     order = sorted(range(len(scores)), key=lambda row: (-scores[row], result.ids[row]))[:k]
     click.echo(f"highest {title}")
-    rows = {name: values.tolist() for name, values in result.rows().items()}
+    rows = _told(result)
     records = {record.video_id: record for record in opened.videos_of(int(result.ids[row]) for row in order)}
     order = [row for row in order if int(result.ids[row]) in records]  # the others were deleted just now
     videos = [records[int(result.ids[row])] for row in order]
@@ -233,12 +247,14 @@ def _show_highest(opened: Index, result: SweepResult, k: int) -> None:
         ("id", *rows, "path", "study", "patient", "view"),
         [
             (video.video_id, *(_cell(values[row]) for values in rows.values()),
-             video.path, video.study, video.patient, video.view)
+             video.path, video.study, video.patient, render.in_words(video))
             for row, video in zip(order, videos, strict=True)
         ],
         right=("id", *rows),
     )  # fmt: skip
 
 
-def _cell(value: float | bool) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4f}"
+def _cell(value: float | bool | str | None) -> str | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4f}" if isinstance(value, float) else value

@@ -207,6 +207,8 @@ class Cohort:
     notes: tuple[str, ...] = ()
     about: str = field(default="")
     purged: int = 0
+    all_views: bool = True
+    """Whether scores count of which the view is not known; in cohorts that do not say so they did."""
 
     @property
     def videos(self) -> int:

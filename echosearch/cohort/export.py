@@ -19,6 +19,7 @@ from echosearch.files import OutputFolder
 from echosearch.tables import write_csv
 from echosearch.types import VideoRecord
 from echosearch.types.people import joined
+from echosearch.types.views import YES, shows
 
 Format = Literal["csv", "json", "echonet"]
 
@@ -76,11 +77,10 @@ def _write(
         _write_json(folder / "members.json", {"manifest": manifest, "members": members})
         return {"file": "members.json"}
     if form == "csv":
-        names = list(cohort.members[0].values)
-        columns = ["unit", "patient", "study", "acquired_at", "video_id", "path", "view", "similarity", *names]
+        columns = [*_row(*rows[0])]
         _write_csv(folder / "members.csv", columns, [_row(member, record) for member, record in rows])
         return {"file": "members.csv"}
-    people = joined_patients([_keys(member, record, person_of) for member, record in rows])
+    people = _people(rows, person_of)
     splits = split_patients(people, cohort.definition.seed)
     values = [None if label is None else record.attributes.get(label) for _, record in rows]
     if text := next((value for value in values if isinstance(value, str)), None):
@@ -114,28 +114,27 @@ def split_patients(patients: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def _videos(member: Member, records: Mapping[int, VideoRecord], views: Sequence[str]) -> list[VideoRecord]:
-    wanted = {view.upper() for view in views}
     found = [records[video_id] for video_id in member.video_ids if video_id in records]
-    return [record for record in found if not wanted or (record.view or "").upper() in wanted]
+    shown = shows(views, [record.seen_view for record in found])
+    return [record for record, told in zip(found, shown, strict=True) if told == YES]
 
 
-def joined_patients(keys: Sequence[Sequence[str]]) -> list[str]:
-    """For each video a name for all that is joined to it by a shared key, directly or through others: one person.
+def _people(rows: Sequence[tuple[Member, VideoRecord]], person_of: Mapping[int, int]) -> list[str]:
+    """For each video a name for its person: of today, and of whom it was by patient and study when the cohort was made.
 
-    So that videos of one study go the same way where only some of them have their patient, or have two.
+    A study of then is today's where it is called the same, whether or not it is keyed by its patient now.
     """
-    codes = joined(keys).tolist()
+    told = []
+    for member, record in rows:
+        same = member.study is None or f"/{record.study}".endswith(f"/{member.study}")
+        then = (member.patient, None if same else member.study, record.video_id, None)
+        told += [then, (record.patient, record.study, record.video_id, person_of[record.video_id])]
+    codes = joined(list(zip(*told, strict=True)))[::2].tolist()
     names: dict[int, str] = {}
-    for code, own in zip(codes, keys, strict=True):
-        names[code] = min([*own, names.get(code, own[0])])
+    for code, (patient, study, video_id, _) in zip(np.repeat(codes, 2).tolist(), told, strict=True):
+        own = f"p {patient}" if patient is not None else f"s {study}" if study is not None else f"v {video_id}"
+        names[code] = min(own, names.get(code, own))
     return [names[code] for code in codes]
-
-
-def _keys(member: Member, record: VideoRecord, person_of: Mapping[int, int]) -> list[str]:
-    """What says whom a video belongs to: person, patient and study now, and where they were others, then."""
-    then = member.study if member.study is not None and not f"/{record.study}".endswith(f"/{member.study}") else None
-    told = [("p", member.patient), ("p", record.patient), ("s", then), ("s", record.study), ("v", record.video_id)]
-    return [f"{kind} {name}" for kind, name in told if name is not None] + [f"w {person_of[record.video_id]}"]
 
 
 def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
@@ -147,6 +146,7 @@ def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
         "video_id": record.video_id,
         "path": record.path,
         "view": record.view,
+        "view_predicted": record.view_predicted,
         "similarity": member.score,
     } | member.values
 
@@ -160,7 +160,7 @@ def _member(member: Member, records: Sequence[VideoRecord]) -> dict[str, Any]:
         "similarity": member.score,
         "values": member.values,
         "videos": [
-            {"video_id": record.video_id, "path": record.path, "view": record.view, "acquired_at": record.acquired_at}
+            {name: getattr(record, name) for name in ("video_id", "path", "view", "view_predicted", "acquired_at")}
             for record in records
         ],
     }

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
-from echosearch.cohort.measures import SURE, Measured, by_study
-from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source
+from echosearch.cohort.measures import Measured, by_study
+from echosearch.cohort.names import DOMAIN, Parts, Source
 from echosearch.cohort.selection import Question, Selection, Unit
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
 from echosearch.types import VideoRecord
+from echosearch.types.views import in_words, view_name
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.results import NOT_VALIDATED
-from echosearch.zeroshot.tasks import Task
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12
@@ -77,8 +77,7 @@ def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
 
 def measures_of(question: Question, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
     """What every score was, whole: prompts, task, calibration, threshold and its origin."""
-    told = [_measure(measured.source, bounds[parts]) for parts, measured in question.measures.items()]
-    return (*told, *map(_domain_measure, question.domain_tasks))
+    return tuple(_measure(measured.source, bounds[parts]) for parts, measured in question.measures.items())
 
 
 def _measure(source: Source, bounds: Sequence[Bound]) -> Measure:
@@ -116,29 +115,6 @@ def _threshold(bounds: Sequence[Bound]) -> tuple[float | None, str]:
     return None, f"several: {told}"
 
 
-def _domain_measure(task: AnyTask) -> Measure:
-    """What told whether a video is of the model's domain."""
-    assert isinstance(task, Task)
-    return Measure(
-        name=f"{DOMAIN_BY}{task.name}",
-        kind="value",
-        column="",
-        task_name=task.name,
-        content_id=task.id,
-        form="exact",
-        aggregate="none: of each video",
-        views=task.views,
-        prompts=tuple(prompt for group in task.groups for prompt in group),
-        task=json.loads(json.dumps(asdict(task))),
-        calibration=None,
-        threshold=None,
-        below=False,
-        origin=f"a video is of the class that has {SURE} of the weight or more",
-        unit="",
-        validated=task.validated or NOT_VALIDATED,
-    )
-
-
 # Members.
 
 
@@ -152,10 +128,7 @@ def members_of(
     }
     spreads = {parts: _spread(of.values()) for parts, of in scores.items()}
     used = _fields_of(question)
-    domain_of = (
-        {} if question.domains is None else dict(zip(question.domains[0].tolist(), question.domains[1], strict=True))
-    )
-    told = []
+    told, domain_of = [], question.domains or {}
     for unit, score in zip(selection.members, selection.scores, strict=True):
         values: dict[str, float | str | None] = {name: _field(unit, parts, domain_of) for name, parts in used.items()}
         margins = []
@@ -208,6 +181,8 @@ def _of_record(record: VideoRecord, parts: Parts, domain_of: Mapping[int, str | 
         return record.attributes.get(name)
     if parts == DOMAIN:
         return domain_of.get(record.video_id)
+    if name == "view":
+        return in_words(record)
     if name == "duration_seconds":
         return record.num_frames / record.fps if record.fps else None
     value: float | str | None = getattr(record, name)
@@ -255,7 +230,7 @@ def table_one(selection: Selection, attributes: Sequence[str]) -> tuple[TableRow
     """Number of videos, view, year and each attribute, of members and of all other units."""
     rows: list[tuple[str, Any]] = [
         ("videos of the unit", lambda unit: len(unit.records)),
-        ("view", lambda unit: [record.view for record in unit.records]),
+        ("view", lambda unit: [view_name(record.seen_view) or None for record in unit.records]),
         ("year", lambda unit: None if unit.acquired_at is None else int(unit.acquired_at[:4])),
     ]
     rows += [(f"attr.{name}", _attribute(name)) for name in attributes]

@@ -27,7 +27,7 @@ DOMAIN: Final = ("video", "domain")
 """The field that says whether a video is of a kind that the model is made for."""
 
 DOMAIN_BY: Final = "video.domain by "
-"""How the tasks behind it are called in a cohort, followed by the task."""
+"""How tasks are called in cohorts of before that told it then, followed by the task."""
 
 _CALLED: Final = ("p", "yes")
 
@@ -62,8 +62,7 @@ class Vocabulary:
     key_of: Callable[[AnyTask], SweepKey]
     pinned: Mapping[Parts, Source] = field(default_factory=dict)
     """What some names stood for when a cohort was made: they keep that meaning."""
-    domain_tasks: tuple[AnyTask, ...] | None = None
-    """Those by which domains were told when a cohort was made; None: today's."""
+    all_views: bool = False
 
     def known(self) -> list[KnownName]:
         """Every name with its type."""

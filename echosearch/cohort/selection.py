@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from echosearch.cohort.cohort import Definition, Step
 from echosearch.cohort.measures import Measured, by_study
-from echosearch.cohort.names import DOMAIN, AnyTask, Parts
+from echosearch.cohort.names import DOMAIN, Parts
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
 from echosearch.store import View
 from echosearch.types import VideoRecord
@@ -38,8 +38,7 @@ class Question:
     names: Mapping[Name, KnownName]
     attributes: Mapping[str, int]
     measures: Mapping[Parts, Measured]
-    domains: tuple[Ids, list[str | None]] | None = None
-    domain_tasks: tuple[AnyTask, ...] = ()
+    domains: Mapping[int, str | None] | None = None
 
     def columns(self, studies: Mapping[int, str | None] | None = None) -> dict[Parts, tuple[Ids, Sequence[Any]]]:
         """Measures as the catalog takes them; with `studies`, each task's score is that of the study."""
@@ -47,7 +46,9 @@ class Question:
         for parts, measured in self.measures.items():
             chosen = measured if studies is None else by_study(measured, studies)
             told[parts] = (chosen.ids, chosen.values.tolist())
-        return told if self.domains is None else told | {DOMAIN: self.domains}
+        if self.domains is not None:
+            told[DOMAIN] = np.array(list(self.domains), np.int64), list(self.domains.values())
+        return told
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,8 @@ from echosearch.types import FrameSampling
 class Preset:
     """A known model. `preprocess` overrides parts of the model's own transform, so it may be empty.
 
-    `views` are those that it is made for (none given: not said), `knows_modes` whether it tells B-mode from Doppler.
+    `views` are those that it is made for (none given: not said), `kinds` whether for cines (video) or stills.
+    `measured` says how well it does a built-in task, and by what: of the view task it is swept at ingest.
     Its weights are known by `architecture`, which is parts of their model config, and where they were seen by
     `tensors_sha256` (of fp32 tensors, see `Space`). `missing` says why it cannot be used yet.
     """
@@ -28,7 +29,8 @@ class Preset:
     preprocess: dict[str, Any] = field(default_factory=dict)
     notice: str | None = None
     views: tuple[str, ...] = ()
-    knows_modes: bool = True
+    kinds: tuple[str, ...] = ("video",)
+    measured: dict[str, Any] = field(default_factory=dict)
     architecture: dict[str, Any] = field(default_factory=dict)
     tensors_sha256: tuple[str, ...] = ()
     missing: str | None = None
@@ -46,6 +48,7 @@ def list_presets() -> dict[str, Preset]:
                 | {
                     "sampling": FrameSampling.parse(values["sampling"]),
                     "views": tuple(values.get("views", ())),
+                    "kinds": tuple(values.get("kinds", ("video",))),
                     "tensors_sha256": tuple(values.get("tensors_sha256", ())),
                 }
             )

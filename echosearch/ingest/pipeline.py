@@ -8,8 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from echosearch.admission import check_model, probe
 from echosearch.catalog import MetadataChange, VideoMetadata
@@ -29,6 +33,7 @@ from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
 from echosearch.store import Store, Writer
+from echosearch.text_cache import TextCache
 from echosearch.types import (
     Device,
     Failure,
@@ -42,6 +47,7 @@ from echosearch.types import (
 )
 from echosearch.vectors import FramesDtype
 from echosearch.video import content_sha256, decoder_name, find_media, media_path
+from echosearch.zeroshot.predicted_views import predict_views, tells_views
 
 Load = Callable[[ModelRequest, str], Encoder]
 
@@ -126,6 +132,9 @@ def ingest(
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
             run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
+            if tells_views(store.manifest):
+                embed = partial(_embed, encoder, TextCache(store.cache_path, store.manifest.dim))
+                predict_views(writer, encoder.card.numerics.precision, embed)
         for root in sorted(run.missing_roots):
             warnings.append(
                 f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
@@ -163,6 +172,10 @@ def ingest(
         seconds_starting=ready - started,
         seconds_working=time.monotonic() - ready,
     )
+
+
+def _embed(encoder: Encoder, cache: TextCache, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+    return np.stack([text.vector for text in encoder.encode_text(phrases, cache)])
 
 
 def _find(sources: Sequence[Path]) -> tuple[list[MediaFile], list[str]]:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ import numpy.typing as npt
 from echosearch.types.results import VideoRecord
 
 Ids = npt.NDArray[np.int64]
-
 _MANY: Final = 3
 _SHORT: Final = re.compile(r"0*[0-9]{1,3}")
 
@@ -36,79 +35,70 @@ class Belonging(NamedTuple):
     content_sha256: str
 
 
-class _Row(Protocol):
-    @property
-    def video_id(self) -> int: ...
-    @property
-    def study(self) -> str | None: ...
-    @property
-    def patient(self) -> str | None: ...
-    @property
-    def content_sha256(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Clusters:
-    """Which rows belong together: `codes` (n,) int64 from 0 on, numbered as they come.
+    """Which rows belong together: `codes` (n,) int64 from 0 to `count` - 1, numbered as they come.
 
-    `held` (n,) says by what: 0 their person has a known patient, 1 by a study only, 2 by neither.
+    `by_study` and `by_video` are how many rows are of nobody whose patient is known, with and without a study.
     """
 
     codes: Ids
-    held: npt.NDArray[np.int8]
-
-    @property
-    def count(self) -> int:
-        """How many clusters there are."""
-        return int(self.codes.max(initial=-1)) + 1
-
-    @property
-    def by_study(self) -> int:
-        """How many rows have a study, and nobody whose patient is known."""
-        return int((self.held == 1).sum())
-
-    @property
-    def by_video(self) -> int:
-        """How many rows have neither."""
-        return int((self.held == 2).sum())
+    count: int
+    by_study: int
+    by_video: int
 
 
-def clusters(patients: Sequence[str | None], studies: Sequence[str | None], contents: Sequence[Hashable]) -> Clusters:
-    """Rows (n,) by person, as the module says."""
+def clusters(
+    patients: Sequence[str | None],
+    studies: Sequence[str | None],
+    contents: Sequence[Hashable],
+    rows: Ids | None = None,
+) -> Clusters:
+    """Rows by person, as the module says; with `rows` (m,) these only, decided over all."""
     if not len(patients) == len(studies) == len(contents):
         raise ValueError("one patient, study and id for each row")
-    apart = {content for content, count in _owners(patients, contents).items() if count >= _MANY}
-    named = zip(patients, study_keys(patients, studies), contents, strict=True)
-    keys = [
-        [("bytes", content, patient if content in apart else None), ("study", study, None), ("patient", patient, None)]
-        for patient, study, content in named
+    copied = Counter(contents)
+    files = [content if copied[content] > 1 else None for content in contents]
+    apart = {file for file, count in _owners(patients, files).items() if count >= _MANY}
+    files = [
+        f"{patient}/{file}" if patient is not None and file in apart else file
+        for patient, file in zip(patients, files, strict=True)
     ]
-    codes = joined([[key for key in own if key[1] is not None] for own in keys])
+    codes = joined([patients, study_keys(patients, studies), files])
     known = np.isin(codes, codes[[patient is not None for patient in patients]])
-    held = np.where(known, 0, [1 if study is not None else 2 for study in studies])
-    return Clusters(codes, held.astype(np.int8))
+    chosen = np.arange(len(codes)) if rows is None else rows
+    codes, nobodys = codes[chosen], [studies[row] for row in chosen[~known[chosen]].tolist()]
+    by_video = nobodys.count(None)
+    return Clusters(_as_they_come(codes), len(np.unique(codes)), len(nobodys) - by_video, by_video)
 
 
-def people(rows: Iterable[_Row], ids: Ids) -> Clusters:
-    """The clusters of some videos `ids` (n,), decided over all `rows` of the index."""
-    every = list(rows)
-    told = clusters([row.patient for row in every], [row.study for row in every], [row.content_sha256 for row in every])
-    place = {row.video_id: number for number, row in enumerate(every)}
-    wanted = [place[video_id] for video_id in ids.tolist()]
-    return Clusters(_as_they_come(told.codes[wanted]), told.held[wanted])
+def people(every: Iterable[VideoRecord | Belonging], ids: Ids) -> Clusters:
+    """The clusters of some videos `ids` (n,), decided over all of an index."""
+    told = [(one.video_id, one.patient, one.study, one.content_sha256) for one in every]
+    known, patients, studies, contents = zip(*told, strict=True) if told else ((), (), (), ())
+    row_of = {video_id: row for row, video_id in enumerate(known)}
+    return clusters(patients, studies, contents, np.array([row_of[video_id] for video_id in ids.tolist()], np.int64))
 
 
-def joined(keys: Sequence[Sequence[Hashable]]) -> Ids:
-    """Which rows (n,) share a key, directly or through others: a code for each from 0, numbered as they come."""
+def joined(columns: Sequence[Sequence[Hashable]]) -> Ids:
+    """Rows that share a value in one of some columns (n,), directly or through others: a code for each, (n,).
+
+    None is shared by nobody. Codes are numbered as they come, from 0.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    number_of: dict[Hashable, int] = {}
-    columns = [number_of.setdefault(key, len(number_of)) for own in keys for key in own]
-    rows = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
-    size = len(keys) + len(number_of)
-    edges = coo_array((np.ones(len(rows)), (rows, np.array(columns, np.int64) + len(keys))), (size, size))
-    return _as_they_come(connected_components(edges, directed=False)[1][: len(keys)])
+    size = count = len(columns[0])
+    ends = [np.empty((2, 0), np.int64)]
+    for column in columns:
+        number_of: dict[Hashable, int] = {None: -1}
+        told = np.fromiter((number_of.setdefault(value, size + len(number_of)) for value in column), np.int64, count)
+        rows = np.flatnonzero(told >= 0)
+        ends.append(np.stack([rows, told[rows]]))
+        size += len(number_of) + 1
+    rows, values = np.concatenate(ends, axis=1)
+    edges = coo_array((np.ones(len(rows)), (rows, values)), (size, size))
+    return _as_they_come(connected_components(edges, directed=False)[1][:count])
 
 
 def _as_they_come(codes: Ids) -> Ids:

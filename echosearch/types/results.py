@@ -14,6 +14,7 @@ class VideoRecord:
     """One video as the catalog knows it. `path` is absolute; attributes are the manifest's other columns.
 
     `unverified` says where its vectors came from, if from elsewhere and no probe has shown that they are right.
+    `view` is the manifest's, `view_predicted` that of a model that is measured to tell views.
     """
 
     video_id: int
@@ -32,7 +33,13 @@ class VideoRecord:
     content_sha256: str
     added_at: str
     unverified: str | None = None
+    view_predicted: str | None = None
     attributes: dict[str, int | float | str | None] = field(default_factory=dict)
+
+    @property
+    def seen_view(self) -> str | None:
+        """The view that is known, else the predicted one."""
+        return self.view if self.view is not None else self.view_predicted
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -53,6 +60,7 @@ class Hit:
     view: str | None
     best_frame: int | None
     best_time_seconds: float | None
+    view_predicted: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

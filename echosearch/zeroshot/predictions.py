@@ -18,6 +18,7 @@ from echosearch.errors import BadOption
 from echosearch.files import Output
 from echosearch.tables import write_csv
 from echosearch.types import VideoRecord
+from echosearch.types.views import NO, UNKNOWN, shows
 from echosearch.video import MEDIA_SUFFIXES
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.statistics import aggregate
@@ -46,7 +47,7 @@ def write_predictions(
 ) -> tuple[str, ...]:
     """Write the scores of videos `ids` (n,), `columns` name -> (n,), by video id; gives warnings.
 
-    A measurement becomes `EF_pred`, the weights of views `prob_VIEW` and `view_pred`. Videos whose known view does not
+    A measurement becomes `EF_pred`, the weights of views `prob_VIEW` and `view_pred`. Videos whose view does not
     show what the task is about are left out. With `patient_id` there is a row a patient, of the means of the videos. A
     file is named without suffix unless `with_suffix`.
 
@@ -56,7 +57,10 @@ def write_predictions(
         raise BadOption(f"predictions are by {', '.join(ID_COLUMNS)}, not by {id_column!r}")
     values, warnings = _values(task, columns, len(ids))
     order = np.argsort(ids, kind="stable")
-    kept = [row for row in order.tolist() if _shows(records[int(ids[row])], task)]
+    shown = shows(task.views, [records[video_id].seen_view for video_id in ids.tolist()])
+    kept = order[shown[order] != NO].tolist()
+    if unknown := int((shown == UNKNOWN).sum()):
+        warnings.append(f"of {unknown} videos it is not known whether their view shows {task.name}; they are written")
     if elsewhere := len(ids) - len(kept):
         warnings.append(f"{elsewhere} videos have a view that does not show {task.name} and are left out")
     videos = [records[int(ids[row])] for row in kept]
@@ -95,10 +99,6 @@ def _values(task: Task | Probe, columns: Mapping[str, Doubles], count: int) -> t
     warnings = [f"{task.name} does not know {', '.join(unknown)}: written with probability 0"] if unknown else []
     weights = {name: columns.get(name, np.zeros(count)) for name in (*VIEWS, *others)}
     return {f"prob_{name}": numbers for name, numbers in weights.items()}, warnings
-
-
-def _shows(record: VideoRecord, task: Task | Probe) -> bool:
-    return not task.views or record.view is None or record.view.upper() in {view.upper() for view in task.views}
 
 
 def _by_patient(

@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.types.views import NO, UNKNOWN, YES, Shown, counted
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.intervals import Estimate
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
 NOT_VALIDATED = "not validated on patients"
+_SHOWS = {YES: "yes", UNKNOWN: "unknown", NO: "no"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Called:
     """What a calibration makes of scores (n,): probabilities (n,), yes or no (n,), and the true share of yes.
 
-    `scores` are those that it judges (of a contrastive task log odds); `seen` (n,) marks the videos whose view may show
-    the finding: the others' probabilities mean little, and the prevalence is without them.
+    `scores` are those that it judges (of a contrastive task log odds); `seen` (n,) marks the videos that can show the
+    finding: of the others `p` and `yes` are unknown, and the prevalence is without them.
     """
 
     calibration: Calibration
@@ -67,6 +69,7 @@ class SweepResult:
 
     `ids` (n,) int64 ascending; `columns` name -> (n,) float64: of a regression `value` and its `spread` over frames,
     of a contrastive task the weight of each class (0 to 1), else a mean similarity (higher: more like the phrases).
+    `shown` (n,) says whether the view shows it; those of which it does not are left out unless `all_views`.
     `scored_now` of these videos had no score before. `called` is by a calibration of one's own, `applied` the
     published threshold where it was asked for; `published` is the preset whose published figures are of this very way.
     """
@@ -80,11 +83,18 @@ class SweepResult:
     frames_dtype: str
     ids: npt.NDArray[np.int64]
     columns: dict[str, npt.NDArray[np.float64]]
+    shown: Shown
     scored_now: int
     warnings: tuple[str, ...] = ()
     called: Called | None = None
     applied: PublishedFigure | None = None
     published: str | None = None
+    all_views: bool = False
+
+    @property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """(n,) which videos count: those whose view shows it, with `all_views` also those of which that is unknown."""
+        return counted(self.shown, self.all_views)
 
     @property
     def kind(self) -> str:
@@ -100,20 +110,28 @@ class SweepResult:
 
     def without(self, ids: npt.NDArray[np.int64]) -> SweepResult:
         """The same without some videos."""
-        left = ~np.isin(self.ids, ids)
+        return self.kept(~np.isin(self.ids, ids))
+
+    def kept(self, left: npt.NDArray[np.bool_]) -> SweepResult:
+        """The same for some of the videos (n,)."""
         columns = {name: values[left] for name, values in self.columns.items()}
-        return replace(self, ids=self.ids[left], columns=columns, called=self.called and self.called.of(left))
+        called = self.called and self.called.of(left)
+        return replace(self, ids=self.ids[left], columns=columns, shown=self.shown[left], called=called)
 
     def rows(self) -> dict[str, npt.NDArray[Any]]:
-        """All that is told of each video, by name: its scores, and where they are called `p` and `yes` (n,).
+        """All that is told of each video, by name (n,): its scores, whether its view `shows` it, and `p` and `yes`.
 
-        `yes_published` is what the authors' threshold says, where the sweep was asked to apply it.
+        `yes_published` is what the authors' threshold says, where the sweep was asked to apply it. What is unknown is
+        None, as in a filter: p and yes of videos that do not count.
         """
         told: dict[str, npt.NDArray[Any]] = dict(self.columns)
+        if self.task.views:
+            told["shows"] = np.array([_SHOWS[each] for each in self.shown.tolist()], object)
         if self.called is not None:
-            told |= {"p": self.called.probability, "yes": self.called.positive}
+            told["p"] = _known(self.called.probability, self.called.seen)
+            told["yes"] = _known(self.called.positive, self.called.seen)
         if self.applied is not None:
-            told["yes_published"] = self.columns["value"] >= self.applied.value
+            told["yes_published"] = _known(self.columns["value"] >= self.applied.value, self.counted)
         return told
 
     def summary(self) -> dict[str, Any]:
@@ -136,13 +154,22 @@ class SweepResult:
                 asdict(each) | {"of": each.whose(self.published), "applied": each == self.applied}
                 for each in self.task.published
             ],
-            "columns": {name: _distribution(values) for name, values in self.columns.items()},
+            "shows": {name: int((self.shown == each).sum()) for each, name in _SHOWS.items()},
+            "all_views": self.all_views,
+            "columns": {name: distribution(values[self.counted]) for name, values in self.columns.items()},
             "called": self.called and self.called.summary(),
             "warnings": list(self.warnings),
         }
 
 
-def _distribution(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float] | None:
+def _known(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """The values (n,), or None where they are not known."""
+    told = values.astype(object)
+    told[~known] = None
+    return told
+
+
+def distribution(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float] | None:
     """Mean, extremes and some percentiles; None where there is nothing."""
     if not len(values):
         return None

@@ -21,6 +21,7 @@ from echosearch.errors import BadLabels, BadOption
 from echosearch.tables import Table, read_table
 from echosearch.types import VideoRecord
 from echosearch.types.people import people, with_study_keys
+from echosearch.types.views import YES, shows
 from echosearch.zeroshot.intervals import Estimate, estimates, share
 from echosearch.zeroshot.statistics import Statistic, Weights
 from echosearch.zeroshot.tables import KeyKind, check_key, find_key, finder, nothing_fits
@@ -209,12 +210,12 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
     """
     records, notes = with_study_keys(sorted(videos, key=lambda record: record.video_id))
     find = finder(reports.file, reports.kind, records)
-    wanted = {view.upper() for view in views}
     report_of: dict[int, ReportRow] = {}
     without, hidden = [], 0
     for row in reports.rows:
         found = find(row.key)
-        seen = [record for record in found if not wanted or (record.view or "").upper() in wanted]
+        shown = shows(views, [record.seen_view for record in found])
+        seen = [record for record, told in zip(found, shown, strict=True) if told == YES]
         if not seen:
             without.append(row)
             hidden += bool(found)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from echosearch.errors import BadLabels, BadOption
 from echosearch.types import VideoRecord
 from echosearch.types.people import Clusters, people
+from echosearch.types.views import NO, UNKNOWN, shows
 from echosearch.zeroshot.labels import Labelled
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.tasks import Task
@@ -27,8 +28,8 @@ _LEAST_WEIGHT = 1e-300
 class Sample:
     """Labelled videos with their scores, by video: ids (n,) ascending, `scores` and `labels` (n,), study, patient.
 
-    `clusters` (n,) says which rows share a patient. Videos whose known view does not show the task's finding are left
-    out, and `warnings` says how many.
+    `clusters` (n,) says which rows share a patient. Videos whose view does not show the task's finding are left out,
+    and `warnings` says how many.
     """
 
     ids: Ids
@@ -111,12 +112,11 @@ def sample(
 
     `records` are all live videos: who is one person is decided over them.
     """
-    views = {view.upper() for view in task.views}
+    shown = shows(task.views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()])
     place = {video_id: number for number, video_id in enumerate(ids.tolist())}
     seen, elsewhere, unscored = [], 0, 0
     for number, video_id in enumerate(labelled.video_ids.tolist()):
-        view = records[video_id].view
-        if views and view is not None and view.upper() not in views:
+        if shown[number] == NO:
             elsewhere += 1
         elif video_id not in place:
             unscored += 1
@@ -135,6 +135,10 @@ def sample(
     warnings = list(labelled.warnings)
     if elsewhere:
         warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")
+    if unknown := int((shown[seen] == UNKNOWN).sum()):
+        warnings.append(
+            f"of {unknown} labelled videos it is not known whether their view shows {task.name}; they count"
+        )
     if unscored:
         warnings.append(f"{unscored} labelled videos were added since the sweep and are left out")
     warnings += unknown_patients(together)

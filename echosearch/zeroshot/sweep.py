@@ -61,11 +61,20 @@ def sweep(
         _check(view, scorers)
         missing = [_missing(view, scorer.key, among) for scorer in scorers]
     if any(len(ids) for ids in missing):
-        with store.writer(wait_seconds) as writer, writer.view() as view:
-            missing = [_missing(view, scorer.key, among) for scorer in scorers]
-            _keep(writer, score(view.rows, scorers, missing, progress))
+        with store.writer(wait_seconds) as writer:
+            missing = sweep_under(writer, scorers, progress, among)
     with store.view() as view:
         return [_swept(view, scorer.key, len(ids)) for scorer, ids in zip(scorers, missing, strict=True)]
+
+
+def sweep_under(
+    writer: Writer, scorers: Sequence[Scorer], progress: ProgressListener | None = None, among: Ids | None = None
+) -> list[Ids]:
+    """Score and keep what is missing under a lock that is held already; gives the ids that each scorer lacked."""
+    with writer.view() as view:
+        missing = [_missing(view, scorer.key, among) for scorer in scorers]
+        _keep(writer, score(view.rows, scorers, missing, progress))
+    return missing
 
 
 def sweep_without_keeping(
