@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -123,9 +124,88 @@ def check_numbering(path: Path, num_frames: int) -> None:
     assert len(expected) == num_frames
     assert open_media(path).num_frames == num_frames
     rng = np.random.default_rng(0)
-    choices = [sorted(rng.choice(num_frames, size, replace=False).tolist()) for size in (1, 2, 3, 9, 20)]
+    sizes = [size for size in (1, 2, 3, 9, 20) if size <= num_frames]
+    choices = [sorted(rng.choice(num_frames, size, replace=False).tolist()) for size in sizes]
     for numbers in [list(range(0, num_frames, 2)), list(range(num_frames)), [num_frames - 1], *choices]:
         assert greatest_difference(read(path, numbers), expected[numbers]) <= 2
+
+
+def edit(path: Path, edits: list[tuple[int, int]], *, version: int = 0, movie_units: int = 1000) -> Path:
+    """Give an MP4 of 30 frames a second these edits: (frames shown, first frame, or -1 for an empty edit)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    media = int.from_bytes(data[data.index(b"mdhd") + 16 : data.index(b"mdhd") + 20], "big")
+    movie = data.index(b"mvhd") + 16
+    data[movie : movie + 4] = movie_units.to_bytes(4, "big")
+    layout = ">Qqi" if version else ">Iii"
+    entries = b"".join(
+        struct.pack(layout, round(frames * movie_units / 30), first if first < 0 else first * media // 30, 0x10000)
+        for frames, first in edits
+    )
+    box = b"elst" + bytes([version, 0, 0, 0]) + struct.pack(">I", len(edits)) + entries
+    box = (len(box) + 4).to_bytes(4, "big") + box
+    for kind in (b"edts", b"trak", b"moov"):  # the index lies after the frames: their places stay
+        start = data.rindex(kind, 0, at) - 4
+        length = int.from_bytes(data[start : start + 4], "big") + len(box) - size
+        data[start : start + 4] = length.to_bytes(4, "big")
+    data[at : at + size] = box
+    path.write_bytes(data)
+    return path
+
+
+EDITS = {
+    "end": ([(7, 0)], 7),
+    "end in the last group": ([(38, 0)], 38),
+    "start": ([(36, 14)], 36),
+    "both": ([(10, 5)], 10),
+    "both, across key frames": ([(17, 14)], 17),
+    "empty, then all": ([(6, -1), (50, 0)], 50),
+    "empty, then the middle": ([(6, -1), (17, 14)], 17),
+    "longer than the samples": ([(90, 0)], 50),
+}
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("movie_units", [600, 1000, 90_000])
+@pytest.mark.parametrize("edits", EDITS)
+def test_an_edit_list_is_followed_as_another_decoder_does(
+    tmp_path: Path, edits: str, movie_units: int, version: int
+) -> None:
+    # As QuickTime and phones trim. What was cut from the end made the whole video "damaged".
+    path = write_stream(tmp_path / "a.mp4", smooth_frames(50, 64, 64), "libx264", {"bf": "0", "g": "12"})
+    listed, shown = EDITS[edits]
+    edit(path, listed, version=version, movie_units=movie_units)
+    # 17 frames are 566.7 milliseconds, rounded 567: the 18th begins before the edit ends.
+    ends_between = edits in {"end in the last group", "both, across key frames", "empty, then the middle"}
+    is_rounded_up = movie_units == 1000 and ends_between
+    check_numbering(path, shown + is_rounded_up)
+
+
+@pytest.mark.parametrize("stream", ["closed groups", "MPEG-4 with B frames", "HEVC, open groups", "intra only"])
+def test_any_stream_trimmed_at_its_end_is_read(tmp_path: Path, stream: str) -> None:
+    _, codec, options, pix_fmt = STREAMS[stream]
+    path = write_stream(tmp_path / "a.mp4", smooth_frames(50, 64, 64), codec, options, pix_fmt=pix_fmt)
+    data = bytearray(path.read_bytes())
+    at, movie = data.index(b"elst") + 12, data.index(b"mvhd") + 16
+    units = int.from_bytes(data[movie : movie + 4], "big")
+    data[at : at + 4] = (17 * units // 30).to_bytes(4, "big")
+    path.write_bytes(data)
+    expected = read_by_pyav(path)
+    check_numbering(path, len(expected))
+    assert abs(len(expected) - 17) <= 1
+
+
+@pytest.mark.parametrize("edits", [[(0, 0)], [(50, -1)]], ids=["of no length", "nothing but empty"])
+def test_an_edit_list_that_shows_nothing_is_refused(tmp_path: Path, edits: list[tuple[int, int]]) -> None:
+    path = write_stream(tmp_path / "a.mp4", smooth_frames(50, 64, 64), "libx264", {"bf": "0", "g": "12"})
+    with pytest.raises(UnreadableVideo):
+        read(edit(path, edits))
+
+
+def test_an_edit_list_of_two_pieces(tmp_path: Path) -> None:
+    path = write_stream(tmp_path / "a.mp4", smooth_frames(50, 64, 64), "libx264", {"bf": "0", "g": "12"})
+    check_numbering(edit(path, [(10, 0), (10, 30)]), 20)
 
 
 def test_a_video_that_cannot_be_numbered_is_refused_rather_than_read_wrongly(tmp_path: Path) -> None:
@@ -717,3 +797,18 @@ def test_frames_at_uneven_times_have_no_rate(tmp_path: Path) -> None:
             container.mux(stream.encode())
     assert open_media(tmp_path / "even.mkv").fps == pytest.approx(25, rel=0.05)
     assert open_media(tmp_path / "uneven.mkv").fps is None
+
+
+def test_a_damaged_edit_list_says_nothing(tmp_path: Path) -> None:
+    from echosearch.video.containers import edit_list_end
+
+    path = write_stream(tmp_path / "a.mp4", smooth_frames(5, 64, 64), "libx264", {"bf": "0"})
+    whole = edit(path, [(3, 0)]).read_bytes()
+    assert edit_list_end(path) == pytest.approx(0.1)
+    rng = random.Random(0)
+    at = whole.index(b"moov")
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(at, len(whole))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.randrange(at, len(whole))] if rng.random() < 0.3 else damaged)
+        assert edit_list_end(path) >= 0

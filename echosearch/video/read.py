@@ -17,6 +17,7 @@ from PIL import Image
 
 from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
+from echosearch.video.containers import edit_list_end
 from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES, named_refusals
 from echosearch.video.still import read_still
 
@@ -38,6 +39,9 @@ _WORDS: Final = {
 
 _NO_REPEATED_FRAME: Final = 1e-9
 """Part of a video's frames that decord may replace by a neighbour before it raises: none."""
+
+_SAME_SECOND: Final = 1e-4
+"""Within which times are the same: decord's are float32."""
 
 
 class OpenMedia(Protocol):
@@ -98,14 +102,15 @@ class _Video:
             stored = len(self._reader)
             starts = self._reader.get_frame_timestamp(range(stored))[:, 0]
         self._in_order = bool(np.all(np.diff(starts) > 0))
-        # A cut MP4 stores frames before its start: decoded, never shown, not counted by a player.
-        hidden = int(np.sum(starts < 0)) if self._in_order else 0
+        # A cut MP4 stores frames before its start and after its end: decoded, never shown, not counted by a player.
+        is_hidden = (starts < 0) | (starts > edit_list_end(path) - _SAME_SECOND)
+        hidden = int(np.sum(is_hidden)) if self._in_order else 0
         self.num_frames = stored - hidden
         if self.num_frames == 0:
             raise UnreadableVideo("the file holds no video frames")
         self._key_frames: list[int] = list(self._reader.get_key_indices())
         self._seeks_exactly = self._in_order and len(self._key_frames) == stored
-        self.fps = fps if 0 < fps < 1000 and _is_even(starts[starts >= 0], fps) else None  # NaN fails this as well
+        self.fps = fps if 0 < fps < 1000 and _is_even(starts[~is_hidden], fps) else None  # NaN fails this as well
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         asked = set(frame_numbers)
