@@ -1,0 +1,110 @@
+"""Values that no other test looked at: what one changed line would have made wrong without a word."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import plain_frames, write_video
+from store_helpers import add, make_store, new_video, unit
+from test_cohorts import archive_of
+
+from echosearch.catalog import Catalog
+from echosearch.catalog.catalog import _connect
+from echosearch.cohort.making import _summary
+from echosearch.errors import BadEmbeddings
+from echosearch.ingest import ImportOptions, import_embeddings
+from echosearch.store import Store
+from echosearch.store.merging import Size, grouped, to_merge
+from echosearch.zeroshot.statistics import regression_statistics
+
+
+def test_a_writer_of_the_catalog_loses_nothing_to_a_power_cut_and_keeps_its_references(tmp_path: Path) -> None:
+    Catalog.create(tmp_path / "c.sqlite").close()
+    with closing(_connect(tmp_path / "c.sqlite", "rw")) as connection:
+        told = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "foreign_keys")}
+        assert told == {"synchronous": 2, "foreign_keys": 1}  # 2 is FULL
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+            connection.execute("INSERT INTO audits VALUES ('nobody', 1, '')")
+
+
+def test_a_writer_holds_the_catalog_from_its_first_moment(tmp_path: Path) -> None:
+    catalog = Catalog.create(tmp_path / "c.sqlite")
+    with closing(sqlite3.connect(tmp_path / "c.sqlite", timeout=0, isolation_level=None)) as other:
+        with catalog.writing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")
+    catalog.close()
+
+
+def test_what_was_added_since_a_commit_is_what_later_commits_added(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    generations, ids = [], []
+    for number in range(3):
+        ids += add(store, new_video(f"v{number}.avi", unit(number + 1, 1)))
+        with store.view() as view:
+            generations.append(view.generation)
+    with store.view() as view:
+        told = [view.catalog.added_since(generation) for generation in generations]
+    assert told == [set(ids[1:]), set(ids[2:]), set()]
+
+
+def test_segments_of_other_numerics_are_not_merged() -> None:
+    mixed = [Size(f"s{number}", 1, "cpu" if number % 2 else "cuda") for number in range(14)]
+    assert to_merge(mixed) == []  # seven of each, and eight of a kind are needed
+    assert [{segment.numerics for segment in group} for group in grouped(mixed)] == [{"cpu"}, {"cuda"}]
+
+
+def test_standard_deviations_are_those_of_a_sample() -> None:
+    """Errors 1, 2 and 4: mean 7/3, variance over n - 1 = 7/3."""
+    figures = regression_statistics(np.array([1.0, 2, 4]), np.zeros(3))
+    low, high = (figures[name](np.ones(3, np.int64)) for name in ("lower_limit", "upper_limit"))
+    assert ((low + high) / 2, (high - low) / (2 * 1.96)) == pytest.approx((7 / 3, (7 / 3) ** 0.5))
+    told = _summary([("a", 1.0), ("b", 2.0), ("c", 4.0)], False, False)
+    assert (told.mean, told.sd) == pytest.approx((7 / 3, (7 / 3) ** 0.5))
+
+
+def test_a_study_is_as_similar_as_its_most_similar_video(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path / "index")
+    made = archive.made("age > 1", level="study", near=("like the first",), top=3)
+    of_first = next(member for member in made.members if member.study == "S1")  # v1 is the phrase, v2 at a right angle
+    assert len(of_first.video_ids) == 2
+    assert of_first.score == pytest.approx(1)
+
+
+@pytest.fixture
+def write_two(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.avi", plain_frames(2, (9, 99, 9)))
+
+
+def _foreign(path: Path, norms: list[float]) -> Path:
+    """Two videos' unit vectors with the lengths that their means had."""
+    vectors = np.eye(32, dtype=np.float32)[:2]
+    np.savez(path, paths=np.array(["a.avi", "b.avi"]), v=vectors, norms=np.array(norms, np.float32))
+    return path
+
+
+@pytest.mark.usefixtures("write_two")
+def test_an_import_keeps_the_lengths_of_the_means(tmp_path: Path) -> None:
+    import_embeddings(
+        tmp_path / "index",
+        _foreign(tmp_path / "f.npz", [0.75, 0.5]),
+        ImportOptions(recipe="toy", root=tmp_path, workers=1),
+    )
+    with Store(tmp_path / "index").view() as view:
+        assert [view.stored(video.video_id).pooled_norm for video in view.catalog.videos()] == [0.75, 0.5]
+
+
+@pytest.mark.usefixtures("write_two")
+@pytest.mark.parametrize("norm", [0.0, -0.5, 1.01, float("nan")])
+def test_an_import_refuses_what_is_no_length_of_a_mean(tmp_path: Path, norm: float) -> None:
+    with pytest.raises(BadEmbeddings, match=r"norms of video 1 is .*, not the length of a mean"):
+        import_embeddings(
+            tmp_path / "index",
+            _foreign(tmp_path / "f.npz", [0.75, norm]),
+            ImportOptions(recipe="toy", root=tmp_path, workers=1),
+        )
