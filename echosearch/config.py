@@ -10,7 +10,8 @@ from echosearch import files
 from echosearch.errors import BadOption
 
 FORMAT_VERSION: Final = 6
-"""Version of the index folder's layout: 2 has imported vectors, 3 zero-shot sweeps, 4 cohorts, 5 purging."""
+"""Version of the index folder's layout: 2 has imported vectors, 3 zero-shot sweeps, 4 cohorts, 5 purging, 6 a pipeline
+version for each kind of file, and predicted views."""
 
 DEFAULT_INDEX: Final = Path("indexes/default")
 INDEX_VARIABLE: Final = "ECHOSEARCH_INDEX"

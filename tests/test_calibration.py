@@ -299,7 +299,10 @@ def test_a_score_at_the_threshold_is_positive() -> None:
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        ({"recipe": "another"}, r"^calibration mine was made for another recipe \(the recipe; here: another\), so its"),
+        (
+            {"recipe": "another"},
+            r"^calibration mine was made for another recipe \(or its videos .*\) \(the recipe; here: another\), so its",
+        ),
         ({"form": "approximate"}, r"another form \(exact; here: approximate\)"),
         ({"precision": "bf16"}, r"another precision of the text \(fp32; here: bf16\)"),
         ({"formula_version": 2}, r"another formula \(1; here: 2\)"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import json
 import os
 import shutil
 import traceback
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import plain_frames, write_video
+from PIL import Image
 
 from echosearch import open_index
 from echosearch.catalog import Snapshot
@@ -33,10 +35,11 @@ from echosearch.ingest import (
     import_embeddings,
     ingest,
     read_metadata,
+    reembed,
     undelete_videos,
 )
 from echosearch.store import Store
-from echosearch.types import Failure, ModelRequest
+from echosearch.types import Failure, FrameSampling, ModelRequest
 from echosearch.vectors import segment
 from echosearch.video import prepare_video
 
@@ -70,7 +73,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoders(*arguments: Any) -> Iterator[_InProcess]:
         yield _InProcess()
 
-    monkeypatch.setattr("echosearch.ingest.pipeline.decoders", decoders)
+    for module in ("pipeline", "reembedding"):
+        monkeypatch.setattr(f"echosearch.ingest.{module}.decoders", decoders)
     monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
 
 
@@ -285,6 +289,70 @@ def test_import_embeddings(index: Path) -> None:
     _ingest(other)
     export_embeddings(other, index.parent / "out.npz")
     assert _survives(index, lambda path: import_embeddings(path, index.parent / "out.npz"), None, _either) > 20
+
+
+def _model(path: Path) -> tuple[int, int, int]:
+    """What an index says that it is bound to; its vectors are of that length."""
+    with Store(path).view() as view:
+        recipe = view.manifest.recipe
+        return recipe.still_version, view.manifest.dim, recipe.sampling.count or 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampling", [None, FrameSampling(count=1)], ids=["stills", "another recipe"])
+def test_reembed(index: Path, sampling: FrameSampling | None) -> None:
+    """The old index is whole until the new one is, manifest and vectors alike; two of its stills lie beside cines."""
+    for number in range(3):
+        Image.new("RGB", (64, 64), (90 * number, 20, 130)).save(index.parent / "videos" / f"{number}.png")
+    _ingest(index)
+    delete_videos(index, [9])
+    (index.parent / "videos" / "2.png").unlink()
+    file = index / "manifest.json"
+    values = json.loads(file.read_text())
+    values["recipe"]["still_version"] = 1
+    file.write_text(json.dumps(values))
+    model = None if sampling is None else ModelRequest("toy", sampling=sampling)
+
+    def command(path: Path) -> None:
+        reembed(path, IngestOptions(model, workers=1, yes=True))
+
+    versions = {False: (1, 32, 0), True: (2, 32, 0 if sampling is None else 1)}
+
+    def whole(before: State, seen: State, after: State) -> bool:
+        return seen in (before, after)
+
+    def again(path: Path) -> None:
+        with Store(path).view() as view:
+            is_new = min(view.catalog.embedded(["still"])) > 9
+        assert _model(path) == versions[is_new]
+        command(path)
+        assert _model(path) == versions[True]
+        described = json.loads((path / "manifest.json").read_text())["recipe"]
+        assert (described["still_version"], described["sampling"]["count"] or 0) == versions[True][::2]
+
+    assert _survives(index, command, again, whole) > 20
+
+
+@pytest.mark.slow
+def test_bringing_up(index: Path) -> None:
+    """An index without stills is brought up in the commit of another change, or not at all."""
+    file = index / "manifest.json"
+    values = json.loads(file.read_text())
+    values["recipe"]["still_version"] = 1
+    file.write_text(json.dumps(values))
+
+    def again(path: Path) -> None:
+        with Store(path).view() as view:
+            left = set(view.rows.ids.tolist()) & {2, 3}
+        assert _model(path)[0] == (1 if left else 2)
+        if left:
+            delete_videos(path, sorted(left))
+        assert _model(path)[0] == 2
+        with Store(path).writer():
+            pass
+        assert json.loads((path / "manifest.json").read_text())["recipe"]["still_version"] == 2
+
+    assert _survives(index, lambda path: delete_videos(path, [2, 3]), again, _either) > 5
 
 
 @pytest.mark.slow

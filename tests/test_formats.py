@@ -248,8 +248,8 @@ def test_a_full_disk_during_a_migration_leaves_the_index_as_it_was(
 def test_a_catalog_that_is_not_what_its_format_says_is_named(past: tuple[Path, dict[str, Any]]) -> None:
     path, _ = past
     with closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
-        connection.execute("ALTER TABLE videos RENAME TO films")
+        connection.execute("ALTER TABLE state RENAME TO condition")
     with pytest.raises(
-        DamagedIndex, match=r"cannot be read \(no such table: (main\.)?videos\); restore it from a copy$"
+        DamagedIndex, match=r"cannot be read \(no such table: (main\.)?state\); restore it from a copy$"
     ):
         Store(path).writer().__enter__()

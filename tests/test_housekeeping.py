@@ -291,7 +291,9 @@ def test_a_changed_file_keeps_what_is_known_of_it(index: Path, colours: Path, tm
     assert _ingest(index, colours).replaced == 1
     [video] = [video for video in open_index(index).videos() if video.path.endswith("red.avi")]
     assert (video.video_id, video.study, video.patient, video.attributes) == (4, "S1", "P1", {"EF": 55})
-    with pytest.raises(UnknownVideo, match="video 3 is no more: its file changed and is video 4 now"):
+    with pytest.raises(
+        UnknownVideo, match="video 3 is no more: its file changed or was embedded anew, and is video 4 now"
+    ):
         open_index(index).video(3)
     (tmp_path / "m.csv").write_text("path,EF\nred,60\n")
     write_video(colours / "red.avi", plain_frames(3, (210, 10, 10)))

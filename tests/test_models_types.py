@@ -90,7 +90,8 @@ def unit(*numbers: float) -> npt.NDArray[np.float32]:
     [(Space, OTHER_SPACE), (PreprocessSpec, OTHER_SPEC), (FrameSampling, OTHER_SAMPLING), (Recipe, OTHER_RECIPE)],
 )
 def test_this_page_varies_every_field(kind: Any, others: dict[str, Any]) -> None:
-    assert {field.name for field in fields(kind)} == set(others)
+    outside_the_id = {"still_version"} if kind is Recipe else set()
+    assert {field.name for field in fields(kind)} == set(others) | outside_the_id
 
 
 @pytest.mark.parametrize("other", VARIANTS)
@@ -126,6 +127,19 @@ def test_an_id_is_the_sha256_of_the_canonical_json_and_so_stays_the_same_from_ve
     )
     assert SPACE.id == hashlib.sha256(space.encode()).hexdigest()
     assert replace(RECIPE, pipeline_version=1).id == hashlib.sha256(recipe.encode()).hexdigest()
+
+
+def test_the_still_s_version_is_kept_and_differs_but_leaves_the_id_as_it_was() -> None:
+    older = replace(RECIPE, still_version=1)
+    assert older != RECIPE
+    assert older.id == RECIPE.id
+    assert older.differences(RECIPE) == ["still_version 1 here, 2 there"]
+    assert Recipe.from_dict(json.loads(json.dumps(older.to_dict()))) == older
+    before_format_6 = {name: part for name, part in RECIPE.to_dict().items() if name != "still_version"}
+    assert Recipe.from_dict(before_format_6) == older
+    assert (older.outdated, RECIPE.outdated) == (("still",), ())
+    assert older.brought_up("still") == RECIPE
+    assert replace(RECIPE, pipeline_version=7).outdated == ("video",)
 
 
 def test_from_dict_refuses_what_is_no_recipe() -> None:

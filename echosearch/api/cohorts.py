@@ -35,7 +35,7 @@ from echosearch.cohort.audit import (
     write_sheet,
 )
 from echosearch.cohort.cohort import Cohort, Definition, Measure
-from echosearch.cohort.compare import Difference, Rerun, diff, rerun
+from echosearch.cohort.compare import Difference, Rerun, diff, followed, rerun
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
 from echosearch.cohort.measures import DOMAINS, domain, measure
@@ -194,6 +194,7 @@ class Cohorts:
                 f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index"
             )
         with self.store.view() as view:
+            before, anew = followed(before, view.catalog.embedded_anew())
             vocabulary = _pinned(self._vocabulary(view), before)
             conditions = [parse_filter(text) for text in before.criteria]
             now, selection = self._made(view, vocabulary, before.definition, conditions)
@@ -202,7 +203,7 @@ class Cohorts:
                 now = replace(now, notes=(*now.notes, note))
             return rerun(
                 before,
-                replace(now, name=name, about=before.about),
+                replace(now, name=name, about=before.about, notes=(*now.notes, *anew)),
                 selection.reasons,
                 set(view.rows.ids.tolist()),
                 view.catalog.added_since(before.generation),
@@ -218,15 +219,20 @@ class Cohorts:
             if label is not None and label not in {each.name for each in view.catalog.attribute_columns()}:
                 raise BadOption(f"there is no attribute {label!r} in this index; `echosearch info` shows what there is")
             every, _ = with_study_keys(view.catalog.videos())
+            cohort, _ = followed(cohort, view.catalog.embedded_anew())
         codes = people(every, np.array([record.video_id for record in every], np.int64)).codes.tolist()
         records = {record.video_id: record for record in every}
         return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label)
 
     def records(self, cohort: Cohort) -> dict[int, VideoRecord]:
-        """The videos of a cohort by id, as far as they are still in the index."""
-        ids = [video_id for member in cohort.members for video_id in member.video_ids]
+        """The videos of a cohort, as far as they are still in the index, by the ids that they had in the cohort."""
+        ids = {video_id for member in cohort.members for video_id in member.video_ids}
         with self.store.view() as view:
-            return {record.video_id: record for record in view.catalog.videos(ids)}
+            now = {id_: id_ for id_ in ids} | {
+                old: new for old, new in view.catalog.embedded_anew().items() if old in ids
+            }
+            found = {record.video_id: record for record in view.catalog.videos(now.values())}
+        return {old: found[new] for old, new in now.items() if new in found}
 
     # Audits.
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from echosearch.config import index_path
 from echosearch.encoders import cache_key, load_encoder
-from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo, shown
+from echosearch.errors import BadOption, BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
 from echosearch.files import Output
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.store import Manifest, Store, View
@@ -323,7 +323,7 @@ class Index:
 
     def _notes(self, view: View) -> list[str]:
         """What is to be said of every answer of this index."""
-        notes = self.manifest.notes
+        notes = [*self.manifest.notes, *view.outdated.values()]
         if unverified := view.catalog.count_unverified():
             notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
         if {self._request.precision, self.manifest.precision} != {"fp32"}:
@@ -377,6 +377,9 @@ class Index:
             prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
         except InputError as error:
             raise type(error)(f"{path}: {error}") from error
+        with self._store.view() as view:
+            if sentence := view.outdated.get(prepared.facts.kind):
+                raise RecipeMismatch(sentence)
         return pool(encoder.encode_pixels(prepared.pixels)).vector
 
     def _loaded(self) -> Encoder:
@@ -434,7 +437,9 @@ def _record(view: View, video_id: int) -> VideoRecord:
     for record in view.catalog.videos([_possible(video_id)]):
         return record
     if (later := view.catalog.replaced_by(video_id)) is not None:
-        raise UnknownVideo(f"video {video_id} is no more: its file changed and is video {later} now")
+        raise UnknownVideo(
+            f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
+        )
     raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")
 
 

@@ -480,7 +480,8 @@ class ZeroShot:
         if not isinstance(task, Probe):
             return task_scorer(task, form, self._model(), self._embed(cut))
         if task.recipe != self.store.manifest.recipe.id:
-            raise CalibrationMismatch(f"{task.name} was trained by another recipe; train it again on this index")
+            told = "was trained by another recipe, or on videos embedded anew since; train it again on this index"
+            raise CalibrationMismatch(f"{task.name} {told}")
         if form == "approximate":
             raise BadQuery(f"{task.name} is a probe, and only regressions by phrases are approximated")
         return probe_scorer(task)

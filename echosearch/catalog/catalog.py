@@ -10,26 +10,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from echosearch.catalog.migrations import catalog_format, migrate, refuse_newer
 from echosearch.catalog.snapshot import Snapshot
-from echosearch.catalog.tables import (
-    attributes_table,
-    metadata,
-    state,
-)
+from echosearch.catalog.tables import attributes_table, metadata, state
 from echosearch.catalog.transaction import Transaction
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, InputError

@@ -36,7 +36,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE state ADD COLUMN purge_key TEXT",
         "CREATE TABLE purged (keyed_hash TEXT NOT NULL, PRIMARY KEY (keyed_hash))",
     ),
-    6: ("ALTER TABLE videos ADD COLUMN view_predicted TEXT",),
+    6: ("ALTER TABLE videos ADD COLUMN view_predicted TEXT", "ALTER TABLE state ADD COLUMN description TEXT"),
 }
 """For each format, how it comes from the one before. A step that was published is never edited."""
 

@@ -12,13 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import (
-    Connection,
-    Select,
-    Table,
-    func,
-    select,
-)
+from sqlalchemy import Connection, Select, Table, func, select
 
 from echosearch.catalog.conditions import SEEN_VIEW, Matches, Measures, decisions, matching, spellings
 from echosearch.catalog.purge import Person, find_person
@@ -51,7 +45,7 @@ from echosearch.catalog.tables import (
     videos,
 )
 from echosearch.filters import Condition, KnownName, Name
-from echosearch.types import Failure, VideoRecord
+from echosearch.types import Failure, MediaKind, VideoRecord
 from echosearch.types.people import Belonging, study_keys
 
 Thing = TypeVar("Thing", Path, str)
@@ -105,6 +99,15 @@ class Snapshot:
         order = (segments.c.added_generation, segments.c.name)
         rows = self._connection.execute(select(segments.c.name, segments.c.count, segments.c.numerics).order_by(*order))
         return [(name, count, numerics) for name, count, numerics in rows]
+
+    def description(self) -> str | None:
+        """What the index is bound to, as JSON; None while `manifest.json` says so, as when it was made."""
+        return self._connection.execute(select(state.c.description)).scalar_one_or_none()
+
+    def embedded(self, kinds: Iterable[MediaKind]) -> list[int]:
+        """Ids, ascending, of videos of these kinds whose vectors lie in a segment, deleted ones included."""
+        here = videos.c.segment.is_not(None) & videos.c.kind.in_(list(kinds))
+        return list(self._connection.execute(select(videos.c.id).where(here).order_by(videos.c.id)).scalars())
 
     def next_video_id(self) -> int:
         """The id that will be given next; all that were ever given are lower."""
@@ -326,6 +329,15 @@ class Snapshot:
         """The id that a changed file has now, or None."""
         query = select(videos.c.replaced_by).where(videos.c.id == video_id)
         return self._connection.execute(query).scalar_one_or_none()
+
+    def embedded_anew(self) -> dict[int, int]:
+        """Old -> latest id of each video that was embedded anew: its file has the same bytes, and another id since."""
+        heir, found = videos.alias(), dict[int, int]()
+        same = (videos.c.replaced_by == heir.c.id) & (videos.c.content_sha256 == heir.c.content_sha256)
+        query = select(videos.c.id, heir.c.id).join(heir, same).order_by(videos.c.id.desc())
+        for old, new in self._connection.execute(query):
+            found[old] = found.get(new, new)
+        return found
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""

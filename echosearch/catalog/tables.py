@@ -54,6 +54,7 @@ state = Table(
     Column("generation", BigInteger, nullable=False),
     Column("next_video_id", BigInteger, nullable=False),
     Column("purge_key", Text),  # with which what is purged is hashed; made by the first purge
+    Column("description", Text),  # JSON, once it has changed with the videos: then manifest.json is a copy of this
 )
 
 roots = Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
@@ -13,15 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import (
-    Connection,
-    delete,
-    insert,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, delete, insert, select, text, tuple_, update
 
 from echosearch.catalog.purge import Person, Rewriters, purge
 from echosearch.catalog.records import (
@@ -48,6 +40,7 @@ from echosearch.catalog.tables import (
     retired,
     roots,
     segments,
+    state,
     sweeps,
     tombstones,
     videos,
@@ -296,6 +289,20 @@ class Transaction(Snapshot):
                 self._driver.executemany(
                     'DELETE FROM scores WHERE sweep_id = ? AND "column" = ? AND video_id = ?', rows
                 )
+
+    def describe(self, description: str) -> None:
+        """Say what the index is bound to from this commit on (JSON)."""
+        self._connection.execute(update(state).values(description=description))
+
+    def rewrite_learned(self, rewrite: Callable[[str], str]) -> int:
+        """Change what was learnt from labels, where it is kept and where cohorts hold it; how many texts changed."""
+        changed = 0
+        for table in (fitted, cohorts):
+            for content in self._connection.execute(select(table.c.content)).scalars().all():
+                if (now := rewrite(content)) != content:
+                    here = update(table).where(table.c.content == content)
+                    changed += self._connection.execute(here.values(content=now)).rowcount
+        return changed
 
     def put_fitted(self, item: Fitted) -> None:
         """Keep a calibration or probe, in place of one of the same name."""

@@ -17,7 +17,7 @@ from echosearch.cli import render
 from echosearch.cli.cohort import cohort, sweep_named
 from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
-from echosearch.cli.keeping import annotate, check, compact, delete, roots, undelete
+from echosearch.cli.keeping import annotate, check, compact, delete, reembed, roots, undelete
 from echosearch.cli.learn import calibrate, calibrations, probe
 from echosearch.cli.opening import open_index
 from echosearch.cli.options import (
@@ -544,7 +544,7 @@ def models(index: str | None, output: str | None) -> None:
     )
 
 
-for keeping in (annotate, check, compact, delete, roots, undelete):
+for keeping in (annotate, check, compact, delete, reembed, roots, undelete):
     app.add_command(keeping)
 app.add_command(export_embeddings)
 app.add_command(import_embeddings)

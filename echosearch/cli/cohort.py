@@ -215,6 +215,9 @@ def show(name: str, k: int, index: str | None, output: str | None) -> None:
         render.print_json(made.to_dict() | {"audits": [audit.to_dict() for audit in audits]})
         return
     _show(made)
+    anew = sum(old != record.video_id for old, record in opened.cohorts.records(made).items())
+    if anew:
+        click.echo(f"note: {anew} videos of the cohort were embedded anew since, and have other ids and scores now")
     for line in audit_lines(opened, audits):
         click.echo(render.printable(line))
     _show_members(made.members[:k])

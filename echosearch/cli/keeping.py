@@ -16,6 +16,7 @@ from echosearch.cli.options import (
     MappingType,
     column_fields,
     index_option,
+    model_runtime_options,
     output_option,
     wait_option,
 )
@@ -348,3 +349,64 @@ def roots(old: Path, new: Path, index: str | None, wait: float) -> None:
     click.echo(f"index {render.printable(str(path))}")
     changed = move_roots(path, old, new, wait)
     click.echo(f"{changed} folders of the index lie below {render.printable(str(new))} now")
+
+
+@click.command()
+@click.option("--model", metavar="MODEL", help="Embed all videos by this model instead; as at ingest. Needs --yes.")
+@click.option("--weights", metavar="WHERE", help="With --model PRESET: where else its weights lie.")
+@click.option("--leave-out-missing", is_flag=True, help="Leave videos out whose files are gone or cannot be read now.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--yes", is_flag=True, help="With --model: yes, scores of before are not to compare with those after.")
+@index_option
+@wait_option
+@model_runtime_options
+@output_option("json")
+def reembed(
+    model: str | None,
+    weights: str | None,
+    leave_out_missing: bool,
+    dry_run: bool,
+    yes: bool,
+    index: str | None,
+    wait: float,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> int:
+    """Embed videos anew that this version embeds in another way, or all by another model; say how far scores moved.
+
+    They get new ids, and all that is known of them goes over. The index changes in one step at the end; if the work is
+    interrupted, the index stays as it was, and the work begins again.
+
+    \b
+    Example:
+      echosearch reembed --dry-run
+      echosearch reembed
+      echosearch reembed --model echo-clip-r --weights local-dir:/models/echo-clip-r --yes
+    """
+    from echosearch.api.reembedding import reembed_index
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.ingest import IngestOptions
+    from echosearch.types import ModelRequest
+
+    if model is None and (weights is not None or yes):
+        raise BadOption("--weights and --yes go with --model")
+    request = None if model is None else ModelRequest(model, weights, device, precision)
+    options = IngestOptions(request, device=device, precision=precision, yes=yes or dry_run, wait_seconds=wait)
+    path = index_path(index)
+    click.echo(f"index {render.printable(str(path))}", err=output is not None)
+    with ingest_progress() as listener:
+        told = reembed_index(path, options, leave_out_missing, dry_run, listener)
+    if output == "json":
+        render.print_json(told)
+    else:
+        what = "would be embedded anew" if dry_run else "embedded anew"
+        nothing = "nothing to do: all videos are embedded as they would be now"
+        click.echo(f"{told['videos']} videos {what}" if told["videos"] or told["left_out"] else nothing)
+        render.print_notes(told["notes"])
+        for name, figures in told["moved"].items():
+            shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures.items())
+            click.echo(f"  {render.printable(name)}: {shown}")
+        for failure in told["left_out"]:
+            click.echo(f"left out: {render.printable(failure['path'])}: {render.printable(failure['message'])}")
+    return 1 if told["left_out"] else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from echosearch.cohort.cohort import Cohort, Member
@@ -84,6 +84,19 @@ def diff(first: Cohort, second: Cohort) -> Difference:
         tuple(sorted(other - one)),
         {name: pair for name, pair in told.items() if pair[0] != pair[1]},
     )
+
+
+def followed(cohort: Cohort, now: Mapping[int, int]) -> tuple[Cohort, list[str]]:
+    """A cohort by the ids that its videos have `now` (old -> new), and a sentence where some were embedded anew."""
+    like, is_video = cohort.definition.like, cohort.definition.level == "video"
+    members = []
+    for member in cohort.members:
+        ids = tuple(now.get(id_, id_) for id_ in member.video_ids)
+        members.append(replace(member, unit=str(ids[0]) if is_video else member.unit, video_ids=ids))
+    anew = len({id_ for member in cohort.members for id_ in member.video_ids} & now.keys())
+    told = f"{anew} videos of the cohort were embedded anew since, and have other ids and scores now"
+    definition = replace(cohort.definition, like=None if like is None else now.get(like, like))
+    return replace(cohort, members=tuple(members), definition=definition), [told] if anew else []
 
 
 def rerun(

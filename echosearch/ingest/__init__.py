@@ -12,6 +12,7 @@ from echosearch.ingest.housekeeping import compact_index, delete_videos, move_ro
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import FIELDS, MetadataTable, read_metadata
 from echosearch.ingest.pipeline import IngestOptions, ingest
+from echosearch.ingest.reembedding import reembed
 
 __all__ = [
     "FIELDS",
@@ -30,5 +31,6 @@ __all__ = [
     "move_roots",
     "read_metadata",
     "recognise",
+    "reembed",
     "undelete_videos",
 ]

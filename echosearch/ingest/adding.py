@@ -16,7 +16,7 @@ import numpy as np
 from echosearch.catalog import FailedFile, KnownFile, MetadataChange, NewVideo, SameBytes, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS
 from echosearch.encoders import Encoder, encode_stream
-from echosearch.errors import EncoderFailed
+from echosearch.errors import EncoderFailed, RecipeMismatch
 from echosearch.files import is_gone
 from echosearch.ingest.decide import Arrival, Decision, decide
 from echosearch.ingest.metadata import MetadataTable
@@ -55,7 +55,7 @@ class MediaFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """A file on its way: prepared, or not; what is to become of it; `copy` are the vectors of a file with its bytes."""
 
     file: MediaFile
@@ -114,23 +114,25 @@ class Adding:
             raise
         self._commit(numerics)
 
-    def _to_encode(self, prepared: Iterable[tuple[MediaFile, PreparedVideo | Failure]]) -> Iterator[tuple[_Work, Any]]:
+    def _to_encode(self, prepared: Iterable[tuple[MediaFile, PreparedVideo | Failure]]) -> Iterator[tuple[Work, Any]]:
         """Pixels of what must be encoded; None beside failures, bytes that are known, and copies."""
         for file, outcome in prepared:
             if isinstance(outcome, Failure):
-                yield _Work(file, outcome), None
+                yield Work(file, outcome), None
                 continue
             pixels, digest = outcome.pixels, outcome.content_sha256
             slim = replace(outcome, pixels=np.empty((len(outcome.frame_numbers), 3, 0, 0), np.uint8))
-            work = self._decided(_Work(file, slim), digest)
-            assert work.decision is not None
+            work = self._decided(Work(file, slim), digest)
+            if work.decision is None:
+                yield work, None
+                continue
             stays = work.decision.fate != "added"
             known = stays or work.copy or digest in self._seen
             if not stays:
                 self._seen.add(digest)
             yield work, None if known else pixels
 
-    def _decided(self, work: _Work, digest: str) -> _Work:
+    def _decided(self, work: Work, digest: str) -> Work:
         """What becomes of a file, from one look at what the catalog knows of its bytes."""
         file = work.file
         if file.known is not None and file.known.video_id in self._taken:
@@ -151,11 +153,14 @@ class Adding:
             decision = decide(arrival, self._undelete, holds, self._taken)
             copy = decision.video if decision.fate == "added" else None
             stored = view.stored(copy.video_id) if copy and view.rows.place(copy.video_id) else None
+            kind = None if isinstance(work.outcome, Failure) else work.outcome.facts.kind
+            if decision.fate == "added" and stored is None and kind and (sentence := view.outdated.get(kind)):
+                return Work(file, Failure(str(file.path), RecipeMismatch.code(), sentence))
         if decision.video is not None and copy is None:
             self._taken.add(decision.video.video_id)
         if file.known is not None and decision.fate != "touched":
             self._left.add(file.known.video_id)
-        return _Work(file, work.outcome, decision, stored)
+        return Work(file, work.outcome, decision, stored)
 
     def _holds(self, video: SameBytes, file: MediaFile, digest: str) -> bool:
         """Whether a live video's own path still has its bytes; what cannot be looked at today counts as there."""
@@ -180,7 +185,7 @@ class Adding:
             self._roots_there[root] = not all(map(is_gone, known))
         return self._roots_there[root]
 
-    def _take(self, work: _Work, embeddings: Any) -> None:
+    def _take(self, work: Work, embeddings: Any) -> None:
         file, outcome, decision = work.file, work.outcome, work.decision
         self._done += 1
         if isinstance(outcome, Failure):
@@ -203,7 +208,7 @@ class Adding:
             self._touched.append(replace(file.known, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns))
             self._tell_metadata(file.known.video_id, file.path)
 
-    def _add(self, work: _Work, prepared: PreparedVideo, embeddings: Any) -> None:
+    def _add(self, work: Work, prepared: PreparedVideo, embeddings: Any) -> None:
         file = work.file
         try:
             stored = self._stored(work, prepared, embeddings)
@@ -266,7 +271,7 @@ class Adding:
         with self._writer.view() as view:
             return list(view.catalog.videos(ids, deleted=True))
 
-    def _stored(self, work: _Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
+    def _stored(self, work: Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
         """The vectors of a video: pooled from its frames, or those of a file with the same bytes."""
         if isinstance(embeddings, EncoderFailed):
             raise embeddings

@@ -29,6 +29,7 @@ from echosearch.types import (
     Failure,
     FrameSampling,
     IngestProgress,
+    MediaKind,
     ModelRequest,
     Numerics,
     PreparedVideo,
@@ -168,9 +169,9 @@ def import_embeddings(
     store = Store(index_path)
     with ExitStack() as stack:
         writer = stack.enter_context(store.writer(options.wait_seconds))
-        writer.declare_attributes(file.attributes)
         if file.records is not None:
             told = {path: _of_record(path, record) for path, record in zip(paths, file.records, strict=True)}
+            _check_kinds(writer, file, {video.facts.kind for video, _ in told.values()})
             run = _Import(writer, unverified, listener, lambda some: {path: told[path] for path in some})
             run.claims = {path: video.unverified for path, (video, _) in told.items()}
         else:
@@ -178,6 +179,7 @@ def import_embeddings(
             decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
             root = options.root or Path(os.path.commonpath([path.parent for path in paths]))
             run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), manifest))
+        writer.declare_attributes(file.attributes)
         run.add_all(zip(paths, file.videos(), strict=True), len(paths))
         writer.finish()
         warnings += writer.notes
@@ -278,6 +280,20 @@ def _verdict(manifest: Manifest, file: EmbeddingsFile, options: ImportOptions) -
         sentence = "nothing shows that these vectors were made with the index's recipe"
         return origin, [*warnings, f"{sentence} ({missing} in the file): marked unverified"]
     return None, warnings
+
+
+def _check_kinds(writer: Writer, file: EmbeddingsFile, kinds: set[MediaKind]) -> None:
+    """RecipeMismatch where videos of some kind are embedded as by another version of echosearch than those here."""
+    ours = writer.manifest.recipe
+    theirs = ours if file.about is None else _card_of(file).recipe
+    writer.brings_up = not theirs.outdated
+    with writer.view() as view:
+        held = [kind for kind in kinds if theirs.outdated or view.catalog.embedded([kind])]
+    if any(theirs.versions[kind] != ours.versions[kind] for kind in held):
+        told = (
+            f"{file.path} was made by another version of echosearch: {'; '.join(theirs.differences(ours))} (the index)"
+        )
+        raise RecipeMismatch(f"{told}; bring up the older of the two indexes, then export again: echosearch reembed")
 
 
 def _names(recipe: str, manifest: Manifest) -> bool:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -131,10 +130,8 @@ def ingest(
                 )
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
-            run.add_all(_prepared(decoding, plan.todo, encoder), encoder)
-            if tells_views(store.manifest):
-                embed = partial(_embed, encoder, TextCache(store.cache_path, store.manifest.dim))
-                predict_views(writer, encoder.card.numerics.precision, embed)
+            run.add_all(prepared(decoding, plan.todo, encoder), encoder)
+            tell_views(writer, encoder)
         for root in sorted(run.missing_roots):
             warnings.append(
                 f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
@@ -151,6 +148,7 @@ def ingest(
         warnings += writer.notes
         with writer.view() as view:
             generation = view.generation
+            warnings += view.outdated.values()
     recognised = f" ({encoder.card.recognised})" if encoder is not None and encoder.card.recognised else ""
     return IngestReport(
         index=str(index_path),
@@ -174,8 +172,15 @@ def ingest(
     )
 
 
-def _embed(encoder: Encoder, cache: TextCache, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
-    return np.stack([text.vector for text in encoder.encode_text(phrases, cache)])
+def tell_views(writer: Writer, encoder: Encoder) -> None:
+    """Keep the views that the index's model tells, where it is measured to."""
+    cache = TextCache(writer.path / "cache", writer.manifest.dim)
+
+    def embed(phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        return np.stack([text.vector for text in encoder.encode_text(phrases, cache)])
+
+    if tells_views(writer.manifest):
+        predict_views(writer, encoder.card.numerics.precision, embed)
 
 
 def _find(sources: Sequence[Path]) -> tuple[list[MediaFile], list[str]]:
@@ -192,14 +197,15 @@ def _find(sources: Sequence[Path]) -> tuple[list[MediaFile], list[str]]:
         root = media_path(source)
         root = root.parent if root.is_file() else root
         for path in found.media:
-            files.setdefault(path, _media_file(root, path))
+            files.setdefault(path, media_file(root, path))
     notes = _notes_on_what_was_passed_over(passed_over, unlisted)
     if not files:
         raise InputError("; ".join([f"no videos in {', '.join(map(str, sources))}", *notes]))
     return list(files.values()), notes
 
 
-def _media_file(root: Path, path: Path) -> MediaFile:
+def media_file(root: Path, path: Path) -> MediaFile:
+    """A file as it lies there now, below a root."""
     try:
         status = path.stat()
     except OSError:  # a broken link, or gone by now: the decoder will name it
@@ -353,7 +359,7 @@ def _outdated_failures(writer: Writer, sources: Sequence[Path]) -> list[Path]:
 
     def is_outdated(path: Path) -> bool:
         if path in known:
-            now = _media_file(path.parent, path)
+            now = media_file(path.parent, path)
             return (known[path].size_bytes, known[path].mtime_ns) == (now.size_bytes, now.mtime_ns)
         return is_gone(path) and not os.path.lexists(path)
 
@@ -380,9 +386,10 @@ def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path
     return gone
 
 
-def _prepared(
+def prepared(
     decoding: Decoders[MediaFile], todo: Sequence[MediaFile], encoder: Encoder
 ) -> Iterator[tuple[MediaFile, PreparedVideo | Failure]]:
+    """Each file prepared for the encoder, or why not, in order."""
     recipe = encoder.card.recipe
     # Enough to fill the next batch while this one is being encoded, with short videos too.
     ahead = 2 * decoding.workers + encoder.batch_frames // 8

@@ -4,6 +4,6 @@ from echosearch.store.leftovers import leftovers
 from echosearch.store.manifest import Manifest
 from echosearch.store.store import Store
 from echosearch.store.view import View, whole_segment
-from echosearch.store.writer import Batch, Writer
+from echosearch.store.writer import Batch, Part, Writer
 
-__all__ = ["Batch", "Manifest", "Store", "View", "Writer", "leftovers", "whole_segment"]
+__all__ = ["Batch", "Manifest", "Part", "Store", "View", "Writer", "leftovers", "whole_segment"]

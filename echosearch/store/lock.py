@@ -14,10 +14,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from echosearch.errors import (
-    BackendError,
-    IndexLocked,
-)
+from echosearch.errors import BackendError, IndexLocked
 from echosearch.store.manifest import write_json
 from echosearch.types import finite
 

@@ -100,7 +100,13 @@ def read_manifest(path: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
     refuse_newer(path, version)
+    return manifest_from(file, values)
+
+
+def manifest_from(file: Path, told: dict[str, Any] | str) -> Manifest:
+    """The manifest that `to_dict` wrote, or its JSON, kept in a file. DamagedIndex on anything else."""
     try:
+        values = json.loads(told) if isinstance(told, str) else told
         manifest = Manifest(
             recipe=Recipe.from_dict(values["recipe"]),
             probe=ProbeVectors.from_dict(values["probe"]),

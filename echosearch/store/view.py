@@ -11,17 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from echosearch.catalog import (
-    Catalog,
-    Snapshot,
-)
+from echosearch.catalog import Catalog, Snapshot
 from echosearch.errors import (
     CatalogSegmentsDisagree,
     DamagedIndex,
+    RecipeMismatch,
     UnknownVideo,
 )
-from echosearch.store.manifest import Manifest
-from echosearch.types import Numerics
+from echosearch.store.manifest import Manifest, manifest_from
+from echosearch.types import MediaKind, Numerics
 from echosearch.vectors import (
     FaissIndex,
     LiveRows,
@@ -32,6 +30,7 @@ from echosearch.vectors import (
 )
 
 CATALOG: Final = "catalog.sqlite"
+_KINDS: Final[dict[MediaKind, str]] = {"video": "cines", "still": "stills"}
 
 
 class Views:
@@ -39,9 +38,10 @@ class Views:
 
     def __init__(self, path: Path, manifest: Manifest, catalog: Catalog) -> None:
         self.path = path
-        self.manifest = manifest
         self._catalog = catalog
         self._loaded: _Loaded | None = None
+        with catalog.reading() as snapshot:
+            self.manifest = _described(path, snapshot) or manifest
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -63,6 +63,13 @@ class Views:
         loaded = self._loaded
         if loaded is None or loaded.generation != snapshot.generation:
             close_maps()  # also those of segments that are no more
+            manifest = _described(self.path, snapshot) or self.manifest
+            if manifest.recipe.id != self.manifest.recipe.id:
+                raise RecipeMismatch(
+                    f"the videos of {self.path} were embedded anew, with another model or in another way, since it was "
+                    "opened; open it again"
+                )
+            self.manifest = manifest
             loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
         return loaded
 
@@ -156,6 +163,15 @@ class View:
         return self._loaded.index
 
     @property
+    def outdated(self) -> dict[MediaKind, str]:
+        """A sentence for each kind of video that is here, deleted or not, and is embedded in another way now."""
+        counts = {kind: len(self.catalog.embedded([kind])) for kind in self.manifest.recipe.outdated}
+        sentence = "are embedded as by another version of echosearch, and compare with no others; bring them up with:"
+        return {
+            kind: f"{count} {_KINDS[kind]} {sentence} echosearch reembed" for kind, count in counts.items() if count
+        }
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with derived files, once they were used; the answers are right all the same."""
         return self._loaded.problems
@@ -188,6 +204,12 @@ def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
     if segment.ids.tolist() != snapshot.ids_in(name):
         raise CatalogSegmentsDisagree(f"segment {name} and the catalog do not hold the same ids")
     return segment
+
+
+def _described(path: Path, snapshot: Snapshot) -> Manifest | None:
+    """The manifest that the catalog has; a `manifest.json` that says otherwise was not written any more."""
+    told = snapshot.description()
+    return None if told is None else manifest_from(path / CATALOG, told)
 
 
 def newest_ann(path: Path) -> Path | None:

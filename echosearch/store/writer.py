@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from echosearch.config import GRACE_SECONDS
 from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, IndexStateError, OutOfReach
 from echosearch.store.leftovers import ASIDE, leftovers
 from echosearch.store.lock import named_disk_errors
-from echosearch.store.manifest import Manifest
+from echosearch.store.manifest import MANIFEST, Manifest, write_json
 from echosearch.store.merging import Size, grouped, to_merge
 from echosearch.store.view import CATALOG, Views, ann_folders, newest_ann, whole_segment
 from echosearch.types import Numerics
@@ -41,8 +41,13 @@ from echosearch.vectors import (
     SegmentInfo,
     SegmentRows,
     StoredVideo,
+    fsync_path,
     write_segment,
 )
+
+Part = tuple[SegmentInfo, list[NewVideo]]
+"""A segment that is written, and the videos in it."""
+_Rest = tuple[SegmentInfo | None, list[str], list[int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +71,9 @@ class Writer(Views):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         super().__init__(path, manifest, Catalog(path / CATALOG, writable=True))
         self._left_alone: dict[str, str] = {}
+        self.brings_up = True
+        """Whether its commits bring the index up to this program's versions of kinds of which it holds no video."""
+        self._write_manifest()
         self._tidy()
 
     @property
@@ -86,34 +94,73 @@ class Writer(Views):
 
         Gives the generation of the batch.
         """
-        with named_disk_errors(self.path):
-            placed: list[NewVideo] = []
-            info = None
-            if batch.new:
-                ids = self._catalog.reserve_ids(len(batch.new))
-                placed = [replace(video, video_id=id_) for id_, (video, _) in zip(ids, batch.new, strict=True)]
-                rows = SegmentRows(np.array(ids, np.int64), [stored for _, stored in batch.new])
-                info = write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
-            with self._catalog.writing() as transaction:
-                transaction.delete(batch.gone, on_purpose=False)
-                for file, root, path in batch.moved:
-                    transaction.move(file, root, path)
-                if info is not None:
-                    _add_segment(transaction, info)
-                    transaction.add_videos(info.name, placed)
-                for failed in batch.failed:
-                    transaction.record_failure(failed)
-                for file in batch.touched:
-                    transaction.touch(file)
-                transaction.change_metadata(batch.changed)
+        part = self.place(batch.new, numerics) if batch.new else None
+        with self.transaction() as transaction:
+            transaction.delete(batch.gone, on_purpose=False)
+            for file, root, path in batch.moved:
+                transaction.move(file, root, path)
+            if part is not None:
+                _add_segment(transaction, *part)
+            for failed in batch.failed:
+                transaction.record_failure(failed)
+            for file in batch.touched:
+                transaction.touch(file)
+            transaction.change_metadata(batch.changed)
         self.merge()
         return transaction.generation
 
+    def place(self, new: Sequence[tuple[NewVideo, StoredVideo]], numerics: Numerics) -> Part:
+        """Give videos ids and write their segment, which is of the index once a commit says so, and else erased."""
+        ids = self._catalog.reserve_ids(len(new))
+        placed = [replace(video, video_id=id_) for id_, (video, _) in zip(ids, new, strict=True)]
+        return self._write(SegmentRows(np.array(ids, np.int64), [stored for _, stored in new]), numerics), placed
+
+    def _write(self, rows: SegmentRows | MergedRows, numerics: Numerics) -> SegmentInfo:
+        with named_disk_errors(self.path):
+            return write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
+
+    def switch(
+        self, manifest: Manifest, parts: Sequence[Part], gone: Sequence[int], relearn: Callable[[str], str]
+    ) -> int:
+        """Put videos embedded anew in the place of the old ones, with what the index is bound to now, in one commit.
+
+        `parts` were placed; videos `gone`, ascending, are deleted with their vectors, whether replaced or not; no
+        segment of theirs may be damaged. `relearn` rewrites what was learnt (JSON); gives how many texts it changed.
+        """
+        ids = np.array(gone, np.int64)
+        others = [self._without(self._whole(group), ids) for group in grouped(self._holding(ids))]
+        with self.transaction() as transaction:
+            for part in parts:
+                _add_segment(transaction, *part)
+            for other in others:
+                _replace(transaction, *other)
+            transaction.delete(gone, on_purpose=False)
+            changed = transaction.rewrite_learned(relearn)
+            transaction.describe(json.dumps(manifest.to_dict()))
+        self._loaded, self.manifest = None, manifest
+        self._write_manifest()
+        return changed
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """One commit to the catalog: all of it or, when an error leaves the block, nothing."""
+        """One commit to the catalog: all of it or, when an error leaves the block, nothing. See `brings_up`."""
         with named_disk_errors(self.path), self._catalog.writing() as transaction:
+            recipe = self.manifest.recipe
+            now = recipe.brought_up(*(kind for kind in recipe.outdated if not transaction.embedded([kind])))
+            if is_brought_up := self.brings_up and now != recipe and now.id == recipe.id:
+                transaction.describe(json.dumps(replace(self.manifest, recipe=now).to_dict()))
             yield transaction
+        if is_brought_up:
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        """Write the copy of what the catalog says that the index is bound to, unless it says so already."""
+        with self._catalog.reading() as snapshot:
+            told = snapshot.description()
+        if told is not None and json.loads((self.path / MANIFEST).read_text("utf-8")) != json.loads(told):
+            with named_disk_errors(self.path):
+                write_json(self.path / MANIFEST, json.loads(told))
+                fsync_path(self.path)
 
     def delete(self, ids: Iterable[int]) -> None:
         """Delete live videos on purpose: a later ingest says so instead of bringing them back."""
@@ -202,23 +249,22 @@ class Writer(Views):
         Segments that are not what was written are left alone: in a new one nobody would find the damage again.
         """
         segments = self._whole(group)
-        names = [segment.path.name for segment in segments]
         if not segments or (len(segments) < len(group) and not len(dropped)):  # fewer are to become one: merge anew
             return False
+        rest = self._without(segments, dropped)
+        with self.transaction() as transaction:
+            _replace(transaction, *rest)
+        return True
+
+    def _without(self, segments: Sequence[Segment], dropped: npt.NDArray[np.int64]) -> _Rest:
+        """Write the rows of segments but those of some ids into a new one, if any: that, their names, ids dropped."""
         kept = [~np.isin(segment.ids, dropped, assume_unique=True) for segment in segments]
         gone = [int(id_) for segment, some in zip(segments, kept, strict=True) for id_ in segment.ids[~some]]
-        with named_disk_errors(self.path):
-            info = None
-            if any(some.any() for some in kept):
-                numerics, frames = Numerics(**json.loads(group[0].numerics)), self.manifest.frames_dtype
-                info = write_segment(self.path / "segments", MergedRows(segments, kept), frames, numerics)
-            with self._catalog.writing() as transaction:
-                if info is not None:
-                    _add_segment(transaction, info)
-                transaction.move_rows(names, None if info is None else info.name, gone)
-                transaction.retire_segments(names)
-                transaction.forget_scores(gone)
-        return True
+        info = None
+        if any(some.any() for some in kept):
+            numerics = Numerics(**segments[0].info.numerics)
+            info = self._write(MergedRows(segments, kept), numerics)
+        return info, [segment.path.name for segment in segments], gone
 
     def _whole(self, group: Sequence[Size]) -> list[Segment]:
         """Those segments every byte of which is as it was written; the others are named in `notes`."""
@@ -307,8 +353,19 @@ class Writer(Views):
                 transaction.forget_retired(over)
 
 
-def _add_segment(transaction: Transaction, info: SegmentInfo) -> None:
+def _add_segment(transaction: Transaction, info: SegmentInfo, videos: Sequence[NewVideo] = ()) -> None:
     transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+    if videos:
+        transaction.add_videos(info.name, videos)
+
+
+def _replace(transaction: Transaction, info: SegmentInfo | None, names: Sequence[str], gone: Sequence[int]) -> None:
+    """Put a segment, if there is one, in the place of others, of which some rows are gone."""
+    if info is not None:
+        _add_segment(transaction, info)
+    transaction.move_rows(names, None if info is None else info.name, gone)
+    transaction.retire_segments(names)
+    transaction.forget_scores(gone)
 
 
 def _erase(folder: Path) -> None:

@@ -10,6 +10,7 @@ from echosearch.types.media import (
     VideoFacts,
 )
 from echosearch.types.models import (
+    PIPELINE_VERSIONS,
     Device,
     EncoderCard,
     ModelRequest,
@@ -34,6 +35,7 @@ from echosearch.types.results import (
 
 __all__ = [
     "LARGEST",
+    "PIPELINE_VERSIONS",
     "Device",
     "EmbeddingCache",
     "EncodedText",

@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadOption
 from echosearch.types.embeddings import check_unit_rows
-from echosearch.types.media import FrameSampling, PreprocessSpec
+from echosearch.types.media import FrameSampling, MediaKind, PreprocessSpec
 
-PIPELINE_VERSION = 1
-"""Raised by hand when reading, preparing or pooling changes its numbers; part of every recipe."""
+PIPELINE_VERSIONS: Final[dict[MediaKind, int]] = {"video": 1, "still": 2}
+"""Raised by hand when reading, preparing or pooling a kind of file changes its numbers: stills 2, as open_clip converts
+their pixels."""
 
 
 def _digest(value: object) -> str:
@@ -46,18 +47,38 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Space and everything else that decides a video's numbers. Equal to add to an index or compare scores."""
+    """Space and everything else that decides a video's numbers. Equal to add to an index or compare scores.
+
+    `pipeline_version` is that of cines; those of other kinds stand apart and outside the id, so that what was made
+    with none of that kind stays of its recipe when one is raised.
+    """
 
     space: Space
     preprocess: PreprocessSpec
     sampling: FrameSampling
     pooling: str = "renormalised mean of unit frame embeddings"
-    pipeline_version: int = PIPELINE_VERSION
+    pipeline_version: int = PIPELINE_VERSIONS["video"]
+    still_version: int = PIPELINE_VERSIONS["still"]
 
     @property
     def id(self) -> str:
-        """Hash of all parts, hexadecimal."""
-        return _digest(asdict(self))
+        """Hash of all parts but the still's version, hexadecimal."""
+        return _digest({name: part for name, part in asdict(self).items() if name != "still_version"})
+
+    @property
+    def versions(self) -> dict[MediaKind, int]:
+        """As which version of this program each kind of file is embedded."""
+        return {"video": self.pipeline_version, "still": self.still_version}
+
+    @property
+    def outdated(self) -> tuple[MediaKind, ...]:
+        """The kinds of files that this program embeds in another way."""
+        return tuple(kind for kind, now in PIPELINE_VERSIONS.items() if self.versions[kind] != now)
+
+    def brought_up(self, *kinds: MediaKind) -> Recipe:
+        """The recipe by which this program embeds these kinds of files."""
+        now = self.versions | {kind: PIPELINE_VERSIONS[kind] for kind in kinds}
+        return replace(self, pipeline_version=now["video"], still_version=now["still"])
 
     @property
     def in_words(self) -> str:
@@ -82,6 +103,7 @@ class Recipe:
             FrameSampling(**values["sampling"]),
             values["pooling"],
             values["pipeline_version"],
+            values.get("still_version", 1),  # before format 6 there was one version of all kinds, 1
         )
 
     def differences(self, other: Recipe) -> list[str]:

@@ -173,7 +173,13 @@ class Calibration:
         """CalibrationMismatch unless it was made for scores of this kind."""
         mine = (self.content_id, self.form, self.formula_version, self.recipe, self.precision)
         theirs = (key.content_id, key.form, key.formula_version, key.recipe, key.precision)
-        names = ("wording of the task", "form", "formula", "recipe", "precision of the text")
+        names = (
+            "wording of the task",
+            "form",
+            "formula",
+            "recipe (or its videos embedded anew)",
+            "precision of the text",
+        )
         for name, one, other in zip(names, mine, theirs, strict=True):
             if one != other:
                 raise CalibrationMismatch(

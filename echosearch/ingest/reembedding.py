@@ -1,0 +1,141 @@
+"""Embedding videos anew: of kinds that another version of echosearch embedded, or all of them by another model.
+
+What is written on the way is of no index until one commit puts it in the place of the old. Whoever dies before that
+leaves the index as it was; the next writer erases what was written, and the work begins from the start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from echosearch.admission import check_model, probe
+from echosearch.encoders import Encoder, load_encoder
+from echosearch.errors import BadOption
+from echosearch.files import is_gone
+from echosearch.ingest.adding import Adding, MediaFile, Work
+from echosearch.ingest.decide import Decision
+from echosearch.ingest.decoding import decoders
+from echosearch.ingest.pipeline import IngestOptions, Load, media_file, prepared, tell_views
+from echosearch.store import Manifest, Part, Store, Writer
+from echosearch.types import PIPELINE_VERSIONS, Failure, Numerics, ProgressListener
+from echosearch.video import decoder_name
+
+_WAY_OUT: Final = "nothing was changed; mend that, or leave such videos out: --leave-out-missing"
+_DIGEST: Final = re.compile('"([0-9a-f]{16})"')
+"""The beginning of a content hash, in what was learnt."""
+
+
+def reembed(
+    index_path: Path,
+    options: IngestOptions | None = None,
+    leave_out: bool = False,
+    dry_run: bool = False,
+    listener: ProgressListener | None = None,
+    load: Load = load_encoder,
+) -> dict[str, Any]:
+    """Embed all videos anew that this program, or the model that `options` name, embeds in another way.
+
+    Gives the number of `videos`, files `left_out`, `ids` old -> new and `cosines` (by kind, where the space is the
+    same) of files that have not changed, and how many texts of what was `learnt` do not apply any more. BadOption, with
+    nothing changed, where a file is gone or cannot be embedded, unless such videos are to be left out: deleted, to come
+    back with all that is known of them when their files are ingested.
+    """
+    options = options or IngestOptions()
+    store = Store(index_path)
+    told: dict[str, Any] = {"index": str(index_path), "videos": 0, "is_other_recipe": False, "left_out": []}
+    told |= {"ids": {}, "cosines": {}, "learnt": 0}
+    with ExitStack() as stack:
+        opened = stack.enter_context(nullcontext(store) if dry_run else store.writer(options.wait_seconds))
+        before, kinds = opened.manifest, opened.manifest.recipe.outdated
+        if options.model is None and not kinds:
+            return told
+        own = replace(before.request(), device=options.device, precision=options.precision)
+        encoder = load(options.model or own, decoder_name())
+        manifest = _bound_to(before, encoder, options)
+        told["is_other_recipe"] = is_other = manifest.recipe.id != before.recipe.id
+        with opened.view() as view:
+            gone = view.catalog.embedded(PIPELINE_VERSIONS if is_other else kinds)
+            places = view.catalog.places(gone)
+            known = view.catalog.known_files([path for _, path in places.values()])
+            changed = {each.content_sha256[:16] for each in view.catalog.videos(gone, deleted=True)}
+        files = [replace(media_file(root, path), known=known[path]) for root, path in places.values()]
+        missing = [Failure(str(file.path), "missing", "the file is gone") for file in files if is_gone(file.path)]
+        if not isinstance(opened, Writer) or not (kinds or is_other):
+            return told | {"videos": len(files), "left_out": missing}
+        if missing and not leave_out:
+            raise BadOption(
+                f"{len(missing)} files are gone ({missing[0].path}{', ...' * (len(missing) > 1)}); {_WAY_OUT}"
+            )
+        opened.refuse_damaged(gone)
+        memory_bytes = int(options.worker_memory_gib * 2**30)
+        decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
+        run = _Anew(opened, files, listener, leave_out)
+        run.add_all(prepared(decoding, files, encoder), encoder)
+
+        def superseded(learnt: str) -> str:
+            recipe = f'"recipe": "{before.recipe.id}'
+            is_of_them = not (is_other or changed.isdisjoint(_DIGEST.findall(learnt)))
+            return learnt.replace(recipe, recipe.replace(': "', ': "superseded: ')) if is_of_them else learnt
+
+        told["learnt"] = opened.switch(manifest, run.parts, gone, superseded)
+        tell_views(opened, encoder)
+        opened.finish()
+    new = {video.replaces: video.video_id for _, placed in run.parts for video in placed}
+    told |= {"videos": len(new), "left_out": run.failures, "ids": {old: new[old] for old in run.same & new.keys()}}
+    return told | {"cosines": run.cosines if manifest.recipe.space == before.recipe.space else {}}
+
+
+def _bound_to(before: Manifest, encoder: Encoder, options: IngestOptions) -> Manifest:
+    """What the index is bound to afterwards. BadOption where that is another recipe, and nobody agreed to it."""
+    manifest = replace(before, recipe=before.recipe.brought_up(*before.recipe.outdated))
+    if options.model is None or encoder.card.recipe.id == manifest.recipe.id:
+        check_model(manifest, encoder)
+        return manifest
+    if not options.yes:
+        raise BadOption(
+            f"all videos would be embedded in another way: {'; '.join(encoder.card.recipe.differences(before.recipe))} "
+            "(the index); scores of before do not compare with those after, and calibrations and probes do not apply "
+            "then. If that is right, say so: --yes"
+        )
+    return replace(Manifest.of(encoder.card, probe(encoder), before.frames_dtype), created_at=before.created_at)
+
+
+class _Anew(Adding):
+    """Embeds every file, and keeps what it makes in segments of no index yet (`parts`)."""
+
+    def __init__(self, writer: Writer, files: Sequence[MediaFile], listener: ProgressListener | None, leaves_out: bool):
+        super().__init__(writer, {}, len(files), listener)
+        self.parts: list[Part] = []
+        self.same: set[int] = set()  # those whose files have the bytes that they had
+        self.cosines: defaultdict[str, list[float]] = defaultdict(list)
+        self._leaves_out = leaves_out
+
+    def _decided(self, work: Work, digest: str) -> Work:
+        self._seen.clear()  # copies are embedded as well: the index has vectors of before for their bytes
+        assert work.file.known is not None
+        if work.file.known.content_sha256 == digest:
+            self.same.add(work.file.known.video_id)
+        return replace(work, decision=Decision("added", None, work.file.known.video_id))
+
+    def _fail(self, file: MediaFile, failure: Failure) -> None:
+        if not self._leaves_out:
+            raise BadOption(f"{failure.path}: {failure.message}; {_WAY_OUT}")
+        self.failures.append(failure)
+
+    def _commit(self, numerics: Numerics) -> None:
+        if new := self._new:
+            self._committed += len(new)
+            self._start_batch()
+            with self._writer.view() as view:
+                for video, stored in new:
+                    old = view.stored(video.replaces or 0).vector
+                    if video.replaces in self.same and len(old) == len(stored.vector):
+                        self.cosines[video.facts.kind].append(float(old @ stored.vector))
+            self.parts.append(self._writer.place(new, numerics))
+            self._tell()
