@@ -18,6 +18,7 @@ import pytest
 from conftest import plain_frames, write_video
 
 import echosearch
+from echosearch.api.purging import purge_videos
 from echosearch.api.reembedding import reembed_index
 from echosearch.check import check
 from echosearch.cohort.cohort import Definition
@@ -335,6 +336,75 @@ def test_deleted_stills_do_not_come_back_with_old_vectors(mixed: Path) -> None:
         undelete_videos(mixed, [ids["s1.png"]])  # replaced
     assert add(mixed).added == 1
     assert contents(mixed)["s0.png"][1:] == (direction(220, 0, 20), "S3", 3)
+
+
+def test_a_purge_takes_the_ids_of_before_as_well(mixed: Path) -> None:
+    reembed(mixed)
+    receipt = purge_videos(mixed, [], patient="P3")
+    assert receipt["video_ids"] == [4, 7]
+    with closing(sqlite3.connect(mixed / "catalog.sqlite")) as connection:
+        left = connection.execute("SELECT id, replaced_by FROM videos WHERE patient = 'P3' OR id IN (4, 7)").fetchall()
+    assert left == []
+    assert check(mixed).problems == ()
+    assert sorted(contents(mixed)) == ["0.avi", "1.avi", "2.avi", "s1.png", "s2.png"]
+
+
+def test_what_left_the_segments_is_compacted_away_with_nothing_else(mixed: Path) -> None:
+    reembed(mixed)
+    now = contents(mixed)
+    report = compact_index(mixed)
+    assert report["rows_dropped"] == 0  # the old rows went with the switch
+    assert contents(mixed) == now
+    assert check(mixed).problems == ()
+
+
+@pytest.mark.parametrize("frames", ["float16", "none"])
+def test_frames_are_kept_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: Any) -> None:
+    decode_here(monkeypatch, swaps=True)
+    write_still(tmp_path / "media" / "0.png", RED)
+    write_video(tmp_path / "media" / "0.avi", plain_frames(2, GREEN))
+    add(tmp_path / "index", frames=frames)
+    of_version_1(tmp_path / "index")
+    decode_here(monkeypatch)
+    reembed(tmp_path / "index")
+    with Store(tmp_path / "index").view() as view:
+        assert {segment.info.frames_dtype for segment in view.segments.values()} == {frames}
+        assert view.stored(3).vector[0] > view.stored(3).vector[2]
+    assert check(tmp_path / "index").problems == ()
+
+
+def test_a_still_that_moved_is_the_same_video_and_can_be_embedded_anew(mixed: Path) -> None:
+    media = mixed.parent / "media"
+    (media / "s0.png").rename(media / "elsewhere.png")
+    add(mixed)
+    assert reembed(mixed)["ids"] == {4: 7, 5: 8, 6: 9}
+    assert contents(mixed)["elsewhere.png"] == (7, direction(220, 0, 20), "S3", 3)
+
+
+def test_two_stills_with_the_same_bytes_are_both_embedded_anew(mixed: Path) -> None:
+    media = mixed.parent / "media"
+    (media / "t.png").write_bytes((media / "s0.png").read_bytes())
+    assert add(mixed).copies == 1
+    assert reembed(mixed)["ids"] == {4: 8, 5: 9, 6: 10, 7: 11}
+    now = contents(mixed)
+    assert now["s0.png"][1] == now["t.png"][1] == direction(220, 0, 20)
+
+
+def test_an_interrupt_leaves_the_index_as_it_was(mixed: Path) -> None:
+    before = contents(mixed)
+
+    def interrupt(progress: Any) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reembed(mixed, listener=interrupt)
+    assert (contents(mixed), versions(mixed)) == (before, (1, 1))
+    assert len(reembed(mixed)["ids"]) == 3  # new ids again: those that were reserved are never given twice
+    assert contents(mixed)["s0.png"][0] == 9
+    with Store(mixed).view() as view:
+        named = view.segments.keys() | view.catalog.retired_segments().keys()
+    assert {folder.name for folder in (mixed / "segments").iterdir()} == named
 
 
 def test_an_index_with_deleted_stills_only_is_not_brought_up_in_passing(mixed: Path) -> None:

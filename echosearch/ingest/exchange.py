@@ -48,8 +48,7 @@ _SHORTEST_ID: Final = 8
 
 _FIRST_FRAME: Final = FrameSampling(0, 1, 1)
 _UNKNOWN: Final = Numerics("unknown", "unknown", "unknown", "unknown", "made elsewhere")
-_SAME: Final = 0.99999
-_SAME_NORM: Final = 2e-4
+_SAME, _SAME_NORM = 0.99999, 2e-4
 """Cosine, and difference of pooled norms, up to which vectors of one video are the same but for rounding."""
 
 
