@@ -343,7 +343,9 @@ class Index:
             if not phrase.strip():
                 raise BadQuery("a phrase is empty; give some words of a report, such as 'SEVERE LV DILATION'")
             if not _is_utf8(phrase):
-                raise BadQuery(f"the phrase {shown(phrase)} is not UTF-8; check the terminal's encoding (LANG, LC_ALL)")
+                raise BadQuery(
+                    f"the phrase {shown(phrase)} is not UTF-8 text; see the terminal's encoding (LANG, LC_ALL)"
+                )
         cache = TextCache(self._store.cache_path, self.manifest.dim)
         space, precision = self.manifest.recipe.space.id, self._request.precision
         known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]
