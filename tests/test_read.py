@@ -812,3 +812,61 @@ def test_a_damaged_edit_list_says_nothing(tmp_path: Path) -> None:
         damaged[rng.randrange(at, len(whole))] = rng.randrange(256)
         path.write_bytes(damaged[: rng.randrange(at, len(whole))] if rng.random() < 0.3 else damaged)
         assert edit_list_end(path) >= 0
+
+
+# Without a duration
+
+
+def write_live(path: Path, codec: str, num_frames: int = 40, *, with_sound: bool = False) -> Path:
+    """A recording as it is streamed: nothing is known of its end."""
+    import av
+
+    with av.open(str(path), "w", options={"live": "1"}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("libopus", rate=48000) if with_sound else None
+        for pixels in smooth_frames(num_frames, 64, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            if sound is not None:
+                frame = av.AudioFrame(format="s16", layout="stereo", samples=1920)
+                frame.sample_rate = 48000
+                frame.planes[0].update(bytes(7680))
+                container.mux(sound.encode(frame))
+        container.mux(stream.encode())
+        if sound is not None:
+            container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "with_sound"),
+    [
+        ("a.webm", "libvpx", False),
+        ("a.webm", "libvpx", True),
+        ("a.webm", "libvpx-vp9", False),
+        ("a.mkv", "libx264", False),
+        ("a.mkv", "mpeg4", False),
+    ],
+)
+def test_a_live_recording_without_a_duration_is_read(tmp_path: Path, name: str, codec: str, with_sound: bool) -> None:
+    path = write_live(tmp_path / name, codec, with_sound=with_sound)
+    check_numbering(path, 40)
+    if sys.platform != "darwin":
+        odd = path.rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/not \xff utf-8" + path.suffix.encode())))
+        assert open_media(odd).num_frames == 40
+        path = odd
+    assert open_media(path).fps == pytest.approx(25)
+    assert prepare_video(path, FrameSampling.parse("0:40:2"), TINY).frame_numbers.tolist() == list(range(0, 40, 2))
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9", "libx264"])
+def test_a_live_recording_that_is_cut_off_or_damaged_stays_refused(tmp_path: Path, codec: str) -> None:
+    path = write_live(tmp_path / "a.mkv", codec)
+    data = path.read_bytes()
+    for end in (len(data) - 1, len(data) // 2, len(data) // 3):
+        path.write_bytes(data[:end])
+        with pytest.raises(UnreadableVideo, match="the file does not say how many frames it has"):
+            open_media(path)
+    path.write_bytes(data[: len(data) // 2] + bytes(500) + data[len(data) // 2 + 500 :])
+    with pytest.raises(UnreadableVideo):
+        open_media(path)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+_MASTERS: Final = {bytes.fromhex("18538067"), bytes.fromhex("1F43B675"), b"\xa0"}  # Segment, Cluster, BlockGroup
+_BLOCKS: Final = {b"\xa1", b"\xa3"}  # Block, SimpleBlock
 
 
 def edit_list_end(path: Path) -> float:
@@ -69,3 +73,22 @@ def _inside(data: bytes, *kinds: bytes) -> bytes:
     for wanted in kinds:
         data = next((body for kind, body in _boxes(data) if kind == wanted), b"")
     return data
+
+
+def matroska_blocks(path: Path) -> Counter[int]:
+    """Stored frames by track of a Matroska or WebM file (RFC 9559); none where its elements do not end with it."""
+    blocks: Counter[int] = Counter()
+    end, at = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while at < end:
+            file.seek(at)
+            head = file.read(16).ljust(16, b"\0")
+            of_id, of_size = 9 - head[0].bit_length(), 9 - head[9 - head[0].bit_length()].bit_length()
+            kind, body = head[:of_id], of_id + of_size
+            size = int.from_bytes(head[of_id:body], "big") & ((1 << 7 * of_size) - 1)
+            at += body
+            if kind not in _MASTERS:  # into those one goes, which may be of unknown size
+                at += size
+            if kind in _BLOCKS:
+                blocks[head[body] if body < len(head) else 0] += 1
+    return blocks if at == end else Counter()

@@ -1,23 +1,26 @@
 """Decoding: a file to RGB frames, only those asked for. Knows no preprocessing and no model.
 
-decord reads videos, `still` stills. Both hand over RGB, whatever the file holds.
+decord reads videos (OpenCV live ones without a duration), `still` stills. All hand over RGB, whatever the file holds.
 """
 
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
-from echosearch.video.containers import edit_list_end
+from echosearch.video.containers import edit_list_end, matroska_blocks
 from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES, named_refusals
 from echosearch.video.still import read_still
 
@@ -26,6 +29,7 @@ Frame = npt.NDArray[np.uint8]
 _FRAMES_AT_ONCE: Final = 32
 """Frames taken from decord in one call: bounds memory, and holds the usual sampling, so that decord is done early."""
 
+_NO_COUNT: Final = "broken metadata"
 _DAMAGED_OR_UNKNOWN: Final = "it cannot be decoded: the file is damaged or of a kind that the decoder does not know"
 _WORDS: Final = {
     "recovered from nearest frames": "frames are damaged or missing, and decord would repeat a neighbour",
@@ -33,7 +37,7 @@ _WORDS: Final = {
     "av_read_frame failed": "the file ends too early, or a part of it is damaged",
     "REWIND_RETRY_MAX": "the file ends too early, or a part of it is damaged",
     "cannot find video stream": "the file holds no video, or its beginning is damaged",
-    "broken metadata": "the file does not say how many frames it has; its beginning or end is damaged",
+    _NO_COUNT: "the file does not say how many frames it has; its beginning or end is damaged",
 }
 """What a file is said to be, by a sign in decord's own words, which name its source lines and variables."""
 
@@ -73,7 +77,12 @@ def open_media(path: Path) -> OpenMedia:
         if suffix in STILL_SUFFIXES:
             return _Still(path)
         if suffix in VIDEO_SUFFIXES:
-            return _Video(path)
+            try:
+                return _Video(path)
+            except UnreadableVideo as error:
+                if str(error) != _WORDS[_NO_COUNT] or not (blocks := matroska_blocks(path)):
+                    raise
+                return _LiveVideo(path, blocks, error)
     raise UnsupportedVideo(
         f"files of type {suffix or '(no suffix)'} are not read; "
         f"these are: {' '.join(sorted(VIDEO_SUFFIXES | STILL_SUFFIXES))}"
@@ -85,7 +94,7 @@ def decoder_name() -> str:
     import decord
     import PIL
 
-    return f"decord {decord.__version__}, Pillow {PIL.__version__}"
+    return f"decord {decord.__version__}, Pillow {PIL.__version__}, OpenCV {cv2.__version__}"
 
 
 class _Video:
@@ -147,6 +156,41 @@ class _Video:
             if "The size must exactly match" in str(error):
                 raise UnsupportedVideo("decord cannot hand over frames of this width") from error
             raise UnreadableVideo(_in_plain_words(str(error))) from error
+
+
+class _LiveVideo:
+    """A recording that nobody closed: Matroska or WebM without a duration, which decord needs. Read in order by OpenCV.
+
+    OpenCV passes over what it cannot decode; so as many frames as some track has blocks, or none at all.
+    """
+
+    kind: MediaKind = "video"
+
+    def __init__(self, path: Path, blocks: Counter[int], refused: UnreadableVideo) -> None:
+        self._path = path
+        starts = np.array([start for start, _ in self._decoded(range(0))]) / 1000
+        self.num_frames = len(starts)
+        if self.num_frames not in blocks.values():
+            raise refused
+        seconds = float(starts[-1] - starts[0])
+        fps = (len(starts) - 1) / seconds if seconds > 0 else 0
+        self.fps = fps if 0 < fps < 1000 and _is_even(starts, fps) else None
+
+    def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
+        yield from (frame for _, frame in self._decoded(frame_numbers) if frame is not None)
+
+    pictures = frames
+
+    def _decoded(self, wanted: Sequence[int]) -> Iterator[tuple[float, Frame | None]]:
+        """Milliseconds of each frame, and its RGB where it is wanted."""
+        with _name_for_decord(self._path) as name:
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # as decord
+            for number in range(wanted[-1] + 1) if wanted else count():
+                if not capture.grab():
+                    return
+                frame = np.asarray(capture.retrieve()[1])[:, :, ::-1].astype(np.uint8) if number in wanted else None
+                yield capture.get(cv2.CAP_PROP_POS_MSEC), frame
 
 
 def _in_plain_words(decord_says: str) -> str:
