@@ -25,7 +25,7 @@ from echosearch.catalog.records import (
     SegmentRow,
     SweepKey,
     SweepRow,
-)
+)  # fmt: skip
 from echosearch.catalog.shared import chunks, keyed_hash, root_of
 from echosearch.catalog.tables import (
     attribute_columns,
@@ -66,7 +66,10 @@ class Snapshot:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # Read at once: SQLite takes its snapshot at the first read, not at BEGIN.
-        self.generation: int = connection.execute(select(state.c.generation)).scalar_one()
+        told = connection.execute(select(state.c.generation, state.c.description)).one()
+        self.generation: int = told.generation
+        self.description: str | None = told.description
+        """What the index is bound to, as JSON; None while `manifest.json` says so, as when it was made."""
 
     def segments(self) -> list[SegmentRow]:
         """The active segments, oldest first, with number and sum of the ids that the catalog places in each."""
@@ -99,10 +102,6 @@ class Snapshot:
         order = (segments.c.added_generation, segments.c.name)
         rows = self._connection.execute(select(segments.c.name, segments.c.count, segments.c.numerics).order_by(*order))
         return [(name, count, numerics) for name, count, numerics in rows]
-
-    def description(self) -> str | None:
-        """What the index is bound to, as JSON; None while `manifest.json` says so, as when it was made."""
-        return self._connection.execute(select(state.c.description)).scalar_one_or_none()
 
     def embedded(self, kinds: Iterable[MediaKind]) -> list[int]:
         """Ids, ascending, of videos of these kinds whose vectors lie in a segment, deleted ones included."""
@@ -334,8 +333,8 @@ class Snapshot:
         """Old -> latest id of each video that was embedded anew: its file has the same bytes, and another id since."""
         heir, found = videos.alias(), dict[int, int]()
         same = (videos.c.replaced_by == heir.c.id) & (videos.c.content_sha256 == heir.c.content_sha256)
-        query = select(videos.c.id, heir.c.id).join(heir, same).order_by(videos.c.id.desc())
-        for old, new in self._connection.execute(query):
+        pairs = select(videos.c.id, heir.c.id).join(heir, same).order_by(videos.c.id.desc())
+        for old, new in self._connection.execute(pairs):
             found[old] = found.get(new, new)
         return found
 
@@ -478,24 +477,9 @@ class Snapshot:
 
 
 _RECORD_COLUMNS: Final = (
-    "study",
-    "patient",
-    "view",
-    "acquired_at",
-    "kind",
-    "num_frames",
-    "num_embedded_frames",
-    "height",
-    "width",
-    "fps",
-    "size_bytes",
-    "content_sha256",
-    "added_at",
-    "unverified",
-    "view_predicted",
-)
-
-
+    "study", "patient", "view", "acquired_at", "kind", "num_frames", "num_embedded_frames", "height", "width", "fps",
+    "size_bytes", "content_sha256", "added_at", "unverified", "view_predicted",
+)  # fmt: skip
 SWEEP_IDENTITY: Final = ("content_id", "form", "formula_version", "recipe", "precision")
 
 

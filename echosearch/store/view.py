@@ -208,8 +208,7 @@ def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
 
 def _described(path: Path, snapshot: Snapshot) -> Manifest | None:
     """The manifest that the catalog has; a `manifest.json` that says otherwise was not written any more."""
-    told = snapshot.description()
-    return None if told is None else manifest_from(path / CATALOG, told)
+    return None if snapshot.description is None else manifest_from(path / CATALOG, snapshot.description)
 
 
 def newest_ann(path: Path) -> Path | None:

@@ -156,7 +156,7 @@ class Writer(Views):
     def _write_manifest(self) -> None:
         """Write the copy of what the catalog says that the index is bound to, unless it says so already."""
         with self._catalog.reading() as snapshot:
-            told = snapshot.description()
+            told = snapshot.description
         if told is not None and json.loads((self.path / MANIFEST).read_text("utf-8")) != json.loads(told):
             with named_disk_errors(self.path):
                 write_json(self.path / MANIFEST, json.loads(told))

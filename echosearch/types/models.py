@@ -16,8 +16,8 @@ from echosearch.types.embeddings import check_unit_rows
 from echosearch.types.media import FrameSampling, MediaKind, PreprocessSpec
 
 PIPELINE_VERSIONS: Final[dict[MediaKind, int]] = {"video": 1, "still": 2}
-"""Raised by hand when reading, preparing or pooling a kind of file changes its numbers: stills 2, as open_clip converts
-their pixels."""
+"""Raised by hand when reading, preparing or pooling a kind of file changes its numbers; stills 2: turned as EXIF says,
+16 bits rounded to 8, converted in open_clip's order."""
 
 
 def _digest(value: object) -> str:
