@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import struct
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,3 +267,35 @@ def test_frames_are_kept_for_every_frame_number_or_none(tmp_path: Path, counts: 
     with pytest.raises(ValueError, match=sentence):
         write_segment(tmp_path, rows, "float32", NUMERICS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_that_open_arrays_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """CPython 3.11 mixes up syntax trees of two threads where a collection lets another run; headers are parsed."""
+    np.save(tmp_path / "offsets.npy", np.arange(13))
+    segment = Segment.__new__(Segment)
+    object.__setattr__(segment, "path", tmp_path)
+    found: list[object] = []
+
+    def run() -> None:
+        for _ in range(500):
+            try:
+                segment.load("offsets", mapped=False)
+            except SystemError as error:
+                found.append(error)
+
+    def give_way(*_: object) -> None:
+        time.sleep(0)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(5)
+    try:
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.callbacks.remove(give_way)
+        gc.set_threshold(*before)
+    assert not found

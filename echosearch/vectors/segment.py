@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -51,6 +52,8 @@ _REFUSALS: Final = {
     errno.EPERM: "no permission to read it; give yourself the right to read the folder of the index",
 }
 
+_HEADERS: Final = threading.Lock()
+"""numpy parses an array's header as Python, and CPython 3.11 may mix up what two threads parse (SystemError)."""
 _MOST_MAPS: Final = 48
 _WRITTEN_ROWS: Final = 4096
 """Rows that are read and written at once."""
@@ -299,7 +302,8 @@ class Segment:
         """Open one of the arrays as a memory map, or read it. OutOfReach or DamagedIndex when that fails."""
         path = self.path / f"{name}.npy"
         try:
-            values: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+            with _HEADERS:
+                values: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         except OSError as error:
             raise out_of_reach(str(path), error) from error
         except (ValueError, EOFError) as error:
