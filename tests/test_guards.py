@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +109,32 @@ def test_an_import_refuses_what_is_no_length_of_a_mean(tmp_path: Path, norm: flo
             _foreign(tmp_path / "f.npz", [0.75, norm]),
             ImportOptions(recipe="toy", root=tmp_path, workers=1),
         )
+
+
+def _videos(*rows: tuple[str, str | None, float]) -> list[tuple[Any, ...]]:
+    """A video in a study of its own, all of one patient: name of the study, date, ejection fraction."""
+    return [(f"v{n}", study, "P", "A4C", date, ef, 0.5, 60) for n, (study, date, ef) in enumerate(rows, start=1)]
+
+
+@pytest.mark.parametrize(("pick", "study"), [("latest", "S2"), ("first", "S3")])
+def test_a_study_without_a_date_is_picked_last(tmp_path: Path, pick: Any, study: str) -> None:
+    videos = _videos(("S1", None, 30.0), ("S2", "2020-01-01T00:00:00", 30.0), ("S3", "2019-01-01T00:00:00", 30.0))
+    made = archive_of(tmp_path / "index", videos).made("age > 1", level="patient", pick=pick)
+    assert made.members[0].study == study
+
+
+def test_of_equally_similar_studies_the_first_by_name_is_kept(tmp_path: Path) -> None:
+    """All but the first are at a right angle to the phrase; study 2 comes before 10."""
+    videos = _videos(("7", None, 30.0), ("10", None, 30.0), ("9", None, 30.0), ("2", None, 30.0))
+    made = archive_of(tmp_path / "index", videos).made("age > 1", level="study", near=("like the first",), top=2)
+    assert [member.study for member in made.members] == ["7", "2"]
+
+
+def test_margins_are_in_standard_deviations_of_the_score(tmp_path: Path) -> None:
+    """Ejection fractions 20, 30, 40 have a standard deviation of 10: 20 and 30 lie 1.5 and 0.5 below 35."""
+    videos = _videos(("S1", None, 20.0), ("S2", None, 30.0), ("S3", None, 40.0))
+    made = archive_of(tmp_path / "index", videos).made("task.ejection_fraction.value < 35", level="study")
+    assert {member.study: member.margin for member in made.members} == {
+        "S1": pytest.approx(1.5),
+        "S2": pytest.approx(0.5),
+    }
