@@ -11,6 +11,7 @@ import numpy.typing as npt
 from echosearch.errors import BadQuery
 from echosearch.store import View
 from echosearch.types import Exclude, Hit, ScoreKind, VideoRecord, whole
+from echosearch.types.people import joined, people, study_keys
 from echosearch.vectors import Ranking, Weighting
 
 
@@ -114,7 +115,7 @@ def _best_frame(view: View, query: Query, video_id: int) -> int | None:
 
 
 def ids_to_leave_out(view: View, example: VideoRecord, exclude: Sequence[Exclude]) -> tuple[set[int], list[str]]:
-    """Ids with the example's study, patient or content, and warnings where an id cannot tell.
+    """Ids of the example's study, person or content (see `types.people`), and warnings where that is not known.
 
     BadQuery when the example itself has no study or patient to go by.
     """
@@ -130,8 +131,13 @@ def ids_to_leave_out(view: View, example: VideoRecord, exclude: Sequence[Exclude
                 f"video {example.video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "
                 "ingest with --manifest to give videos their study and patient"
             )
-        column = {"study": value} if what == "study" else {"patient": value}
-        left_out |= view.catalog.ids_where(**column)
+        every = list(view.catalog.belongings())
+        ids = np.array([each.video_id for each in every], np.int64)
+        if what == "patient":
+            whose = people(every, ids).codes
+        else:
+            whose = joined([study_keys([each.patient for each in every], [each.study for each in every])])
+        left_out |= set(ids[whose == whose[ids == example.video_id]].tolist())
         if unknown := view.catalog.count_without(what):
             warnings.append(
                 f"{unknown} videos have no {what} in the catalog; hits among them may be of the same {what}"

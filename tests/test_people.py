@@ -18,6 +18,7 @@ from echosearch.api.zeroshot import ZeroShot
 from echosearch.catalog import MetadataChange, VideoMetadata
 from echosearch.cohort.cohort import Definition
 from echosearch.errors import BadLabels
+from echosearch.search import ids_to_leave_out
 from echosearch.store import Store
 from echosearch.types import EncodedText, VideoRecord
 from echosearch.types.people import clusters, joined, people, study_keys
@@ -209,6 +210,20 @@ def test_studies_numbered_within_patients_are_studies_of_each(
         assert view.catalog.totals()["studies"] == 24
     code, out, _ = run("cohort", "show", "all", "--index", str(tmp_path / "index"))
     assert (code, note in out) == (0, True)
+
+
+def test_an_example_leaves_out_its_person_and_its_own_study(tmp_path: Path) -> None:
+    tangled = index_of(tmp_path / "tangled", TANGLED)
+    every = tangled.videos()
+    with tangled.store.view() as view:
+        told, _ = ids_to_leave_out(view, every[0], ["patient"])
+    assert told == {video.video_id for video in every[:5]}
+    rows = [(f"p{p}s{s}", str(s), f"P{p}", f"{p}{s}") for p in range(3) for s in (1, 2)]
+    numbered_ = index_of(tmp_path / "numbered", rows)
+    every = numbered_.videos()
+    with numbered_.store.view() as view:
+        assert ids_to_leave_out(view, every[0], ["study"])[0] == {every[0].video_id}
+        assert ids_to_leave_out(view, every[0], ["patient"])[0] == {every[0].video_id, every[1].video_id}
 
 
 def bare(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from store_helpers import Vector, add, make_store, new_video, stored, toy_card, toy_probe, unit
 
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import FittedKind
+from echosearch.catalog import FittedKind, MetadataChange
 from echosearch.cohort.measures import measure
 from echosearch.cohort.names import Source
 from echosearch.encoders.toy import DIM
@@ -291,6 +291,27 @@ def test_videos_of_other_views_are_not_learnt_from_nor_counted(tmp_path: Path) -
     assert result.called.summary()["videos"] == 60
     assert result.called.summary()["positive"] == result.called.positive.sum()
     assert "pacer is seen in A4C; 60 videos have another view and are left out (--all-views)" in result.warnings
+
+
+def test_a_prevalence_is_of_the_videos_that_can_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of 120 videos shows it, of a third that is unknown, and a third does not: only the first is asked."""
+    archive = make_archive(tmp_path / "index")
+    archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
+    views = {video_id: ("A4C", None, "PLAX")[number % 3] for number, video_id in enumerate(archive.ids)}
+    with archive.store.writer() as writer, writer.transaction() as transaction:
+        transaction.change_metadata([MetadataChange(video_id, {"view": view}, {}) for video_id, view in views.items()])
+    asked: list[list[float]] = []
+    monkeypatch.setattr(
+        Calibration, "prevalence_among", lambda _, scores, clusters: asked.append([*scores.tolist(), len(clusters)])
+    )
+    for all_views, wanted in ((False, ("A4C",)), (True, ("A4C", None))):
+        archive = replace(archive, zeroshot=replace(archive.zeroshot, all_views=all_views))
+        [result] = archive.zeroshot.sweep(PACER)
+        there = [number for number, view in enumerate(views.values()) if view in wanted]
+        assert asked.pop() == pytest.approx([*archive.vectors[there, 0].tolist(), len(there)])
+        assert result.called is not None
+        assert result.called.summary()["videos"] == len(there)
+        assert len(result.ids) == (120 if all_views else 80)
 
 
 def test_a_calibration_without_skill_gives_no_prevalence_and_says_so(archive: Archive) -> None:
