@@ -1164,3 +1164,10 @@ def test_faiss_index_of_the_store_is_used(filled: Store) -> None:
         index = view.index
         assert isinstance(index, FaissIndex)
         assert (index.num_uncovered, index.num_dead) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"cohort_format": 1, "name": "x"}'])
+def test_a_manifest_of_something_else_is_no_index(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(IndexNotFound, match=r"is no index: its manifest\.json is of something else"):
+        Store(tmp_path)

@@ -94,6 +94,8 @@ def read_manifest(path: Path) -> Manifest:
         raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
     try:
         values = json.loads(file.read_text("utf-8"))
+        if not any(path.glob("catalog.sqlite")) and (not isinstance(values, dict) or "recipe_id" not in values):
+            raise IndexNotFound(f"{path} is no index: its {MANIFEST} is of something else, such as a cohort's export")
         version = int(values["format_version"])
     except OSError as error:
         raise DamagedIndex(f"{file} cannot be read: {error.strerror}; {_WAY_BACK}") from error
