@@ -158,7 +158,7 @@ def test_sweeps_are_the_published_formulas_on_these_embeddings(index: Index, enc
         similarities = oracle.similarities(frames, phrases[1])
         away = abs(swept[1].columns["value"][number] - oracle.regression_of(similarities, ef.values))
         if away > 1e-9:
-            # Text embeddings and sums of D products are rounded to float32, so two neighbours may change ranks in a frame.
+            # Text embeddings and sums of D products are rounded to float32: neighbours may change ranks in a frame.
             differing += 1
             assert oracle.narrowest_gap(similarities, 40) < 4 * frames.shape[1] ** 0.5 * 2**-24
     assert differing <= len(swept[0].ids) / 20
