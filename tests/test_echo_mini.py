@@ -151,17 +151,19 @@ def test_sweeps_are_the_published_formulas_on_these_embeddings(index: Index, enc
     pacemaker, ef = find_task("pacemaker"), find_task("ejection_fraction")
     swept = index.zeroshot.sweep(pacemaker, ef)
     phrases = [text(encoder, *task.groups[0]) for task in (pacemaker, ef)]
+    values = [dict(zip(each.ids.tolist(), each.columns["value"].tolist(), strict=True)) for each in swept]
     differing = 0
-    for number, video_id in enumerate(swept[0].ids.tolist()):
+    for video_id, value in values[0].items():
         frames = index.frame_embeddings(video_id)
-        assert abs(swept[0].columns["value"][number] - (frames.astype(np.float64) @ phrases[0].T).mean()) < 1e-6
-        similarities = oracle.similarities(frames, phrases[1])
-        away = abs(swept[1].columns["value"][number] - oracle.regression_of(similarities, ef.values))
-        if away > 1e-9:
-            # Text embeddings and sums of D products are rounded to float32: neighbours may change ranks in a frame.
+        assert abs(value - (frames.astype(np.float64) @ phrases[0].T).mean()) < 1e-6
+    for video_id, value in values[1].items():  # fewer views show it
+        similarities = oracle.similarities(index.frame_embeddings(video_id), phrases[1])
+        if abs(value - oracle.regression_of(similarities, ef.values)) > 1e-9:
+            # Sums of D products are rounded to float32, so neighbours may change ranks in a frame.
             differing += 1
-            assert oracle.narrowest_gap(similarities, 40) < 4 * frames.shape[1] ** 0.5 * 2**-24
-    assert differing <= len(swept[0].ids) / 20
+            assert oracle.narrowest_gap(similarities, 40) < 4 * index.manifest.dim**0.5 * 2**-24
+    assert len(values[1]) >= 20
+    assert differing <= len(values[1]) / 20
 
 
 def test_a_video_played_backwards_is_the_same_video(index: Index, encoder: Encoder, videos: dict[int, Video]) -> None:
