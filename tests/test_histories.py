@@ -24,7 +24,7 @@ from echosearch import open_index
 from echosearch.api.purging import purge_videos
 from echosearch.check import check
 from echosearch.encoders import load_encoder
-from echosearch.errors import UnknownVideo
+from echosearch.errors import BadManifest, UnknownVideo
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -182,6 +182,11 @@ class IndexHistory(RuleBasedStateMachine):
     @rule(name=NAMES, study=st.sampled_from(["S1", "S2", ""]))
     def annotate(self, name: str, study: str) -> None:
         (self.folder / "m.csv").write_text(f"path,study\n{self.folder / 'files' / name},{study}\n")
+        names = {video.name for video in self.videos.values() if video.live}
+        if names and name not in names:
+            with pytest.raises(BadManifest, match="no row of"):
+                annotate(self.index, read_metadata(self.folder / "m.csv"))
+            return
         report = annotate(self.index, read_metadata(self.folder / "m.csv"))
         changed = 0
         for video in self.videos.values():
