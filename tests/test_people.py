@@ -212,6 +212,29 @@ def test_studies_numbered_within_patients_are_studies_of_each(
     assert (code, note in out) == (0, True)
 
 
+@pytest.mark.parametrize("way", [(), ("--purge", "--yes"), ("--purge", "--dry-run"), ("--dry-run",)])
+def test_a_study_that_several_patients_have_is_not_deleted_unless_it_is_said_whose(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]], way: tuple[str, ...]
+) -> None:
+    rows = [(f"p{p}s{s}", str(s), f"P{p}", f"{p}{s}") for p in range(4) for s in (1, 2)]
+    index, where = index_of(tmp_path / "index", rows), ("--index", tmp_path / "index")
+    code, _, err = run("delete", "--study", "1", *way, *where)
+    assert (code, "4 patients have a study '1'; say whose is meant: --patient (see list --study)" in err) == (2, True)
+    assert len(list(index.videos())) == 8
+    code, _, err = run("delete", "--study", "3", "--patient", "P2", *way, *where)
+    assert (code, "no video of study '3' of patient 'P2' in this index" in err) == (2, True)
+    code, _, err = run("delete", "--study", "1", "--patient", "P2", *way, *where)
+    left = {(video.patient, video.study) for video in index.videos()}
+    told = {(patient, study) for _, study, patient, _ in rows}
+    assert (code, told - left) == (0, set() if "--dry-run" in way else {("P2", "1")}), err
+    if not way:
+        assert run("delete", "--patient", "P3", *where)[0] == 0
+        code, _, err = run("undelete", "--study", "1", *where)
+        assert (code, "4 patients have a study '1'; say whose is meant" in err) == (2, True)
+        assert run("undelete", "--study", "1", "--patient", "P3", *where)[0] == 0
+        assert {(v.patient, v.study) for v in index.videos()} == told - {("P2", "1"), ("P3", "2")}
+
+
 def test_an_example_leaves_out_its_person_and_its_own_study(tmp_path: Path) -> None:
     tangled = index_of(tmp_path / "tangled", TANGLED)
     every = tangled.videos()

@@ -77,10 +77,9 @@ def _person(snapshot: Snapshot, videos: Sequence[int | Path], study: str | None,
     there = {record.video_id for record in snapshot.videos(ids, deleted=True)}
     missing = [f"video {each}" for each in sorted(set(ids) - there)]
     missing += [f"video {each}" for each in paths if not snapshot.person([], [each], None, None).ids]
-    if study is not None and not snapshot.person([], [], study, None).ids:
-        missing.append(f"video of study {study!r}")
-    if patient is not None and not snapshot.person([], [], None, patient).ids:
-        missing.append(f"video of patient {patient!r}")
+    whose = snapshot.whose(study, patient)
+    if (study is not None or patient is not None) and not snapshot.person([], [], study, patient).ids:
+        missing.append(f"video of {whose}")
     if missing:
         raise UnknownVideo(
             f"there is and was no {missing[0]} in this index; nothing was purged (after a purge that was interrupted: "

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, and_, delete, insert, select, text, update
 
 from echosearch.catalog.shared import chunks, keyed_hash
 from echosearch.catalog.tables import (
@@ -117,7 +117,7 @@ class Rewriters:
 def find_person(
     connection: Connection, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None
 ) -> Person:
-    """All that the catalog has of some videos, of a study or of a patient, deleted videos included.
+    """All that the catalog has of some videos, of a study, of a patient (or that study of this one), deleted ones too.
 
     With them go videos of the patient's studies of which no patient is known, and deleted videos with the same bytes,
     or with the same path and no other patient.
@@ -136,10 +136,10 @@ def find_person(
             here = (videos.c.root_id == root_id) & (videos.c.relative_path == str(path.relative_to(root)))
             live = here & videos.c.deleted_at.is_(None)
             take(live if connection.execute(select(videos.c.id).where(live)).first() else here)
-    if study is not None:
-        take(videos.c.study == study)
+    asked = {"study": study, "patient": patient}
+    if told := [videos.c[name] == value for name, value in asked.items() if value is not None]:
+        take(and_(*told))
     if patient is not None:
-        take(videos.c.patient == patient)
         for each in {row.study for row in found.values()} - {None}:
             take((videos.c.study == each) & videos.c.patient.is_(None))
     for row in list(found.values()):

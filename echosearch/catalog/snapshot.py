@@ -44,6 +44,7 @@ from echosearch.catalog.tables import (
     tombstones,
     videos,
 )
+from echosearch.errors import BadOption
 from echosearch.filters import Condition, KnownName, Name
 from echosearch.types import Failure, MediaKind, VideoRecord
 from echosearch.types.people import Belonging, study_keys
@@ -180,6 +181,16 @@ class Snapshot:
         where = [videos.c[name] == value for name, value in wanted.items() if value is not None]
         query = select(videos.c.id).where(videos.c.deleted_at.is_(None), *where)
         return set(self._connection.execute(query).scalars())
+
+    def whose(self, study: str | None, patient: str | None) -> str:
+        """Whose videos are meant, in words. BadOption where several patients have such a study and none is named."""
+        query = select(func.count(videos.c.patient.distinct())).where(videos.c.study == study)  # deleted ones as well
+        if study is not None and patient is None and (count := self._connection.execute(query).scalar_one()) > 1:
+            raise BadOption(
+                f"{count} patients have a study {study!r}; say whose is meant: --patient (see list --study)"
+            )
+        asked = {"study": study, "patient": patient}
+        return " of ".join(f"{name} {value!r}" for name, value in asked.items() if value is not None)
 
     def count_without(self, what: Literal["study", "patient"]) -> int:
         """Number of live videos of which the study, or the patient, is not known."""

@@ -74,7 +74,7 @@ def which_videos(command: Command) -> Command:
     """Which videos are meant: ids, files, all of a study, all of a patient."""
     for option in (
         click.option("--patient", help="All videos of this patient."),
-        click.option("--study", help="All videos of this study."),
+        click.option("--study", help="All videos of this study; with --patient, of this one's."),
         click.argument("videos", nargs=-1, metavar="[ID|FILE]...", type=IdOrFile()),
     ):
         command = option(command)

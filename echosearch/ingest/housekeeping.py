@@ -110,12 +110,12 @@ def _live(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | N
             if known is None:
                 raise UnknownVideo(f"{path} is not in this index; nothing was deleted")
             wanted.add(known.video_id)
-    for name, value in (("study", study), ("patient", patient)):
-        if value is not None:
-            found = catalog.ids_where(**{name: value})
-            if not found:
-                raise UnknownVideo(f"there is no video of {name} {value!r} in this index; nothing was deleted")
-            wanted |= found
+    if study is not None or patient is not None:
+        whose = catalog.whose(study, patient)
+        found = catalog.ids_where(study=study, patient=patient)
+        if not found:
+            raise UnknownVideo(f"there is no video of {whose} in this index; nothing was deleted")
+        wanted |= found
     return {video_id: path for video_id, (_, path) in catalog.places(wanted).items()}
 
 
@@ -130,9 +130,9 @@ def _deleted(catalog: Snapshot, videos: Wanted, study: str | None, patient: str 
         if not found:
             raise UnknownVideo(f"{video} was not deleted from this index; nothing was undeleted")
         wanted |= found
-    for name, value in (("study", study), ("patient", patient)):
-        if value is not None:
-            if not (found := catalog.tombstones(**{name: value})):
-                raise UnknownVideo(f"no video of {name} {value!r} was deleted from this index; nothing was undeleted")
-            wanted |= found
+    if study is not None or patient is not None:
+        whose = catalog.whose(study, patient)
+        if not (found := catalog.tombstones(study=study, patient=patient)):
+            raise UnknownVideo(f"no video of {whose} was deleted from this index; nothing was undeleted")
+        wanted |= found
     return wanted
