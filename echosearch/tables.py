@@ -39,7 +39,8 @@ MISSING: Final = frozenset(
 )
 """What stands for no value, in lower case: the marks that pandas knows, but for 'none', which may be a severity."""
 
-_SEPARATOR_LINE: Final = re.compile(r"sep=([^\r\n])\r?\n", re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([^\r\n"])"?\1*(?:\r\n?|\n)', re.IGNORECASE)
+_IN_QUOTES: Final = re.compile(r'"[^"]*"')
 _FORMULA: Final = re.compile(r"[\t\r\n]|[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@＝＋－＠]")
 """How a text begins that is taken for a formula; wide signs count in East Asian settings."""
 _PLAIN_NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -48,7 +49,7 @@ _QUOTED: Final = re.compile(r'[,;\t"\r\n]|^\s|\s$')
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The cells of a CSV, stripped of blanks, each row with the line that it ends on."""
+    """The cells of a CSV, stripped of blanks and `safe_cell`'s apostrophe, each row with the line that it ends on."""
 
     file: Path
     sha256: str
@@ -88,15 +89,18 @@ def read_table(path: Path, what: str, example: str, error: type[InputError] = Ba
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         said = _SEPARATOR_LINE.match(text)
         body = text[said.end() :] if said else text
-        delimiter = said[1] if said else max(",;\t", key=body.partition("\n")[0].count)
+        head = _IN_QUOTES.sub("", body[:10_000]).lstrip("\r\n").replace("\r", "\n").partition("\n")[0]
+        delimiter = said[1] if said else max(",;\t", key=head.count)
         reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
         above = 1 if said else 0
-        numbered = [(reader.line_num + above, tuple(cell.strip() for cell in cells)) for cells in reader]
+        numbered = [(reader.line_num + above, tuple(unsafe_cell(cell.strip()) for cell in cells)) for cells in reader]
     except UnicodeDecodeError as cause:
         reason = f"byte {cause.start} is not UTF-8 text; save it as CSV UTF-8"
         raise error(f"the {what} {path} cannot be read: {reason}") from cause
     except (OSError, csv.Error) as cause:
         raise error(f"the {what} {path} cannot be read: {cause}") from cause
+    if "\0" in head:
+        raise error(f"{path} has a header with the character NUL: it is UTF-16 without its mark; save it as CSV UTF-8")
     numbered = [(line, cells) for line, cells in numbered if any(cells)]
     if not numbered:
         raise error(f"{path} is empty; {what} are a CSV with a header line, such as {example}")

@@ -517,7 +517,7 @@ def test_the_same_name_twice_is_one() -> None:
         ("acquired_at LIKE '2019%'", 1, "LIKE is for text, and acquired_at holds dates"),
         ("age", 1, "age holds numbers and is neither true nor false; compare it with a value"),
         ("view = TRUE", 1, "view holds text and is neither true nor false; compare it with a value"),
-        ("site = -3", 1, "site holds text, and -3 is a number; write '-3'"),
+        ("site = -3", 1, "site holds text, and -3 is a number; write it as it stands there, in single quotes"),
         ("site BETWEEN 'a' AND 3", 1, "site holds text, which is ordered letter by letter"),
         ("site >= 18", 1, "site holds text, which is ordered letter by letter"),
         ("site >= '18'", 1, "site holds text, which is ordered letter by letter"),

@@ -8,7 +8,9 @@ import pytest
 
 from echosearch.catalog import VideoMetadata
 from echosearch.errors import BadManifest, BadOption
+from echosearch.files import Output
 from echosearch.ingest import read_metadata
+from echosearch.tables import write_csv
 
 
 def _csv(folder: Path, text: str, name: str = "m.csv") -> Path:
@@ -161,6 +163,54 @@ def test_one_odd_cell_is_named(tmp_path: Path) -> None:
     [note] = table.notes
     assert note.startswith("m.csv: column 'age' is text, since 1 of its 3 values are not numbers")
     assert "line 4 '>89'" in note
+
+
+@pytest.mark.parametrize("cells", [("12E34", "99E01", "345678"), ("1e5", "2", "3")])
+def test_what_may_be_an_id_with_an_e_stays_as_it_stands(tmp_path: Path, cells: tuple[str, ...]) -> None:
+    table = read_metadata(_csv(tmp_path, "path,id\n" + "".join(f"{cell},{cell}\n" for cell in cells)))
+    assert [row.metadata.attributes["id"] for row in table.rows] == list(cells)
+    numbers = read_metadata(_csv(tmp_path, "path,x\na,1e+05\nb,1.5e5\nc,2E-3\n"))
+    assert [row.metadata.attributes["x"] for row in numbers.rows] == [1e5, 1.5e5, 0.002]
+
+
+def test_a_whole_number_that_a_column_of_reals_would_round_is_named(tmp_path: Path) -> None:
+    [note] = read_metadata(_csv(tmp_path, "path,x\na,9007199254740993\nb,0.5\n")).notes
+    assert "since 1 of its 2 values are not numbers that are kept exactly: line 2 '9007199254740993'; " in note
+
+
+def test_what_was_written_for_a_spreadsheet_is_read_as_it_was(tmp_path: Path) -> None:
+    values = ["=1+1", "'=x", "-3", "@a", "'tis", "007"]
+    rows = ({"path": f"{value}.avi", "patient": value, "attr.note": value} for value in values)
+    write_csv(Output(tmp_path / "out.csv", "the list", ".csv"), ["path", "patient", "attr.note"], rows)
+    table = read_metadata(tmp_path / "out.csv")
+    assert [(row.path, row.metadata.patient, row.metadata.attributes) for row in table.rows] == [
+        (f"{value}.avi", value, {"note": value}) for value in values
+    ]
+    with pytest.raises(BadManifest, match=r"as NAME and as attr\.NAME"):
+        read_metadata(_csv(tmp_path, "path,EF,attr.EF\na,1,2\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'path;"LVEF (biplane, Simpson, %)"\na;55\n',
+        '\npath;"LVEF (biplane, Simpson, %)"\r\na;55\r\n',
+        'path;"LVEF (biplane, Simpson, %)"\ra;55\r',
+        '"sep=;"\r\npath;"LVEF (biplane, Simpson, %)"\r\na;55\r\n',
+        'sep=;;\npath;"LVEF (biplane, Simpson, %)"\na;55\n',
+        'sep=;\rpath;"LVEF (biplane, Simpson, %)"\ra;55\r',
+    ],
+)
+def test_what_separates_columns_is_not_what_stands_in_quotes(tmp_path: Path, text: str) -> None:
+    [row] = read_metadata(_csv(tmp_path, text)).rows
+    assert row.metadata.attributes == {"LVEF (biplane, Simpson, %)": 55}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "m.csv").write_bytes("path;EF\na;55\n".encode(encoding))
+    with pytest.raises(BadManifest, match="the character NUL: it is UTF-16 without its mark"):
+        read_metadata(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize("mark", ["#N/A", "<NA>", "#NA", "-nan", "NULL", "N/A", "nan", "1.#IND"])

@@ -195,7 +195,7 @@ def read_judgements(path: Path, audit: Audit) -> dict[str, Judgement]:
     read: dict[str, Judgement | None] = {}
     for line, cells in table.rows:
         where = f"{table.file}, line {line}: "
-        row = {column: unsafe_cell(cell) for column, cell in zip(table.header, cells, strict=True)}
+        row = dict(zip(table.header, cells, strict=True))
         if (stamp := row[columns["audit"]]) != audit.stamp:
             raise BadLabels(
                 f"{where}the row is of audit {stamp!r}, and judgements of {audit.stamp!r} are read; name the audit "

@@ -418,7 +418,7 @@ def _check_type(name: Name, type_: ValueType, value: Value) -> None:
         way_out = "leave the quotes out" if is_number else "compare it with a number"
         raise _wrong(name, f"{name} holds numbers, and {told} is text; {way_out}")
     if type_ == "text" and not isinstance(value, str):
-        raise _wrong(name, f"{name} holds text, and {told} is a number; write '{told}'")
+        raise _wrong(name, f"{name} holds text, and {told} is a number; write it as it stands there, in single quotes")
     if type_ == "date" and date_prefix(str(value)) is None:
         raise _wrong(name, f"{name} holds dates, and {told} is none; write '2019', '2019-05' or '2019-05-31T14:05'")
     if type_ == "date" and not isinstance(value, str):

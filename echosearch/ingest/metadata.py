@@ -29,7 +29,8 @@ _USUAL_NAMES: Final = {
 _INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _EXACT: Final = 2**53
 """From here on a real number no longer tells one whole number from the next."""
-_REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_REAL: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]\d+)?|[-+]?\d*\.\d+[eE]\d+")
+"""Programs write 1e+34 or 1.2e34; 12E34 is an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +111,22 @@ def _is_same(known: AttributeValue, told: AttributeValue) -> bool:
 def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> MetadataTable:
     """Read a CSV with a header line (comma, semicolon or tab). `column_map` gives columns their fields.
 
+    A column `attr.NAME`, as lists and exports of ours have it, is the attribute NAME.
+
     BadManifest says which line cannot be read, BadOption which mapping cannot be meant.
     """
     table = read_table(file, "manifests", "path,study,patient", BadManifest)
     columns = _columns(file, table.header, column_map or {})
-    attributes = [name for name in table.header if name and name not in columns.values()]
-    cells_of = {name: [(line, cell) for line, (cell,) in table.cells(name)] for name in attributes}
+    others = [column for column in table.header if column and column not in columns.values()]
+    attributes = {column.removeprefix("attr.") or column: column for column in others}
+    if len(attributes) < len(others):
+        raise BadManifest(f"{file}: no column may come twice, as NAME and as attr.NAME")
+    cells_of = {name: [(line, cell) for line, (cell,) in table.cells(attributes[name])] for name in attributes}
     types = {name: type_ for name in attributes if (type_ := _type_of([cell for _, cell in cells_of[name]]))}
     empty = frozenset(attributes) - types.keys()
     rows = tuple(
-        _row(file, line, dict(zip(table.header, cells, strict=True)), columns, types) for line, cells in table.rows
+        _row(file, line, dict(zip(table.header, cells, strict=True)), columns, types, attributes)
+        for line, cells in table.rows
     )
     notes = [note for name, type_ in types.items() if type_ == "text" and (note := _odd_cells(name, cells_of[name]))]
     notes += _unnamed(table)
@@ -137,6 +144,7 @@ def _odd_cells(name: str, cells: Sequence[tuple[int, str]]) -> str | None:
     """What to say of a column that would hold numbers, were it not for some cells."""
     given = [(line, cell) for line, cell in cells if not _is_missing(cell)]
     odd = [(line, cell) for line, cell in given if not _is_number(cell)]
+    odd = odd or [(line, cell) for line, cell in given if not _is_exact(cell)]
     if 2 * len(odd) > len(given):
         return None
     some = ", ".join(f"line {line} {cell!r}" for line, cell in odd[:3])
@@ -183,7 +191,12 @@ def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -
 
 
 def _row(
-    file: Path, line: int, cells: Mapping[str, str], columns: Mapping[str, str], types: Mapping[str, AttributeType]
+    file: Path,
+    line: int,
+    cells: Mapping[str, str],
+    columns: Mapping[str, str],
+    types: Mapping[str, AttributeType],
+    column_of: Mapping[str, str],
 ) -> _Row:
     path = cells[columns["path"]]
     if not path:
@@ -196,7 +209,7 @@ def _row(
             raise BadManifest(
                 f"{file}, line {line}: {moment!r} is no date such as 2019-05-31 or 2019-05-31 14:05"
             ) from error
-    attributes = {name: _value(cells[name], type_) for name, type_ in types.items()}
+    attributes = {name: _value(cells[column_of[name]], type_) for name, type_ in types.items()}
     return _Row(line, path, VideoMetadata(**fields, attributes=attributes))
 
 
@@ -210,7 +223,11 @@ def _type_of(cells: Sequence[str]) -> AttributeType | None:
         return "text"
     if all(_INTEGER.fullmatch(cell) for cell in numbers):
         return "integer"
-    return "real" if all(abs(float(cell)) < _EXACT or "e" in cell.lower() for cell in numbers) else "text"
+    return "real" if all(map(_is_exact, numbers)) else "text"
+
+
+def _is_exact(cell: str) -> bool:
+    return abs(float(cell)) < _EXACT or "e" in cell.lower()
 
 
 def _is_number(cell: str) -> bool:
