@@ -321,6 +321,15 @@ def test_no_prevalence_from_few_labels(positives: int, negatives: int) -> None:
     assert prevalence(twice, np.arange(50) < 10, np.arange(50)).value is None
 
 
+def test_no_prevalence_of_few_patients() -> None:
+    """The same 36 videos, 9 of them called: of 9 patients there are counts, of 10 a figure."""
+    learnt, called = _outcomes(18, 20, 72, 80), np.arange(36) < 9
+    told = prevalence(learnt, called, np.arange(36) % 9)
+    assert (told.value, told.interval, told.count, told.of, told.patients) == (None, NONE, 9, 36, 9)
+    assert told.sentence == "not given (9 of 36, 9 patients: no prevalence below 10 patients)"
+    assert prevalence(learnt, called, np.arange(36) % 10).value == pytest.approx((9 / 36 + 0.9 - 1) / 0.8)
+
+
 def _patients(random: np.random.Generator, count: int) -> Any:
     """Cluster codes of `count` patients who have 1 to about 15 videos, three on average."""
     return np.repeat(np.arange(count), random.geometric(0.3, count))

@@ -529,6 +529,24 @@ def test_a_probe_is_calibrated_and_judged_like_a_task(archive: Archive) -> None:
     assert archive.zeroshot.sweep("probe:mine")[0].called is None  # another probe, other scores
 
 
+def test_other_videos_of_the_patients_that_taught_are_no_others(archive: Archive) -> None:
+    zeroshot = archive.zeroshot
+    first = archive.labels(slice(0, None, 2))
+    zeroshot.calibrate(PACER, first, MAX_F1)  # one of the two videos of each patient
+    second = labels_of(
+        archive.folder, {f"/media/echo/{name}": archive.truth[name] for name in list(archive.truth)[1::2]}, name="b.csv"
+    )
+    judged = zeroshot.evaluate(PACER, second, repeats=20)
+    taught = "0 of these videos were used to make calibration pacer, and 60 others are of patients whose videos were"
+    assert any(told.startswith(f"{taught}, so neither its threshold nor") for told in judged.warnings)
+    assert (judged.calibration, judged.levels[0].figures["f1"].reason) == (None, taught)
+    zeroshot.train_probe("mine", first)
+    learnt = "probe:mine was trained on 0 of these videos, and on videos of the same patients as 60 others, so"
+    assert any(told.startswith(learnt) for told in zeroshot.evaluate("probe:mine", second, repeats=20).warnings)
+    with pytest.raises(BadLabels, match=r"^probe:mine was trained on 0 .* would keep that flattery$"):
+        zeroshot.calibrate("probe:mine", second, MAX_F1)
+
+
 def test_a_probe_learns_from_some_views(tmp_path: Path) -> None:
     archive = make_archive(tmp_path / "index", views=True)
     probe, warnings = archive.zeroshot.train_probe("mine", archive.labels(), views=["a4c"])

@@ -624,9 +624,12 @@ def _is_value(task: AnyTask) -> bool:
 
 def _trained_on(task: AnyTask, told: Sample) -> list[str]:
     """What is to be said of videos that a probe was trained on."""
-    if not isinstance(task, Probe) or not (seen := overlap(task.training.contents, told.contents)):
+    if not isinstance(task, Probe) or not any(seen := overlap(task.training.contents, told)):
         return []
-    return [f"{task.name} was trained on {seen} of these videos, so its scores flatter it; use others"]
+    others = f", and on videos of the same patients as {seen[1]} others" if seen[1] else ""
+    return [
+        f"{task.name} was trained on {seen[0]} of these videos{others}, so its scores flatter it; use other patients'"
+    ]
 
 
 def _fitting(

@@ -187,9 +187,9 @@ class Calibration:
                     f"so its threshold means nothing here; calibrate {key.task} again"
                 )
 
-    def overlap(self, contents: tuple[str, ...]) -> int:
-        """How many of the videos with these content hashes it was made from."""
-        return overlap(self.contents, contents)
+    def overlap(self, told: Sample) -> tuple[int, int]:
+        """See `overlap`, of the videos that it was made from."""
+        return overlap(self.contents, told)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -334,10 +334,12 @@ def beginnings(contents: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({content[:_KEPT] for content in contents}))
 
 
-def overlap(known: tuple[str, ...], contents: tuple[str, ...]) -> int:
-    """How many of the videos with these content hashes are among those of which the beginnings are `known`."""
+def overlap(known: tuple[str, ...], told: Sample) -> tuple[int, int]:
+    """How many rows are videos whose content hashes begin like `known`, and of how many others the person has one."""
     there = set(known)
-    return sum(content[:_KEPT] in there for content in contents)
+    used = [content[:_KEPT] in there for content in told.contents]
+    related = [any(content[:_KEPT] in there for content in contents) for contents in told.relatives]
+    return sum(used), sum(one and not other for one, other in zip(related, used, strict=False))
 
 
 def _short(value: object) -> str:

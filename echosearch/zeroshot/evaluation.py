@@ -109,8 +109,9 @@ def evaluate(
 
     (check_finding if is_finding else check_value)(sample)
     warnings, taught = list(sample.warnings), ""
-    if calibration is not None and (seen := calibration.overlap(sample.contents)):
-        taught = f"{seen} of these videos were used to make calibration {calibration.name}"
+    if calibration is not None and any(seen := calibration.overlap(sample)):
+        others = f", and {seen[1]} others are of patients whose videos were" if seen[1] else ""
+        taught = f"{seen[0]} of these videos were used to make calibration {calibration.name}{others}"
         warnings.append(
             f"{taught}, so neither its threshold nor its probabilities are judged by them: use other videos; how it "
             f"did on patients left out: echosearch calibrations show {calibration.name}"

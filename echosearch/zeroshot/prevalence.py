@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from echosearch.errors import BadQuery
-from echosearch.zeroshot.intervals import NONE, Codes, Estimate, Interval, few_labels, kish, rows_of
+from echosearch.zeroshot.intervals import FEWEST, NONE, Codes, Estimate, Interval, few_labels, kish, rows_of
 from echosearch.zeroshot.statistics import Bools
 
 _Z: Final = 1.959964
@@ -33,7 +33,7 @@ def prevalence(outcomes: tuple[Codes, Bools, Bools], predicted: Bools, clusters:
 
     `outcomes` are the clusters by patient, labels and calls (n,) of labelled videos that it was not chosen on.
     Interval by Lang & Reiczigel (2014), at Kish's effective numbers of patients: it has a width also where all are
-    called right. No figure where labels are too few; BadQuery as `rogan_gladen`.
+    called right. No figure where labels or patients are too few; BadQuery as `rogan_gladen`.
     """
     known, labels, called = outcomes
     counts = (int(predicted.sum()), len(predicted), len(np.unique(clusters)))
@@ -41,6 +41,8 @@ def prevalence(outcomes: tuple[Codes, Bools, Bools], predicted: Bools, clusters:
         return Estimate(None, NONE, *counts, few)
     sensitivity, specificity = float(called[labels].mean()), float(1 - called[~labels].mean())
     value = rogan_gladen(float(predicted.mean()), sensitivity, specificity)
+    if counts[2] < FEWEST:
+        return Estimate(None, NONE, *counts, f"no prevalence below {FEWEST} patients")
     tested, have, have_not = (kish(rows_of(codes)) for codes in (clusters, known[labels], known[~labels]))
     found = (sensitivity * have + 1) / (have + 2)
     rejected = (specificity * have_not + 1) / (have_not + 2)

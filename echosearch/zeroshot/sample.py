@@ -28,8 +28,8 @@ _LEAST_WEIGHT = 1e-300
 class Sample:
     """Labelled videos with their scores, by video: ids (n,) ascending, `scores` and `labels` (n,), study, patient.
 
-    `clusters` (n,) says which rows share a patient. Videos whose view does not show the task's finding are left out,
-    and `warnings` says how many.
+    `clusters` (n,) says which rows share a patient, `relatives` the contents of all videos of their person. Videos
+    whose view does not show the task's finding are left out, and `warnings` says how many.
     """
 
     ids: Ids
@@ -40,6 +40,7 @@ class Sample:
     contents: tuple[str, ...]
     clusters: Ids
     warnings: tuple[str, ...]
+    relatives: tuple[frozenset[str], ...] = ()
 
 
 SCORE, LOG_ODDS = "score", "log odds of the weight"
@@ -151,7 +152,19 @@ def sample(
         contents=contents,
         clusters=together.codes,
         warnings=tuple(warnings),
+        relatives=_relatives(records, kept),
     )
+
+
+def _relatives(records: Mapping[int, VideoRecord], ids: Ids) -> tuple[frozenset[str], ...]:
+    """Of each of some videos the content hashes of all that are of its person."""
+    codes = people(records.values(), np.array(list(records), np.int64)).codes.tolist()
+    person_of = dict(zip(records, codes, strict=True))
+    contents: dict[int, set[str]] = {person_of[video_id]: set() for video_id in ids.tolist()}
+    for video_id, record in records.items():
+        contents.get(person_of[video_id], set()).add(record.content_sha256)
+    frozen = {person: frozenset(told) for person, told in contents.items()}
+    return tuple(frozen[person_of[video_id]] for video_id in ids.tolist())
 
 
 def unknown_patients(together: Clusters) -> list[str]:
