@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from echosearch.cohort.cohort import Cohort, Definition, Distribution, Measure, Member, Step, Summary, TableRow
+from echosearch.cohort.identifying import without_path
 from echosearch.cohort.report import (
     Picture,
     Pictures,
     _mean,
     _percent,
-    _without_path,
     draw_scores,
     pictures,
     render_report,
@@ -224,7 +224,7 @@ def test_the_id_of_an_example_is_left_out_everywhere() -> None:
     ],
 )
 def test_the_path_of_a_model_is_left_out_and_its_name_is_not(model: str, shown: str) -> None:
-    assert _without_path(model) == shown
+    assert without_path(model) == shown
 
 
 @pytest.mark.parametrize(

@@ -211,9 +211,18 @@ class Cohorts:
             )
 
     def export(
-        self, name: str, folder: Path, form: Format = "csv", views: Sequence[str] = (), label: str | None = None
+        self,
+        name: str,
+        folder: Path,
+        form: Format = "csv",
+        views: Sequence[str] = (),
+        label: str | None = None,
+        named: bool = True,
     ) -> dict[str, Any]:
-        """Write a cohort and its manifest into a new folder; the same bytes each time while its videos stay."""
+        """Write a cohort and its manifest into a new folder; the same bytes each time while its videos stay.
+
+        Unless `named`, numbers stand for people, and what may say who they are is left out.
+        """
         cohort = self.get(name)
         with self.store.view() as view:
             if label is not None and label not in {each.name for each in view.catalog.attribute_columns()}:
@@ -222,7 +231,7 @@ class Cohorts:
             cohort, _ = followed(cohort, view.catalog.embedded_anew())
         codes = people(every, np.array([record.video_id for record in every], np.int64)).codes.tolist()
         records = {record.video_id: record for record in every}
-        return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label)
+        return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label, named)
 
     def records(self, cohort: Cohort) -> dict[int, VideoRecord]:
         """The videos of a cohort, as far as they are still in the index, by the ids that they had in the cohort."""

@@ -388,6 +388,7 @@ def rerun(
 )
 @click.option("--view", "views", multiple=True, metavar="VIEW", help="Only videos of this view. May be repeated.")
 @click.option("--label", metavar="ATTRIBUTE", help="echonet: the attribute to write as EF. Default: EF is left empty.")
+@click.option("--without-names", is_flag=True, help="Leave out who and where: for csv and json.")
 @index_option
 @output_option("json")
 def export(
@@ -396,13 +397,16 @@ def export(
     form: Any,
     views: tuple[str, ...],
     label: str | None,
+    without_names: bool,
     index: str | None,
     output: str | None,
 ) -> None:
     """Write a cohort into a new folder: its videos with their values, and manifest.json, which says how it was made.
 
-    The files name patients, studies and paths. Exported twice, the bytes are equal. Text cells that a spreadsheet
-    program would run as formulas begin with an apostrophe.
+    The files name patients, studies and paths. With --without-names numbers stand for members, patients and studies;
+    dates, ids, paths and columns that look as if they identified somebody are left out (what you wrote about the
+    cohort stands as it is). Exported twice, the bytes are equal. Text cells that a spreadsheet program would run as
+    formulas begin with an apostrophe.
 
     \b
     Example:
@@ -411,7 +415,7 @@ def export(
     """
     if label is not None and form != "echonet":
         raise BadOption("--label goes with --format echonet")
-    told = open_index(index).cohorts.export(name, folder, form, views, label)
+    told = open_index(index).cohorts.export(name, folder, form, views, label, not without_names)
     if output == "json":
         render.print_json(told)
         return
@@ -484,7 +488,7 @@ def report(
 @click.argument("name")
 @index_option
 def manifest(name: str, index: str | None) -> None:
-    """Print all that says how a cohort was made, without its members, as JSON.
+    """Print all that says how a cohort was made, without its members, as JSON; values and criteria are not masked.
 
     \b
     Example:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Member
+from echosearch.cohort.identifying import manifest_of, nameless
 from echosearch.errors import BadOption
 from echosearch.files import OutputFolder
 from echosearch.tables import write_csv
@@ -27,6 +28,7 @@ FORMATS: Final = ("csv", "json", "echonet")
 SPLITS: Final = ("TRAIN", "VAL", "TEST")
 _SHARES: Final = (0.75, 0.125, 0.125)
 """Of patients; about EchoNet-Dynamic's own shares."""
+_NAMING: Final = frozenset({"video_id", "path", "acquired_at"})
 
 
 def export(
@@ -37,28 +39,34 @@ def export(
     form: Format = "csv",
     views: Sequence[str] = (),
     label: str | None = None,
+    named: bool = True,
 ) -> dict[str, Any]:
     """Write a new folder: members.csv, members.json or FileList.csv, and manifest.json; gives what was written.
 
     `records` have their study as it is keyed, and `person_of` says of each video whose it is (see `types.people`).
     A row (in JSON an entry of a member) for each video that is still in the index, of `views` if some are given. An
-    EchoNet list has EF from `label`, an attribute, where one is given. BadOption for what cannot be, BackendError when
-    it cannot be written; then nothing is left.
+    EchoNet list has EF from `label`, an attribute, where one is given. Unless `named`, it is `nameless` and has no
+    dates, ids and paths. BadOption for what cannot be, BackendError when it cannot be written; then nothing is left.
     """
     if form not in FORMATS:
         raise BadOption(f"a cohort is exported as {', '.join(FORMATS)}, not {form!r}")
     output = OutputFolder(folder, "the export")
+    if not named:
+        if form == "echonet":
+            raise BadOption("an EchoNet list knows videos by the names of their files, so names cannot be left out")
+        cohort = nameless(cohort)
     rows = [(member, record) for member in cohort.members for record in _videos(member, records, views)]
     if not rows:
         raise BadOption(
             f"cohort {cohort.name} has no video to export" + (f" of view {', '.join(views)}" if views else "")
         )
     gone = sum(video_id not in records for member in cohort.members for video_id in member.video_ids)
-    manifest = cohort.manifest() | {
+    manifest = manifest_of(cohort, with_ids=named) | {
         "export": {"format": form, "views": list(views), "videos": len(rows), "no_longer_in_the_index": gone}
     }
+    left_out = frozenset() if named else _NAMING
     with output.writing() as partial:
-        told = _write(cohort, rows, person_of, partial, form, label, manifest)
+        told = _write(cohort, rows, person_of, partial, form, label, manifest, left_out)
         _write_json(partial / "manifest.json", manifest)
     return {"folder": str(output.path), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
 
@@ -71,20 +79,22 @@ def _write(
     form: Format,
     label: str | None,
     manifest: dict[str, Any],
+    left_out: frozenset[str],
 ) -> dict[str, Any]:
     if form == "json":
-        members = [_member(member, [r for m, r in rows if m is member]) for member in cohort.members]
+        members = [_member(member, [r for m, r in rows if m is member], left_out) for member in cohort.members]
         _write_json(folder / "members.json", {"manifest": manifest, "members": members})
         return {"file": "members.json"}
     if form == "csv":
-        columns = [*_row(*rows[0])]
-        _write_csv(folder / "members.csv", columns, [_row(member, record) for member, record in rows])
+        told = {"p_and_yes": "; ".join(cohort.assumptions)} if cohort.assumptions else {}
+        listed = [_row(member, record, left_out) | told for member, record in rows]
+        _write_csv(folder / "members.csv", [*listed[0]], listed)
         return {"file": "members.csv"}
     people = _people(rows, person_of)
     splits = split_patients(people, cohort.definition.seed)
     values = [None if label is None else record.attributes.get(label) for _, record in rows]
-    if text := next((value for value in values if isinstance(value, str)), None):
-        raise BadOption(f"EF is a number, and attribute {label} holds {text!r}")
+    if any(isinstance(value, str) for value in values):
+        raise BadOption(f"EF is a number, and attribute {label} holds text")
     manifest["export"] |= {
         "splits": {name: sum(splits[person] == name for person in people) for name in SPLITS},
         "patients": len(set(people)),
@@ -137,8 +147,8 @@ def _people(rows: Sequence[tuple[Member, VideoRecord]], person_of: Mapping[int, 
     return [names[code] for code in codes]
 
 
-def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
-    return {
+def _row(member: Member, record: VideoRecord, left_out: frozenset[str]) -> dict[str, Any]:
+    row = {
         "unit": member.unit,
         "patient": member.patient,
         "study": member.study,
@@ -148,10 +158,12 @@ def _row(member: Member, record: VideoRecord) -> dict[str, Any]:
         "view": record.view,
         "view_predicted": record.view_predicted,
         "similarity": member.score,
-    } | member.values
+    }
+    return {name: value for name, value in row.items() if name not in left_out} | member.values
 
 
-def _member(member: Member, records: Sequence[VideoRecord]) -> dict[str, Any]:
+def _member(member: Member, records: Sequence[VideoRecord], left_out: frozenset[str]) -> dict[str, Any]:
+    names = ("video_id", "path", "view", "view_predicted", "acquired_at")
     return {
         "unit": member.unit,
         "patient": member.patient,
@@ -159,10 +171,7 @@ def _member(member: Member, records: Sequence[VideoRecord]) -> dict[str, Any]:
         "acquired_at": member.acquired_at,
         "similarity": member.score,
         "values": member.values,
-        "videos": [
-            {name: getattr(record, name) for name in ("video_id", "path", "view", "view_predicted", "acquired_at")}
-            for record in records
-        ],
+        "videos": [{name: getattr(record, name) for name in names if name not in left_out} for record in records],
     }
 
 

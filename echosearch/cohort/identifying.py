@@ -7,15 +7,17 @@ phrase or about a cohort, it cannot know.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from pathlib import PureWindowsPath
+from typing import Any, Final
 
 from echosearch.cohort.cohort import Cohort, Summary, TableRow
 from echosearch.errors import BadFilter, BadOption
 from echosearch.filters import All, Between, Compare, Condition, Either, Like, Name, Not, OneOf, atoms, parse_filter
 
 MASK: Final = "..."
+_LEFT_OUT: Final = "(left out)"
 IDS: Final = frozenset({"study", "patient", "video_id"})
 """Fields of every video by which an index knows people."""
 
@@ -26,13 +28,21 @@ _OF_PERSONS: Final = frozenset(
         """
         mrn name names surname forename lastname firstname patient patients subject person study accession id ids uid
         uuid guid dob birth birthday birthdate born address street city zip postcode postal phone telephone tel mobile
-        fax ssn nhs insurance email mail initials contact relative physician doctor operator sonographer path file
+        pid fax ssn nhs insurance email mail initials contact physician doctor operator sonographer path file
         filename
         """,
     )
 )
-_LOOKS: Final = re.compile(r"[^@\s]+@[^@\s]+\.\w+|.*\d{5}.*|\d{4}-\d\d-\d\d.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
-"""An e-mail address, five digits or more in a row, a date."""
+_COMPOUND: Final = re.compile(
+    r"(?:patient|subject|study|accession|phone|mrn|ssn|dob)(?:s|id|no|nr|num|number|key|code)|[a-z]*(?:name|birth|phone)"
+)
+_LOOKS: Final = re.compile(
+    r"[^@\s]+@[^@\s]+\.\w+"  # an e-mail address
+    r"|.*\d{5}.*|(?!(?:19|20)\d\d\s?-\s?(?:19|20)\d\d$)\+?\(?\d(?:[\s()/.-]*\d){6,}"  # a number, a phone
+    r"|\d{4}[-/.]\d\d?[-/.]\d\d?\b.*|\d{1,2}[-./ ](?:\d{1,2}|[A-Za-z]{3,9})[-./ ]\d{2,4}"  # a date
+    r"|.*\^.*|[A-Z][\w'-]+,\s?[A-Z][\w'.\s-]*"  # a person's name, as in DICOM or in a list
+    r"|(?:/|\\\\|[A-Za-z]:[\\/]).*|.*\.(?i:avi|mp4|dcm)"  # a path or file
+)
 _NEARLY_ALL: Final = 0.8
 _LONG: Final = 1e5
 
@@ -52,16 +62,19 @@ def identifying(cohort: Cohort, shown: Collection[str] = ()) -> frozenset[str]:
 
 
 def _is_of_persons(name: str) -> bool:
-    return name in IDS or not _OF_PERSONS.isdisjoint(word.lower() for word in _WORD.findall(name))
+    words = [word.lower() for word in _WORD.findall(name)]
+    return name in IDS or any(word in _OF_PERSONS or _COMPOUND.fullmatch(word) for word in words)
 
 
 def _has_identifiers(row: TableRow) -> bool:
-    """Whether values look like identifiers, or nearly every unit has one of its own."""
+    """Whether values look like identifiers, or nearly every unit has one of its own, or they are too many to list."""
     values, known = {*row.included.counts, *row.excluded.counts}, row.included.known + row.excluded.known
     means = [abs(mean) for mean in (row.included.mean, row.excluded.mean) if mean is not None]
     if means:
         return max(means) >= _LONG
-    return len(values) > max(2, _NEARLY_ALL * known - 1) or any(_LOOKS.fullmatch(value) for value in values)
+    return (
+        not values or len(values) > max(2, _NEARLY_ALL * known - 1) or any(_LOOKS.fullmatch(value) for value in values)
+    )
 
 
 def without_identifiers(cohort: Cohort, hidden: Collection[str]) -> Cohort:
@@ -142,3 +155,77 @@ def _masked(condition: Condition, hidden: Collection[str]) -> Condition:
         case Like():
             return replace(condition, pattern=MASK)
     return condition
+
+
+# Ids and paths.
+
+_ABSOLUTE: Final = re.compile(r"(?:^|(?<=[:/]))(?:/|[A-Za-z]:[\\/]).*", re.DOTALL)
+"""The path in the name of a model, as in `local-dir:/models/a` or `open_clip:ViT-B-32//models/a.pt`."""
+
+
+def redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
+    """The cohort without what was not asked for, in all but its members and the id of an example."""
+    measures = tuple(
+        replace(each, **_without({"task": each.task, "calibration": each.calibration}, with_ids, with_paths))
+        for each in cohort.measures
+    )
+    cohort = replace(cohort, measures=measures)
+    if not with_paths:
+        cohort = replace(cohort, index=_LEFT_OUT, model=without_path(cohort.model))
+    if not with_ids and (like := cohort.definition.like) is not None:
+        example = re.compile(rf"\b((?:video|example|like|id)\s+)#?{like}\b")
+        steps = tuple(replace(step, name=example.sub(rf"\1{_LEFT_OUT}", step.name)) for step in cohort.steps)
+        cohort = replace(cohort, steps=steps)
+    return cohort
+
+
+def _without(told: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
+    """A task or calibration without the content hashes of videos, and with no folder before a file or model."""
+    kept: dict[str, Any] = {}
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            kept[key] = _without(value, with_ids, with_paths)
+        elif key == "contents" and not with_ids:
+            kept[key] = _LEFT_OUT
+        elif key == "labels" and isinstance(value, str) and not with_paths:
+            kept[key] = PureWindowsPath(value).name  # which knows the other kind of path as well
+        elif key == "model" and isinstance(value, str) and not with_paths:
+            kept[key] = without_path(value)
+        else:
+            kept[key] = value
+    return kept
+
+
+def without_path(model: str) -> str:
+    """The name of a model without the path in it."""
+    return _ABSOLUTE.sub(_LEFT_OUT, model)
+
+
+def manifest_of(cohort: Cohort, with_ids: bool) -> dict[str, Any]:
+    """The manifest of a cohort, as plain JSON values, without the id of an example unless `with_ids`."""
+    told = cohort.manifest()
+    if not with_ids and told["definition"]["like"] is not None:
+        told["definition"]["like"] = _LEFT_OUT
+    return told
+
+
+def _numbers(names: Iterable[str | None]) -> dict[str | None, str]:
+    return {name: str(place) for place, name in enumerate(dict.fromkeys(filter(None, names)), start=1)}
+
+
+def nameless(cohort: Cohort) -> Cohort:
+    """A cohort whose members, patients and studies are numbers, without dates, ids, paths and what may identify."""
+    patients, studies = (_numbers(getattr(each, what) for each in cohort.members) for what in ("patient", "study"))
+    cohort = redacted(without_identifiers(cohort, identifying(cohort)), with_ids=False, with_paths=False)
+    members = (
+        replace(
+            member,
+            unit=str(number),
+            patient=patients.get(member.patient),
+            study=studies.get(member.study),
+            acquired_at=None,
+            values={name: value for name, value in member.values.items() if name != "video.acquired_at"},
+        )
+        for number, member in enumerate(cohort.members, start=1)
+    )
+    return replace(cohort, members=tuple(members))

@@ -12,11 +12,11 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from itertools import pairwise
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from echosearch.cohort.cohort import Cohort, Distribution, Level, Measure, Member, Step, Summary, TableRow
-from echosearch.cohort.identifying import IDS, identifying, without_identifiers
+from echosearch.cohort.identifying import IDS, identifying, manifest_of, redacted, without_identifiers
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.video import open_media
@@ -34,14 +34,9 @@ from echosearch.zeroshot.plots import COLOURS, as_svg, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LEFT_OUT: Final = "(left out)"
-
 _PICTURE: Final = (224, 224)
 _JPEG: Final = "data:image/jpeg;base64,"
 _SVG: Final = "data:image/svg+xml;base64,"
-
-_ABSOLUTE: Final = re.compile(r"(?:^|(?<=[:/]))(?:/|[A-Za-z]:[\\/]).*", re.DOTALL)
-"""The path in the name of a model, as in `local-dir:/models/a` or `open_clip:ViT-B-32//models/a.pt`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +134,7 @@ def render_report(
     """
     _check(cohort)
     hidden = {name for name in identifying(cohort, show) if not with_ids or name.lower() not in IDS}
-    shown = _redacted(without_identifiers(cohort, hidden), with_ids, with_paths)
+    shown = redacted(without_identifiers(cohort, hidden), with_ids, with_paths)
     html = _template().render(
         cohort=shown,
         sizes=_sizes(cohort.table_one),
@@ -196,49 +191,9 @@ def _problems(cohort: Cohort) -> Iterator[str]:
             yield f"the scores {each.measure} have {bins} bins and {counts[0]} and {counts[1]} counts;"
 
 
-def _redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
-    """The cohort without what was not asked for, in all but its members and the id of an example."""
-    measures = tuple(
-        replace(each, **_without({"task": each.task, "calibration": each.calibration}, with_ids, with_paths))
-        for each in cohort.measures
-    )
-    cohort = replace(cohort, measures=measures)
-    if not with_paths:
-        cohort = replace(cohort, index=_LEFT_OUT, model=_without_path(cohort.model))
-    if not with_ids and (like := cohort.definition.like) is not None:
-        example = re.compile(rf"\b((?:video|example|like|id)\s+)#?{like}\b")
-        steps = tuple(replace(step, name=example.sub(rf"\1{_LEFT_OUT}", step.name)) for step in cohort.steps)
-        cohort = replace(cohort, steps=steps)
-    return cohort
-
-
-def _without(told: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
-    """A task or calibration without the content hashes of videos, and with no folder before a file or model."""
-    kept: dict[str, Any] = {}
-    for key, value in told.items():
-        if isinstance(value, Mapping):
-            kept[key] = _without(value, with_ids, with_paths)
-        elif key == "contents" and not with_ids:
-            kept[key] = _LEFT_OUT
-        elif key == "labels" and isinstance(value, str) and not with_paths:
-            kept[key] = PureWindowsPath(value).name  # which knows the other kind of path as well
-        elif key == "model" and isinstance(value, str) and not with_paths:
-            kept[key] = _without_path(value)
-        else:
-            kept[key] = value
-    return kept
-
-
-def _without_path(model: str) -> str:
-    return _ABSOLUTE.sub(_LEFT_OUT, model)
-
-
 def _manifest(cohort: Cohort, with_ids: bool) -> str:
     """The manifest as JSON, its lists of numbers on one line each."""
-    told = cohort.manifest()
-    if not with_ids and told["definition"]["like"] is not None:
-        told["definition"]["like"] = _LEFT_OUT
-    text = json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(manifest_of(cohort, with_ids), indent=2, sort_keys=True, ensure_ascii=False)
     return re.sub(r"\[\n[-+\d.eE,\s]*\]", lambda numbers: " ".join(numbers[0].split()), text)
 
 
