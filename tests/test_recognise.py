@@ -224,6 +224,55 @@ def test_a_bare_copy_of_echo_mini_is_known_by_its_tensors(tmp_path: Path, kind: 
     assert card.recipe.space.tensors_sha256 == MINI
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("model_cfg", "text_cfg", None),
+        ("text_cfg", "width", 17),
+        ("text_cfg", "tokenizer_kwargs", {"clean": "zzz"}),
+        ("vision_cfg", "image_size", 0),
+        ("vision_cfg", "image_size", []),
+        ("preprocess_cfg", "mean", [0.5]),
+        ("preprocess_cfg", "mean", "grey"),
+        ("preprocess_cfg", "std", [0, 0, 0]),
+        ("preprocess_cfg", "fill_color", [1, 2, 3]),
+    ],
+)
+def test_a_config_that_cannot_be_is_a_sentence(
+    tiny_model: Path, tmp_path: Path, part: str, key: str, value: object
+) -> None:
+    folder = named(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    parts = config | config["model_cfg"] | {"preprocess_cfg": config.setdefault("preprocess_cfg", {})}
+    parts[part][key] = value
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match="open_clip cannot load local-dir:"):
+        load_encoder(ModelRequest(f"local-dir:{folder}"))
+
+
+def test_a_checkpoint_of_another_architecture_is_a_sentence() -> None:
+    from echosearch.encoders import load
+
+    file = Path(load.__file__).parent / "echo_mini" / "open_clip_model.safetensors"
+    with pytest.raises(ModelUnavailable, match="open_clip cannot load open_clip:ViT-B-32/"):
+        load_encoder(ModelRequest(f"open_clip:ViT-B-32/{file}"))
+
+
+def test_weights_are_not_called_toy(tiny_model: Path, tmp_path: Path) -> None:
+    folder = named(tiny_model, tmp_path / "model", preset="toy")
+    with pytest.raises(UnknownEncoder, match=r"has weights, and toy, which its echosearch\.json names, has none"):
+        load_encoder(ModelRequest(f"local-dir:{folder}"))
+
+
+def test_a_folder_s_own_notice_does_not_hide_the_preset_s(tmp_path: Path) -> None:
+    from echosearch.encoders import load
+
+    mini = named(Path(load.__file__).parent / "echo_mini", tmp_path / "mini", notice="Copied in May.")
+    assert load_encoder(ModelRequest(f"local-dir:{mini}")).card.notice == (
+        f"Copied in May. {list_presets()['echo-mini'].notice}"
+    )
+
+
 def test_open_clip_alone_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match="--model open_clip goes with --weights: local-dir:PATH, hf-hub:ORG/NAME or "):
         load_encoder(ModelRequest("open_clip"))

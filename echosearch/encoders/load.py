@@ -89,8 +89,8 @@ def load_encoder(request: ModelRequest, decoder: str = "none") -> Encoder:
 
         return load_named(request, rest, weights, decoder, asked)
     folder = _folder(weights)
-    if "preset" in folder.side_car:
-        _preset(folder.side_car["preset"])
+    if (said := folder.side_car.get("preset")) is not None and _preset(said).weights == "none":
+        raise UnknownEncoder(f"{weights} has weights, and {said}, which its echosearch.json names, has none")
     from echosearch.encoders.openclip import load_model
 
     files_ = frozenset(file.name for file in folder.path.iterdir())

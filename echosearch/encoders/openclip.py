@@ -78,9 +78,9 @@ def load_model(
     import torch
 
     device, weights = _device(request.device), evidence.address
-    if evidence.config.get("text_cfg", {}).get("hf_tokenizer_name"):
-        _require_transformers(weights)
     with _named_errors(weights), _quiet():
+        if evidence.config.get("text_cfg", {}).get("hf_tokenizer_name"):
+            _require_transformers(weights)
         model = open_clip.create_model(
             address,
             pretrained=tag,
@@ -90,15 +90,15 @@ def load_model(
             require_pretrained=True,
         )
         tokenizer = open_clip.get_tokenizer(address)
-    model.eval()
-    space = Space(
-        _tensors_sha256(model.state_dict()),
-        json.dumps(_without_none(dict(evidence.config)), sort_keys=True),
-        _tokenizer_name(tokenizer),
-        str(getattr(getattr(tokenizer, "clean_fn", None), "__name__", "none")).removeprefix("_"),
-    )
-    preset, why = recognise(replace(evidence, tensors_sha256=space.tensors_sha256), asked.name if asked else None)
-    spec = _preprocess_spec(open_clip.get_model_preprocess_cfg(model), preset, request.preprocess)
+        model.eval()
+        space = Space(
+            _tensors_sha256(model.state_dict()),
+            json.dumps(_without_none(dict(evidence.config)), sort_keys=True),
+            _tokenizer_name(tokenizer),
+            str(getattr(getattr(tokenizer, "clean_fn", None), "__name__", "none")).removeprefix("_"),
+        )
+        preset, why = recognise(replace(evidence, tensors_sha256=space.tensors_sha256), asked.name if asked else None)
+        spec = _preprocess_spec(open_clip.get_model_preprocess_cfg(model), preset, request.preprocess)
     card = EncoderCard(
         name=request.name if preset.name == OPEN_CLIP else preset.name,
         weights=weights,
@@ -112,7 +112,7 @@ def load_model(
             f"Python {platform.python_version()}, open_clip {open_clip.__version__}, {platform.machine()}",
         ),
         logit_scale=float(model.logit_scale.detach().exp()),
-        notice=notice or preset.notice,
+        notice=" ".join(filter(None, (notice, preset.notice))) or None,
         recognised=f"{preset.name} by {why}",
     )
     dtype = getattr(torch, _DTYPES[request.precision])
@@ -298,9 +298,10 @@ def _named_errors(weights: str) -> Iterator[None]:
     except (
         RuntimeError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
+        AssertionError,
         OSError,
         SafetensorError,
     ) as error:

@@ -111,6 +111,8 @@ class PreprocessSpec:
             raise ValueError(f"zoom goes with fit 'crop-resize' only, not with {self.fit!r}")
         if self.resizer == "pillow" and self.interpolation == "area":
             raise ValueError("Pillow has no 'area' interpolation")
+        if {len(self.mean), len(self.std)} != {3}:
+            raise ValueError(f"mean and std are three numbers each, not {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise ValueError(f"std is positive, not {self.std}")
         if not 0 <= self.fill <= 255:
