@@ -2,7 +2,8 @@
 
 A view is known from the manifest, else from a model that is measured to tell views (then it is said to be predicted).
 Names are compared as the field writes them, and a level is of its view (PSAX-AV is a PSAX). *No* is another view: such
-a video is left out everywhere. *Unknown* is no view, or one that is told too broadly (apical, where A4C is asked):
+a video is left out everywhere. *Unknown* is no view, or one that is told too broadly (apical, or A4C and more
+words, where A4C is asked):
 sweeps list such videos apart, to filters and cohorts their scores are unknown, a prevalence is without them, unless
 `all_views` is asked for. Where a label was given for a video (calibrations, probes, evaluations) or its file is asked
 for by name (predictions), it is used, and counted in a note.
@@ -11,6 +12,7 @@ for by name (predictions), it is used, and counted in a note.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -25,15 +27,16 @@ YES, UNKNOWN, NO = 1, 0, -1
 Shown = npt.NDArray[np.int8]
 
 _NAMES: Final = {
-    r"(?:a|ap|apical)([2-5])(?:c|ch|chamber)?|([2-5])(?:c|ch|chamber)": "A{}C",
-    r"a3c|aplax|apicallongaxis|apicallong|apicallax": "A3C",
+    r"(?:a|ap|apical)([2-5])(?:c|ch|cv|chamber)?|([2-5])(?:c|ch|cv|chamber)": "A{}C",
+    r"a3c|aplax|alax|apicallongaxis|apicallong|apicallax": "A3C",
     r"plax|(?:parasternal|ps)(?:longaxis|long|lax)": "PLAX",
-    r"(?:psax|(?:parasternal|ps)(?:shortaxis|short|sax))(.*)": "PSAX {}",
+    r"(?:psax|(?:parasternal|ps)(?:shortaxis|short|sax)|shortaxis|sax)(.*?)(?:level)?": "PSAX {}",
     r"(?:subcostal|subxiphoid|subc?|sc)(?:4(?:c|ch|chamber))?": "SUBCOSTAL",
     r"suprasternal(?:notch)?|ssn": "SSN",
-    r"|unknown|unk|na|none|unclassified|undetermined": "",
+    r"|un(?:known|k|classified|determined|defined|specified|labell?ed)|indeterminate|na|not?available|none": "",
 }
 _BROADER: Final = {"A": "APICAL", "P": "PARASTERNAL"}
+_OTHER_THAN_B_MODE: Final = frozenset({"DOPPLER", "COLOR", "COLOUR", "MODE"})
 _NUMBERS: Final = {"two": "2", "three": "3", "four": "4", "five": "5"}
 
 
@@ -43,18 +46,26 @@ def view_name(text: str | None) -> str:
 
     What says that none is known is ''.
     """
-    plain = re.sub(r"[\W_]+|views?$", "", (text or "").casefold())
+    text = re.sub(r"[\W_]*views?[\W_]*$", "", unicodedata.normalize("NFKC", text or ""), flags=re.IGNORECASE)
+    plain = re.sub(r"[\W_]+", "", text.casefold())
     plain = re.sub("|".join(_NUMBERS), lambda found: _NUMBERS[found[0]], plain)
     for pattern, name in _NAMES.items():
         if found := re.fullmatch(pattern, plain):
             return name.format(next(filter(None, found.groups()), "").upper()).strip()
-    return " ".join(re.findall(r"[^\W_]+", text or "")).upper()
+    return " ".join(re.findall(r"[^\W_]+", text)).upper()
 
 
 def _kinds(name: str) -> set[str]:
     """A view's own name, and those that it is a kind of."""
     base = name.split()[0] if name.startswith(("PSAX ", "SUBCOSTAL ")) else name
     return {name, base} | ({_BROADER[base[0]]} if re.fullmatch(r"A\dC|P[LS]AX", base) else set())
+
+
+def _is_among_words(name: str, wanted: set[str]) -> bool:
+    """Whether some words of a name that is not known as a whole are one of the `wanted`; a number may be any view."""
+    words = set(name.split())
+    is_whole = len(words) < 2 or name.startswith(("PSAX ", "SUBCOSTAL ")) or words & _OTHER_THAN_B_MODE
+    return name.isdigit() or not (is_whole or wanted.isdisjoint(map(view_name, words)))
 
 
 def shows(wanted: Sequence[str], views: Iterable[str | None]) -> Shown:
@@ -65,7 +76,9 @@ def shows(wanted: Sequence[str], views: Iterable[str | None]) -> Shown:
     @cache
     def one(view: str | None) -> int:
         name = view_name(view)
-        return YES if not asked or asked & _kinds(name) else UNKNOWN if name in broad else NO
+        if not asked or asked & _kinds(name):
+            return YES
+        return UNKNOWN if name in broad or _is_among_words(name, broad) else NO
 
     return np.array([one(view) for view in views], np.int8)
 
