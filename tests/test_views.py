@@ -22,7 +22,7 @@ from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.phantom import make_archive
 from echosearch.store import Store
 from echosearch.types import ModelRequest
-from echosearch.types.views import NO, UNKNOWN, YES, alike, shows, tally, view_name
+from echosearch.types.views import NO, UNKNOWN, YES, alike, seen_view, shows, tally, view_name
 from echosearch.zeroshot.predicted_views import VIEW_TASK, sure
 from echosearch.zeroshot.sweep import Swept
 from echosearch.zeroshot.task_files import builtin_tasks
@@ -69,6 +69,8 @@ Run = Callable[..., tuple[int, str, str]]
 def test_one_view_is_written_in_many_ways(texts: list[str | None], name: str) -> None:
     assert {view_name(text) for text in texts} == {name}
     assert view_name(name) == name
+    assert {seen_view(text, "PSAX") for text in texts} == (set(texts) if name else {"PSAX"})
+    assert seen_view("unknown", None) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ def test_views_that_the_manifest_does_not_tell_are_predicted_at_ingest(tmp_path:
     with (tmp_path / "archive" / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     truth = {Path(row["path"]).name: row["view"] for row in rows}
-    told = {row["path"]: row["view"] if n % 2 else "" for n, row in enumerate(rows)}
+    told = {row["path"]: row["view"] if n % 2 else ("", "unknown")[n // 2 % 2] for n, row in enumerate(rows)}
     text = "".join(f"{path},{view}\n" for path, view in told.items())
     (tmp_path / "archive" / "half.csv").write_text(f"path,view\n{text}")
     path = tmp_path / "index"
@@ -312,22 +314,23 @@ def test_views_that_the_manifest_does_not_tell_are_predicted_at_ingest(tmp_path:
     ingest(path, [tmp_path / "archive" / "videos"], IngestOptions(ModelRequest("echo-mini"), workers=2), tables)
     opened = echosearch.open_index(path)
     videos = list(opened.videos())
-    unknown = [video for video in videos if video.view is None]
+    unknown = [video for video in videos if video.view in (None, "unknown")]
     assert len(unknown) == len(videos) - len(videos) // 2
     predicted = [video for video in unknown if video.view_predicted is not None]
     assert len(predicted) >= 0.9 * len(unknown)
     right = [video.view_predicted == truth[Path(video.path).name] for video in predicted]
     assert np.mean(right) >= 0.95
     # The one view that is known or predicted decides, and is named as predicted.
-    four = [video for video in videos if (video.view or video.view_predicted) == "A4C"]
+    seen = {video.video_id: video.view_predicted if video in unknown else video.view for video in videos}
+    four = [video for video in videos if seen[video.video_id] == "A4C"]
     found = opened.matching(["view = 'A4C'"])
     assert found.ids.tolist() == [video.video_id for video in four]
     assert found.notes == (f"the view of {len(predicted)} videos is predicted by echo-mini, and not in the manifest",)
     assert opened.matching(["view IS NULL"]).ids.tolist() == [
-        video.video_id for video in unknown if video.view_predicted is None
+        video.video_id for video in unknown if video.view is video.view_predicted is None
     ]
     [swept] = opened.zeroshot.sweep("pacemaker")
-    wanted = [video.video_id for video in videos if (video.view or video.view_predicted) in ("A4C", "SUBCOSTAL", None)]
+    wanted = [video.video_id for video in videos if seen[video.video_id] in ("A4C", "SUBCOSTAL", None)]
     assert swept.ids.tolist() == wanted
     assert "(predicted)" in ok(run, "list", "--index", path)
     listing = json.loads(ok(run, "list", "--json", "--index", path))
@@ -336,7 +339,10 @@ def test_views_that_the_manifest_does_not_tell_are_predicted_at_ingest(tmp_path:
     assert {member.values["video.view"] for member in made.members} == {"A4C", "A4C (predicted)"}
     ok(run, "cohort", "export", "four", tmp_path / "out", "--index", path)
     exported = rows_of((tmp_path / "out" / "members.csv").read_text())
-    assert {row["view"] or f"{row['view_predicted']}!" for row in exported.values()} == {"A4C", "A4C!"}
+    assert {row["view"].replace("unknown", "") or f"{row['view_predicted']}!" for row in exported.values()} == {
+        "A4C",
+        "A4C!",
+    }
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from echosearch.catalog.tables import attributes_table, metadata, state
 from echosearch.catalog.transaction import Transaction
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, InputError
+from echosearch.types.views import seen_view
 
 _BUSY_SECONDS: Final = 30.0
 """How long to wait for SQLite's own short locks; the writers' lock lies above and is asked first."""
@@ -150,7 +151,8 @@ def _engine(path: Path, mode: str) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = _connect(path, mode)
         if mode != "rw" and catalog_format(connection) < FORMAT_VERSION:
-            return _migrated(connection)
+            connection = _migrated(connection)
+        connection.create_function("seen_view", 2, seen_view, deterministic=True)
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    Text,
     and_,
     case,
     column,
@@ -85,7 +86,7 @@ FIELDS: Final[Mapping[str, ValueType]] = {
 _ROWS_AT_ONCE: Final = 10_000
 
 VIEW: Final = ("video", "view")
-SEEN_VIEW: Final[ColumnElement[Any]] = func.coalesce(videos.c.view, videos.c.view_predicted)
+SEEN_VIEW: Final[ColumnElement[Any]] = func.seen_view(videos.c.view, videos.c.view_predicted, type_=Text)
 
 _NAMED_OTHERWISE: Final[Mapping[str, ColumnElement[Any]]] = {
     "video_id": videos.c.id,

@@ -217,7 +217,7 @@ class Snapshot:
 
     def count_predicted(self) -> int:
         """Number of live videos whose view is predicted only."""
-        return self.count(videos.c.view.is_(None), videos.c.view_predicted.is_not(None))
+        return self.count(SEEN_VIEW.is_distinct_from(videos.c.view))
 
     def verified(self, ids: Iterable[int]) -> set[int]:
         """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""

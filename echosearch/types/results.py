@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from echosearch.types.views import seen_view
+
 Exclude = Literal["study", "patient", "content"]
 ScoreKind = Literal["cosine", "mean", "contrast"]
 
@@ -39,7 +41,7 @@ class VideoRecord:
     @property
     def seen_view(self) -> str | None:
         """The view that is known, else the predicted one."""
-        return self.view if self.view is not None else self.view_predicted
+        return seen_view(self.view, self.view_predicted)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

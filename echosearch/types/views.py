@@ -16,12 +16,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.types.results import Hit, VideoRecord
+if TYPE_CHECKING:
+    from echosearch.types.results import Hit, VideoRecord
 
 YES, UNKNOWN, NO = 1, 0, -1
 Shown = npt.NDArray[np.int8]
@@ -38,6 +39,11 @@ _NAMES: Final = {
 _BROADER: Final = {"A": "APICAL", "P": "PARASTERNAL"}
 _OTHER_THAN_B_MODE: Final = frozenset({"DOPPLER", "COLOR", "COLOUR", "MODE"})
 _NUMBERS: Final = {"two": "2", "three": "3", "four": "4", "five": "5"}
+
+
+def seen_view(view: str | None, predicted: str | None) -> str | None:
+    """The view that the manifest tells, else the predicted one; 'unknown' tells none."""
+    return view if predicted is None or view_name(view) else predicted
 
 
 @cache
@@ -96,9 +102,8 @@ def alike(wanted: Sequence[str], views: Iterable[str | None]) -> list[str]:
 
 def in_words(video: VideoRecord | Hit) -> str | None:
     """How a video's view is shown: as the manifest has it, else as it is predicted."""
-    return (
-        video.view if video.view is not None or video.view_predicted is None else f"{video.view_predicted} (predicted)"
-    )
+    seen = seen_view(video.view, video.view_predicted)
+    return seen if seen == video.view else f"{seen} (predicted)"
 
 
 def tally(counts: Mapping[str | None, int]) -> dict[str, int]:
