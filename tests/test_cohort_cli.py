@@ -77,6 +77,21 @@ def test_where_p_or_yes_is_asked_their_calibration_is_named(index: Path, run: Ru
     assert note in ok(run, "cohort", "show", "red")
     ok(run, "cohort", "export", "red", "exported")
     assert note[6:] in json.loads(Path("exported/manifest.json").read_text())["assumptions"][0]
+    ok(run, "cohort", "sample", "red", "--sheet", "sheet.csv", "--no-pictures")
+    for written in ("exported/members.csv", "sheet.csv"):
+        with open(written, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows
+        assert all(row["p_and_yes"].startswith(note[6:]) for row in rows), written
+    with open("judged.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(row | {"verdict": "yes"} for row in rows)
+    said = ok(run, "cohort", "judge", "red", "judged.csv", "--wish", "0.9")
+    count = len(rows)
+    assert f"would reach a precision of 0.9: {count} of {count} judged there are yes, and {count} of {count}" in said
+    assert said.count("flatters itself") == 1
+    assert note[6:] in said
 
 
 def test_what_is_wrong_in_a_filter_is_told_with_its_place(index: Path, run: Run) -> None:

@@ -61,7 +61,7 @@ from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
 from echosearch.types.views import YES, shows
-from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.calibration import Calibration, assumption
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.sweep import stored
 from echosearch.zeroshot.task_files import known_tasks
@@ -303,7 +303,7 @@ class Cohorts:
         found = []
         for each in [measure] if measure is not None else [told.name for told in cohort.measures]:
             try:
-                found.append(_suggested(wished_threshold(cohort, audit, each, precision)))
+                found.append(_suggested(wished_threshold(cohort, audit, each, precision), cohort))
             except BadOption as error:
                 if measure is not None:
                     raise
@@ -573,19 +573,16 @@ def _audit_of(audits: Sequence[Audit], number: int | None) -> Audit:
     raise BadOption(f"there is no audit {wanted}; there are {', '.join(str(audit.number) for audit in audits)}")
 
 
-def _suggested(found: ThresholdSuggestion) -> dict[str, Any]:
-    beyond = "or below" if found.below else "or above"
-    reached = found.precision
-    return {
-        "measure": found.measure,
-        "threshold": found.threshold,
-        "sentence": (
-            f"{found.measure} at {found.threshold:.6g} {beyond} would reach a precision of {found.wished:g}: "
-            f"{reached.value:.3f} ({reached.low:.3f} to {reached.high:.3f}) of {reached.yes + reached.no} judged, and "
-            f"{found.members_left} of {found.members} members would be left; it was chosen on these judgements, "
-            "which flatters it" + "".join(f"; {note}" for note in reached.notes)
-        ),
-    }
+def _suggested(found: ThresholdSuggestion, cohort: Cohort) -> dict[str, Any]:
+    beyond, reached = "or below" if found.below else "or above", found.precision
+    used = [each.calibration for each in cohort.measures if each.name == found.measure.removesuffix(" (score)")]
+    sentence = (
+        f"{found.measure} at {found.threshold:.6g} {beyond} would reach a precision of {found.wished:g}: {reached.yes} "
+        f"of {reached.yes + reached.no} judged there are yes, and {found.members_left} of {found.members} members are "
+        "left"
+    )
+    sentences = [sentence, *reached.notes, *(assumption(each) for each in used if each is not None)]
+    return {"measure": found.measure, "threshold": found.threshold, "sentence": "; ".join(sentences)}
 
 
 def _now() -> str:

@@ -161,7 +161,8 @@ def _sheet(
     measures = [name for measure in cohort.measures for name in dict.fromkeys((measure.name, _score_name(measure)))]
     tasks = dict.fromkeys(measure.task_name for measure in cohort.measures)
     about = ["audit", "unit", "study", *(["patient"] if with_patients else []), "acquired_at", "video_ids"]
-    columns = [*about, *measures, "verdict", "note", *(_FINDING + task for task in tasks)]
+    assumed = {"p_and_yes": "; ".join(cohort.assumptions)} if cohort.assumptions else {}
+    columns = [*about, *measures, *assumed, "verdict", "note", *(_FINDING + task for task in tasks)]
     rows: list[dict[str, object]] = [
         {
             "audit": stamp,
@@ -171,6 +172,7 @@ def _sheet(
             "acquired_at": member.acquired_at,
             "video_ids": " ".join(map(str, member.video_ids)),
         }
+        | assumed
         | {name: member.values.get(name) for name in measures}
         for member in members
     ]
