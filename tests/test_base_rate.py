@@ -141,6 +141,17 @@ def test_another_prevalence_is_another_calibration(large: Archive) -> None:
         zeroshot.calibrate(PACER, labels, MAX_F1, prevalence=1)
 
 
+def test_of_videos_that_were_chosen_by_scores_there_is_no_prevalence(large: Archive) -> None:
+    large.zeroshot.calibrate(PACER, large.labels(), MAX_F1, name="chosen")
+    [swept] = large.zeroshot.sweep(PACER, calibration="chosen")
+    assert swept.called is not None
+    assert swept.called.prevalence is not None
+    assert swept.called.prevalence.value is not None
+    told = swept.chosen_by_scores().summary()["called"]["prevalence"]
+    assert (told["value"], told["interval"]["low"]) == (None, None)
+    assert told["reason"] == "no prevalence of videos that were chosen by scores"
+
+
 def test_a_prevalence_is_not_estimated_from_few_labels(large: Archive) -> None:
     before = large.kept("calibration")
     with pytest.raises(BadLabels, match=r"^the prevalence cannot be estimated: labels of 14 patients with .* state it"):

@@ -79,11 +79,11 @@ def test_where_p_or_yes_is_asked_their_calibration_is_named(index: Path, run: Ru
     assert note[6:] in json.loads(Path("exported/manifest.json").read_text())["assumptions"][0]
     ok(run, "cohort", "sample", "red", "--sheet", "sheet.csv", "--no-pictures")
     for written in ("exported/members.csv", "sheet.csv"):
-        with open(written, encoding="utf-8-sig", newline="") as file:
+        with Path(written).open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
         assert rows
         assert all(row["p_and_yes"].startswith(note[6:]) for row in rows), written
-    with open("judged.csv", "w", newline="") as file:
+    with Path("judged.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(row | {"verdict": "yes"} for row in rows)
@@ -92,6 +92,14 @@ def test_where_p_or_yes_is_asked_their_calibration_is_named(index: Path, run: Ru
     assert f"would reach a precision of 0.9: {count} of {count} judged there are yes, and {count} of {count}" in said
     assert said.count("flatters itself") == 1
     assert note[6:] in said
+
+
+def test_a_sweep_of_what_scores_have_chosen_says_no_prevalence(index: Path, run: Run) -> None:
+    said = "videos that were chosen by scores"
+    assert said in ok(run, "sweep", "red", "--where", "task.red.yes")
+    assert said in ok(run, "sweep", "red", "--where", "age > 1 AND NOT task.red.p > 0.1", "--json")
+    assert said not in ok(run, "sweep", "red", "--where", "age > 1")
+    assert said not in ok(run, "sweep", "red")
 
 
 def test_what_is_wrong_in_a_filter_is_told_with_its_place(index: Path, run: Run) -> None:

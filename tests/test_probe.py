@@ -81,6 +81,8 @@ def test_a_probe_is_chosen_and_judged_on_patients_left_out(kind: Any) -> None:
     """The whole training again, by pipelines: the choice within each training part, then the figure."""
     vectors, labels, codes = data(kind)
     weights, offset, told = train(vectors, labels, codes, kind)
+    rarer = min(len(set(codes[labels == each])) for each in (0, 1))
+    assert told.get("rarer") == (rarer if kind == "logistic" else None)
 
     def folds(rows: Any) -> Any:
         splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0) if kind == "logistic" else GroupKFold(5)
@@ -225,6 +227,9 @@ def test_a_probe_is_read_as_it_was_written() -> None:
     assert asdict(again)["training"]["contents"] == ("ab", "cd")
     few = replace(TRAINING, patients=19)  # of a finding there cannot be ten with and ten without
     assert few.judged == "AUROC on patients left out not given, as they are 19"
+    rare = replace(few, patients=60, rarer=9)
+    assert rare.judged == "AUROC on patients left out not given, as one class has 9 of them"
+    assert replace(rare, rarer=10).judged.startswith("AUROC 0.877 on patients left out")
     assert replace(few, positives=None, figure="MAE", patients=10).judged.startswith("MAE 0.877 on patients left out")
     assert replace(few, positives=None, patients=9).judged.endswith("not given, as they are 9")
 

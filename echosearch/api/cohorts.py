@@ -78,12 +78,16 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """The live videos of which a filter is true, and how many are left out for which reason."""
+    """The live videos of which a filter is true, and how many are left out for which reason.
+
+    `by_scores` says that it asks tasks or probes.
+    """
 
     ids: npt.NDArray[np.int64]
     no: int
     unknown: int
     notes: tuple[str, ...]
+    by_scores: bool = False
 
     @property
     def sentence(self) -> str:
@@ -113,7 +117,7 @@ class Cohorts:
         question, notes = self._question(view, vocabulary, conditions, {})
         both = question.criteria[0] if len(question.criteria) == 1 else All(question.criteria)
         found: Matches = view.catalog.matching(both, question.names, question.attributes, question.columns())
-        return Filtered(found.ids, found.no, found.unknown, tuple(notes))
+        return Filtered(found.ids, found.no, found.unknown, tuple(notes), bool(question.measures))
 
     def sweep_missing(
         self, where: Sequence[str], wait_seconds: float = 0.0, progress: ProgressListener | None = None

@@ -100,10 +100,8 @@ def sweep(
     picture = None if plot is None else opened.output(plot, "the picture", ".png", force)
     before = {} if not only_missing else opened.zeroshot.scored(*wanted, approximate=approximate)
     sweep_named(opened, where, sweep_missing, wait)
-    among = None
-    if where:
-        found = opened.matching(where)
-        among = found.ids
+    found = opened.matching(where) if where else None
+    if found is not None:
         render.print_notes((*found.notes, found.sentence), err=True)
     with ingest_progress() as listener:
         results = opened.zeroshot.sweep(
@@ -114,8 +112,10 @@ def sweep(
             published_threshold=published_threshold,
             wait_seconds=wait,
             progress=listener,
-            among=among,
+            among=None if found is None else found.ids,
         )
+    if found is not None and found.by_scores:
+        results = [result.chosen_by_scores() for result in results]
     if only_missing:
         results = [result.without(before[result.task.name]) for result in results]
     _show(opened, results, output, k)

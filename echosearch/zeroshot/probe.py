@@ -66,6 +66,8 @@ class Training:
     shortest_frames: int | None = None
     shortest_seconds: float | None = None
     purged: int = 0
+    rarer: int | None = None
+    """Patients of the class that has fewer of them; None of values, and in probes of before."""
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.penalty, self.value, self.chance, self.shortest_seconds or 0))):
@@ -76,6 +78,8 @@ class Training:
         """How it did on patients left out, where these are enough (of a finding 10 each with and without, at least)."""
         if self.patients < (FEWEST if self.positives is None else 2 * FEWEST):
             return f"{self.figure} on patients left out not given, as they are {self.patients}"
+        if self.rarer is not None and self.rarer < FEWEST:
+            return f"{self.figure} on patients left out not given, as one class has {self.rarer} of them"
         return f"{self.figure} {self.value:.3f} on patients left out (chance {self.chance:.3g})"
 
 
@@ -249,14 +253,15 @@ def train(vectors: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> 
         choice = _best(vectors, labels, clusters, kind)
         weights, offset = _fit(vectors, labels, kind, choice)
     told = {"scaled": choice.scaled, "penalty": choice.penalty, "folds": len(folds)}
-    return weights, offset, told | _figure(left_out, labels, kind)
+    return weights, offset, told | _figure(left_out, labels, clusters, kind)
 
 
-def _figure(guesses: Doubles, labels: Doubles, kind: ProbeKind) -> dict[str, Any]:
+def _figure(guesses: Doubles, labels: Doubles, clusters: Ids, kind: ProbeKind) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
     if kind == "logistic":
-        return {"figure": "AUROC", "value": float(roc_auc_score(labels, guesses)), "chance": 0.5}
+        rarer = min(len(np.unique(clusters[labels == each])) for each in (0, 1))
+        return {"figure": "AUROC", "value": float(roc_auc_score(labels, guesses)), "chance": 0.5, "rarer": rarer}
     error, chance = (float(np.abs(values - labels).mean()) for values in (guesses, labels.mean()))
     return {"figure": "MAE", "value": error, "chance": chance}
 

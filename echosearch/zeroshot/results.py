@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from echosearch.types.views import NO, UNKNOWN, YES, Shown, counted
 from echosearch.zeroshot.calibration import Calibration
-from echosearch.zeroshot.intervals import Estimate
+from echosearch.zeroshot.intervals import NONE, Estimate
 from echosearch.zeroshot.probe import Probe
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 
@@ -107,6 +107,14 @@ class SweepResult:
             "regression": f"value{unit}",
             "probe": "probability" if isinstance(self.task, Probe) and self.task.kind == "logistic" else "value",
         }[self.task.mode]
+
+    def chosen_by_scores(self) -> SweepResult:
+        """The same without a prevalence, which does not follow where scores say which videos are there."""
+        if self.called is None or self.called.prevalence is None:
+            return self
+        reason = "no prevalence of videos that were chosen by scores"
+        told = replace(self.called.prevalence, value=None, interval=NONE, reason=reason)
+        return replace(self, called=replace(self.called, prevalence=told))
 
     def without(self, ids: npt.NDArray[np.int64]) -> SweepResult:
         """The same without some videos."""
