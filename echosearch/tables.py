@@ -98,7 +98,8 @@ def read_table(path: Path, what: str, example: str, error: type[InputError] = Ba
         reason = f"byte {cause.start} is not UTF-8 text; save it as CSV UTF-8"
         raise error(f"the {what} {path} cannot be read: {reason}") from cause
     except (OSError, csv.Error) as cause:
-        raise error(f"the {what} {path} cannot be read: {cause}") from cause
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise error(f"the {what} {path} cannot be read: {reason}") from cause
     if "\0" in head:
         raise error(f"{path} has a header with the character NUL: it is UTF-16 without its mark; save it as CSV UTF-8")
     numbered = [(line, cells) for line, cells in numbered if any(cells)]

@@ -27,6 +27,7 @@ from echosearch.errors import BadOption, CalibrationMismatch, DamagedIndex, Inde
 from echosearch.ingest import (
     ImportOptions,
     IngestOptions,
+    annotate,
     compact_index,
     delete_videos,
     export_embeddings,
@@ -466,6 +467,21 @@ def test_all_scores_that_are_kept_are_compared(mixed: Path, run: Any) -> None:
     }  # fmt: skip
     assert sorted(told["moved"]) == ["pacemaker value", "red value", "still embeddings"]
     json.dumps(told, allow_nan=False)
+
+
+def test_scores_of_videos_whose_view_does_not_show_it_are_compared_with_their_own(mixed: Path) -> None:
+    (mixed.parent / "views.csv").write_text("path,view\n0.avi,PLAX\ns0.png,PLAX\ns1.png,A4C\ns2.png,PSAX\n")
+    annotate(mixed, read_metadata(mixed.parent / "views.csv"))
+    task = mixed.parent / "red.yaml"
+    task.write_text("name: red\nmode: binary\nprompts: [red]\nviews: [A4C]\n")
+    [before] = echosearch.open_index(mixed, all_views=True).zeroshot.sweep(str(task))
+    told = reembed_index(mixed, IngestOptions())["moved"]["red value"]
+    [now] = echosearch.open_index(mixed).zeroshot.sweep(str(task))
+    assert now.ids.tolist() == [2, 3, 8]  # 0.avi and two stills have another view
+    [now] = echosearch.open_index(mixed, all_views=True).zeroshot.sweep(str(task))
+    changes = abs(now.columns["value"][3:] - before.columns["value"][3:])
+    assert (told["videos"], told["mean_change"]) == (3, pytest.approx(changes.mean()))
+    assert (told["max_change"], told["rank_correlation"]) == (pytest.approx(changes.max()), pytest.approx(1.0))
 
 
 def _labels(path: Path, names: list[str]) -> Any:

@@ -40,7 +40,8 @@ def reembed_index(
     told["moved"], told["notes"] = {}, []
     for kind, found in told.pop("cosines").items():
         told["moved"][f"{kind} embeddings"] = {"lowest_cosine": min(found), "median_cosine": float(np.median(found))}
-    zeroshot = open_index(path, precision=options.precision).zeroshot
+    # What is kept is of all videos, whether their view shows it or not; so is what it is compared with.
+    zeroshot = open_index(path, precision=options.precision, all_views=True).zeroshot
     for task, form, before in kept if told["ids"] else ():
         try:
             [now] = zeroshot.sweep(task, approximate=form == "approximate", wait_seconds=options.wait_seconds)
@@ -55,7 +56,9 @@ def _moved(before: Swept, now: SweepResult, ids: dict[int, int], is_other: bool)
     from scipy.stats import spearmanr
 
     known = np.isin(before.ids, list(ids))
-    rows = np.searchsorted(now.ids, [ids[old] for old in before.ids[known].tolist()])
+    new_ids = [ids[old] for old in before.ids[known].tolist()]
+    rows = np.searchsorted(now.ids, new_ids)
+    assert now.ids[rows].tolist() == new_ids, "each score is compared with that of the same video"
     moved: dict[str, dict[str, float]] = {}
     for name, values in before.columns.items() if known.any() else ():
         old, new = values[known], now.columns[name][rows]
