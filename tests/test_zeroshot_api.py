@@ -25,6 +25,7 @@ from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatc
 from echosearch.store import Store
 from echosearch.types import EncodedText, FrameSampling
 from echosearch.vectors import FramesDtype
+from echosearch.zeroshot import kept
 from echosearch.zeroshot import sweep as sweep_module
 from echosearch.zeroshot.calibration import Calibration, LeftOut
 from echosearch.zeroshot.evaluation import Threshold
@@ -319,7 +320,7 @@ def test_a_calibration_without_skill_gives_no_prevalence_and_says_so(archive: Ar
     mine, _ = archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
     labels = (1,) * 80 + (0,) * 80
     blind = replace(mine, left_out=LeftOut(tuple(range(160)), labels, tuple(1 - each for each in labels)))
-    archive.zeroshot._keep("calibration", blind.name, blind.recipe, blind.to_json(), 0, True)
+    kept.keep(archive.zeroshot.store, blind, 0, True)
     [result] = archive.zeroshot.sweep(PACER)
     assert result.called is not None
     assert result.called.prevalence is None

@@ -39,7 +39,7 @@ from echosearch.cohort.compare import Difference, Rerun, diff, followed, rerun
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
 from echosearch.cohort.measures import DOMAINS, domain, measure
-from echosearch.cohort.names import DOMAIN, DOMAIN_BY, AnyTask, Parts, Source, Vocabulary, task_of
+from echosearch.cohort.names import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
 from echosearch.filters import (
@@ -61,8 +61,9 @@ from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
 from echosearch.types.views import YES, shows
+from echosearch.zeroshot import kept
 from echosearch.zeroshot.calibration import Calibration, assumption
-from echosearch.zeroshot.probe import Probe
+from echosearch.zeroshot.probe import AnyTask, Probe
 from echosearch.zeroshot.sweep import stored
 from echosearch.zeroshot.task_files import known_tasks
 from echosearch.zeroshot.tasks import AGGREGATES, Aggregate, task_from_dict
@@ -353,10 +354,9 @@ class Cohorts:
             raise BadOption(f"there is a cohort {name} already; give another name, or delete it: cohort delete {name}")
 
     def _vocabulary(self, view: View) -> Vocabulary:
-        probes = [Probe.from_json(item.content) for item in view.catalog.fitted("probe")]
         tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
-        tasks |= {probe.name: probe for probe in probes}
-        calibrations = tuple(self.zeroshot.calibrations_of(view))
+        tasks |= {probe.name: probe for probe in kept.probes(view)}
+        calibrations = tuple(kept.calibrations(view))
         attributes = tuple(view.catalog.attribute_columns())
         return Vocabulary(attributes, tasks, calibrations, self._key, all_views=self.zeroshot.all_views)
 

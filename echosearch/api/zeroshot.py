@@ -7,17 +7,15 @@ zeroshot.evaluate("pacemaker", read_labels(Path("labels.csv")))
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.catalog import Fitted, FittedKind, SweepKey
+from echosearch.catalog import FittedKind, SweepKey
 from echosearch.errors import (
     BackendError,
     BadLabels,
@@ -29,46 +27,46 @@ from echosearch.errors import (
     shown,
 )  # fmt: skip
 from echosearch.store import Store, View
-from echosearch.types import EncodedText, ProgressListener, VideoRecord
-from echosearch.types.people import Belonging, people, with_study_keys
-from echosearch.types.views import NO, UNKNOWN, YES, Shown, counted, shows
-from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, overlap
-from echosearch.zeroshot.evaluation import Evaluation, Threshold, check_finding, check_range, check_value, evaluate
-from echosearch.zeroshot.labels import LabelFile, Labelled, join
+from echosearch.types import EncodedText, ProgressListener
+from echosearch.types.people import people
+from echosearch.zeroshot import kept
+from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, made_for, overlap
+from echosearch.zeroshot.calling import check_named, fitting, tell
+from echosearch.zeroshot.evaluation import (
+    Evaluation,
+    Threshold,
+    check_finding,
+    check_range,
+    check_value,
+    evaluate,
+    frozen_threshold,
+)  # fmt: skip
+from echosearch.zeroshot.labels import LabelFile
 from echosearch.zeroshot.predicted_views import VIEW_TASK, predict_views, tells_views
 from echosearch.zeroshot.predictions import IdColumn, write_predictions
 from echosearch.zeroshot.probe import (
     PREFIX,
+    AnyTask,
     Features,
     Probe,
     Training,
-    check_label,
     probe_key,
     probe_kind,
     probe_scorer,
     train,
 )  # fmt: skip
-from echosearch.zeroshot.reach import bounds, caution, lengths, too_short
-from echosearch.zeroshot.results import Called, SweepResult
+from echosearch.zeroshot.reach import cautions, labelled_videos, lengths, of_views, usable
+from echosearch.zeroshot.results import SweepResult
 from echosearch.zeroshot.retrieval import ReportFile, Retrieval, pair, retrieval
 from echosearch.zeroshot.retrieval import Score as RetrievalScore
-from echosearch.zeroshot.sample import (
-    LOG_ODDS,
-    Sample,
-    chosen_classes,
-    decision,
-    log_odds,
-    sample,
-    scale_of,
-    unknown_patients,
-)  # fmt: skip
+from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample, scale_of, unknown_patients
 from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
 from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
 from echosearch.zeroshot.task_files import find_task
 from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
 from echosearch.zeroshot.thresholds import ThresholdRule
 
-AnyTask = Task | Probe
+_BORROWED: Final = "a published threshold belongs to its authors' videos and patients, which these need not be like"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class ZeroShot:
         cut: list[str] = []
         scorers = [self._scorer(task, form, cut) for task in chosen]
         if calibration is not None:
-            self._check_named(calibration, [scorer.key for scorer in scorers])
+            check_named(self.calibrations(), calibration, [scorer.key for scorer in scorers])
         if keep:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
             if VIEW_TASK in [task.name for task in chosen] and tells_views(manifest):
@@ -125,14 +123,7 @@ class ZeroShot:
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
         with self.store.view() as view:
-            every = list(view.catalog.belongings())
-            live = [_of_live(view, found, among) for found in swept]
-            seen = [self._seen(every, task, found) for task, found in zip(chosen, live, strict=True)]
-            known = self.calibrations_of(view)
-            called = [
-                _called(view, every, task, found, counted(shown, self.all_views), known, calibration)
-                for task, (found, shown, _) in zip(chosen, seen, strict=True)
-            ]
+            known = kept.calibrations(view)
             return [
                 SweepResult(
                     task=task,
@@ -142,40 +133,26 @@ class ZeroShot:
                     model=manifest.model,
                     recipe=manifest.recipe.id,
                     frames_dtype=manifest.frames_dtype,
-                    ids=found.ids,
-                    columns=found.columns,
-                    shown=shown,
-                    scored_now=found.scored_now,
+                    ids=told.swept.ids,
+                    columns=told.swept.columns,
+                    shown=told.shown,
+                    scored_now=told.swept.scored_now,
                     warnings=(
                         *self.notes(view),
                         *cut,
-                        *unseen,
-                        *_too_short(view, task),
-                        *cautions,
+                        *told.about_views,
+                        *cautions(view, task),
+                        *told.cautions,
                         *([_BORROWED] if borrowed[task.name] else []),
                     ),
-                    called=verdict,
+                    called=told.called,
                     applied=borrowed[task.name],
                     published=manifest.standing.published,
                     all_views=self.all_views,
                 )
-                for task, (found, shown, unseen), (verdict, cautions) in zip(chosen, seen, called, strict=True)
+                for task, found in zip(chosen, swept, strict=True)
+                for told in [tell(view, task, found, known, calibration, self.all_views, among)]
             ]
-
-    def _seen(self, every: Sequence[Belonging], task: AnyTask, swept: Swept) -> tuple[Swept, Shown, list[str]]:
-        """The videos of a sweep that are told of, whether their view shows it, and what is to be said of views."""
-        view_of = {each.video_id: each.view for each in every}
-        shown = shows(task.views, [view_of[video_id] for video_id in swept.ids.tolist()])
-        told, seen_in = [], f"{task.name} is seen in {', '.join(task.views)}"
-        if elsewhere := int((shown == NO).sum()):
-            left_out = "" if self.all_views else " and are left out (--all-views)"
-            told.append(f"{seen_in}; {elsewhere} videos have another view{left_out}")
-        if unknown := int((shown == UNKNOWN).sum()):
-            apart = "they count" if self.all_views else "they are listed apart and do not count (--all-views)"
-            told.append(f"{seen_in}; of {unknown} videos the view is not known: {apart}")
-        left = (shown != NO) | self.all_views
-        columns = {name: values[left] for name, values in swept.columns.items()}
-        return dataclasses.replace(swept, ids=swept.ids[left], columns=columns), shown[left], told
 
     def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
         """The threshold that was published for a task, if any. BadOption where it is not for this index's model."""
@@ -195,12 +172,12 @@ class ZeroShot:
             return task
         if not task.startswith(PREFIX):
             return find_task(task)
-        for probe in self.probes():
-            if probe.name == task:
-                return probe
+        known = {probe.name: probe for probe in self.probes()}
+        if task in known:
+            return known[task]
         raise UnknownTask(
             f"there is no probe {task.removeprefix(PREFIX)!r} in this index; there are "
-            f"{', '.join(probe.label for probe in self.probes()) or 'none'}. Make one: echosearch probe train"
+            f"{', '.join(probe.label for probe in known.values()) or 'none'}. Make one: echosearch probe train"
         )
 
     # Learning from labels.
@@ -224,38 +201,32 @@ class ZeroShot:
         not allow it.
         """
         found = self.find(task)
-        if _is_value(found):
+        if found.gives_value:
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
         chosen = chosen_classes(found, classes)
         at = [] if prevalence is None else [f"at-{prevalence}"]
         called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
-        self._check_free(called, replace)
+        with self.store.view() as view:
+            kept.check_free(view, "calibration", called, replace)
         told, key = self._sample(found, labels, "exact", chosen, check_labels, wait_seconds)
         if flattered := _trained_on(found, told):
             raise BadLabels(f"{flattered[0]}; a calibration would keep that flattery")
-        fitted = calibrate(told, rule)
         made = Calibration(
             name=called,
             task=found.name,
-            content_id=key.content_id,
-            form=key.form,
-            formula_version=key.formula_version,
-            recipe=key.recipe,
-            precision=key.precision,
+            **made_for(key),
             classes=chosen,
             scale=scale_of(found),
-            labels=labels.file.name,
-            labels_sha256=labels.sha256,
-            label_column=labels.label_column,
-            split=labels.split,
+            **labels.origin,
             model=self.store.manifest.model,
-            created_at=_now(),
-            **fitted,
+            created_at=kept.now(),
+            **calibrate(told, rule),
         )
-        if prevalence is not None:
-            share = self._prevalence(made, found) if prevalence == "estimate" else prevalence
-            made = made.at(share, "estimated" if prevalence == "estimate" else "stated")
-        self._keep("calibration", made.name, made.recipe, made.to_json(), wait_seconds, replace)
+        if prevalence == "estimate":
+            made = made.at(self._prevalence(made, found), "estimated")
+        elif prevalence is not None:
+            made = made.at(prevalence, "stated")
+        kept.keep(self.store, made, wait_seconds, replace)
         few = [f"{made.few_labels}; threshold and p of so few may be far off"] if made.few_labels else []
         return made, (*told.warnings, *few)
 
@@ -263,20 +234,18 @@ class ZeroShot:
         """How common the finding is in the index by a new calibration. BadLabels where that cannot be told."""
         swept, _ = self._swept(self._scorer(task, "exact", []), 0.0)
         with self.store.view() as view:
-            every = list(view.catalog.belongings())
-            swept, shown, _ = self._seen(every, task, _of_live(view, swept, None))
-            called, notes = _called(view, every, task, swept, counted(shown, self.all_views), [made], made.name)
-        found = called.prevalence if called is not None else None
+            told = tell(view, task, swept, [made], all_views=self.all_views)
+        found = told.called.prevalence if told.called is not None else None
         if found is None or found.value is None or not 0 < found.value < 1:
-            told = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
-            why = "; ".join((*notes, *told)) or "no video can show it"
+            reasons = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
+            why = "; ".join((*told.cautions, *reasons)) or "no video can show it"
             raise BadLabels(f"the prevalence cannot be estimated: {why}; state it: --prevalence 0.05")
         return found.value
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
         with self.store.view() as view:
-            return self.calibrations_of(view)
+            return kept.calibrations(view)
 
     def add_calibration(self, calibration: Calibration, replace: bool = False, wait_seconds: float = 0.0) -> None:
         """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same.
@@ -291,10 +260,9 @@ class ZeroShot:
             )
         found = self.find(calibration.task)
         form: Form = "approximate" if calibration.form == "approximate" else "exact"
-        model = Model(calibration.recipe, calibration.precision, self.store.manifest.logit_scale)
-        calibration.check(probe_key(found) if isinstance(found, Probe) else task_key(found, form, model))
+        calibration.check(self.key(found, form, calibration.precision))
         chosen_classes(found, calibration.classes)
-        self._keep("calibration", calibration.name, calibration.recipe, calibration.to_json(), wait_seconds, replace)
+        kept.keep(self.store, calibration, wait_seconds, replace)
 
     def train_probe(
         self,
@@ -312,38 +280,33 @@ class ZeroShot:
         if some are given. `motion` learns from how the embeddings vary over frames as well; BadQuery where the index
         keeps no frames.
         """
-        check_label(label, () if replace else [probe.label for probe in self.probes()])
         with self.store.view() as view:
-            records, labelled = _joined(view, labels)
-            labelled = _of_views(records, labelled, views)
-            shortest: tuple[int | None, float | None] = (None, None)
+            kept.check_free(view, "probe", label, replace)
+            records, labelled = labelled_videos(view, labels)
+            labelled = of_views(records, labelled, views)
+            shortest = {}
             if motion:
                 seen = lengths(view)
                 stills = np.isin(labelled.video_ids, seen.ids[seen.frames < 2])
                 told_of = f"{stills.sum()} labelled videos show one frame and no motion, and are left out"
-                labelled = _left(labelled, ~stills, told_of)
-                shortest = bounds(seen, labelled.video_ids)
+                labelled = labelled.kept(~stills, told_of)
+                shortest = seen.shortest(labelled.video_ids)
             known = columns_of(view, Features(motion, self.store.manifest.dim), labelled.video_ids)
-        contents = beginnings([records[video_id].content_sha256 for video_id in labelled.video_ids.tolist()])
         together = people(records.values(), labelled.video_ids)
         chosen = probe_kind(labelled.labels, kind)
         weights, offset, told = train(known, labelled.labels, together.codes, chosen)
         training = Training(
-            labels=labels.file.name,
-            labels_sha256=labels.sha256,
-            label_column=labels.label_column,
+            **labels.origin,
             videos=len(labelled.labels),
             positives=int(labelled.labels.sum()) if chosen == "logistic" else None,
             patients=together.count,
-            split=labels.split,
-            contents=contents,
-            shortest_frames=shortest[0],
-            shortest_seconds=shortest[1],
+            contents=beginnings(records[video_id].content_sha256 for video_id in labelled.video_ids.tolist()),
             **told,
+            **shortest,
         )
         recipe = self.store.manifest.recipe.id
         probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views), motion=motion)
-        self._keep("probe", label, recipe, probe.to_json(), wait_seconds, replace)
+        kept.keep(self.store, probe, wait_seconds, replace)
         return probe, (*labelled.warnings, *unknown_patients(together))
 
     def add_probe(self, probe: Probe, replace: bool = False, wait_seconds: float = 0.0) -> None:
@@ -361,18 +324,16 @@ class ZeroShot:
             raise CalibrationMismatch(
                 f"{probe.name} is for {probe.dim} dimensions, and the embeddings here have {manifest.dim}"
             )
-        self._keep("probe", probe.label, probe.recipe, probe.to_json(), wait_seconds, replace)
+        kept.keep(self.store, probe, wait_seconds, replace)
 
     def probes(self) -> list[Probe]:
         """All that are kept in the index, by name."""
         with self.store.view() as view:
-            return [Probe.from_json(item.content) for item in view.catalog.fitted("probe")]
+            return kept.probes(view)
 
     def forget(self, kind: FittedKind, name: str, wait_seconds: float = 0.0) -> None:
         """Delete a calibration or probe. BadOption where there is none."""
-        with self.store.writer(wait_seconds) as writer, writer.transaction() as transaction:
-            if not transaction.drop_fitted(kind, name):
-                raise BadOption(f"there is no {kind} {name!r} in this index")
+        kept.forget(self.store, kind, name, wait_seconds)
 
     # Judging by labels.
 
@@ -394,23 +355,16 @@ class ZeroShot:
         """
         found = self.find(task)
         form: Form = "approximate" if approximate else "exact"
-        is_value = _is_value(found)
+        is_value = found.gives_value
         if is_value and (calibration is not None or threshold is not None):
             raise BadOption(f"{found.name} gives a value and is judged by its errors, so no threshold goes with it")
         chosen = chosen_classes(found, classes)
-        used = None
-        if not is_value:
-            used = _fitting(self.calibrations(), self.key(found, form), chosen, calibration)
-        if threshold is not None and scale_of(found) == LOG_ODDS:
-            origin = f"{threshold.origin}: weight {threshold.value:g}, as log odds"
-            threshold = Threshold(log_odds(threshold.value), origin)
-        elif threshold is None and used is not None:
-            origin = f"calibration {used.name} ({used.rule_in_words}, {used.labels}; {used.scale})"
-            threshold = Threshold(used.threshold, origin, learnt=True)
+        used = None if is_value else fitting(self.calibrations(), self.key(found, form), chosen, calibration)
+        frozen = frozen_threshold(threshold, used, scale_of(found))
         odd = check_range(labels, found) if is_value else []
         told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
-        judged = evaluate(told, found.aggregate, not is_value, threshold, used, repeats, seed)
-        return dataclasses.replace(judged, warnings=(*odd, *judged.warnings, *_trained_on(found, told)))
+        judged = evaluate(told, found.aggregate, not is_value, frozen, used, repeats, seed)
+        return replace(judged, warnings=(*odd, *judged.warnings, *_trained_on(found, told)))
 
     def evaluate_retrieval(
         self,
@@ -455,9 +409,8 @@ class ZeroShot:
         swept, warnings = self._swept(scorer, 0.0)
         with self.store.view() as view:
             records = {record.video_id: record for record in view.catalog.videos()}
-        left = np.isin(swept.ids, np.array(list(records), np.int64))  # some may have been deleted meanwhile
-        columns = {name: values[left] for name, values in swept.columns.items()}
-        told = write_predictions(output, found, swept.ids[left], columns, records, id_column, with_suffix)
+        swept = swept.kept(np.isin(swept.ids, list(records)))  # some may have been deleted meanwhile
+        told = write_predictions(output, found, swept.ids, swept.columns, records, id_column, with_suffix)
         return (*warnings, *told)
 
     # How it is done.
@@ -468,13 +421,13 @@ class ZeroShot:
             raise BadQuery("no task is named; `echosearch tasks list` shows what there is")
         return list({(found := self.find(task)).name: found for task in tasks}.values())
 
-    def _model(self) -> Model:
-        manifest = self.store.manifest
-        return Model(manifest.recipe.id, self.precision, manifest.logit_scale)
+    def key(self, task: AnyTask, form: Form = "exact", precision: str | None = None) -> SweepKey:
+        """Under what the scores of a task are kept; `precision` is that of phrases, if not of those embedded here."""
+        return probe_key(task) if isinstance(task, Probe) else task_key(task, form, self._model(precision))
 
-    def key(self, task: AnyTask, form: Form = "exact") -> SweepKey:
-        """Under what the scores of a task are kept."""
-        return probe_key(task) if isinstance(task, Probe) else task_key(task, form, self._model())
+    def _model(self, precision: str | None = None) -> Model:
+        manifest = self.store.manifest
+        return Model(manifest.recipe.id, precision or self.precision, manifest.logit_scale)
 
     def _scorer(self, task: AnyTask, form: Form, cut: list[str]) -> Scorer:
         if not isinstance(task, Probe):
@@ -500,20 +453,6 @@ class ZeroShot:
 
         return embed
 
-    def calibrations_of(self, view: View) -> list[Calibration]:
-        """All that one moment of the index has, oldest first."""
-        kept = [Calibration.from_json(item.content, item.name) for item in view.catalog.fitted("calibration")]
-        return sorted(kept, key=lambda calibration: calibration.created_at)
-
-    def _check_named(self, name: str, keys: Sequence[SweepKey]) -> None:
-        """BadOption unless there is a calibration of that name, CalibrationMismatch unless it is for one of these."""
-        known = self.calibrations()
-        named = next((each for each in known if each.name == name), None)
-        if named is None:
-            raise BadOption(f"there is no calibration {name!r} in this index; there are {_names(known)}")
-        if not any(_is_for(named, key) for key in keys):
-            named.check(next((key for key in keys if key.task == named.task), keys[0]))
-
     def _sample(
         self,
         task: AnyTask,
@@ -526,14 +465,14 @@ class ZeroShot:
         """Labelled videos with their scores; sweeps what is missing once the labels are known to pass `check`."""
         scorer = self._scorer(task, form, [])
         with self.store.view() as view:
-            records, labelled = _usable(view, labels, task)
+            records, labelled = usable(view, labels, task)
             check(sample(task, view.rows.ids, np.zeros(len(view.rows.ids)), labelled, records))
         swept, warnings = self._swept(scorer, wait_seconds)
         with self.store.view() as view:
-            records, labelled = _usable(view, labels, task)
+            records, labelled = usable(view, labels, task)
         scores = decision(task, swept.columns, classes)
         found = sample(task, swept.ids, scores, labelled, records)
-        return dataclasses.replace(found, warnings=(*found.warnings, *warnings)), swept.key
+        return replace(found, warnings=(*found.warnings, *warnings)), swept.key
 
     def _swept(self, scorer: Scorer, wait_seconds: float) -> tuple[Swept, list[str]]:
         """All scores; where they cannot be kept (read-only, or another process is writing), they are made and told."""
@@ -542,84 +481,6 @@ class ZeroShot:
         except (IndexLocked, BackendError) as error:
             [swept] = sweep_without_keeping(self.store, [scorer])
             return swept, [f"the scores were not kept: {error}"]
-
-    def _check_free(self, name: str, replace: bool) -> None:
-        if not replace and (taken := [each for each in self.calibrations() if each.name == name]):
-            raise BadOption(
-                f"there is a calibration {name} of {taken[0].task} already; give another name (--name), or --replace"
-            )
-
-    def _keep(self, kind: FittedKind, name: str, recipe: str, content: str, wait_seconds: float, replace: bool) -> None:
-        """Keep what was learnt; the name is looked at again under the lock."""
-        with self.store.writer(wait_seconds) as writer:
-            if kind == "calibration":
-                self._check_free(name, replace)
-            else:
-                check_label(name, () if replace else [probe.label for probe in self.probes()])
-            with writer.transaction() as transaction:
-                transaction.put_fitted(Fitted(kind, name, recipe, content, _now()))
-
-
-def _of_live(view: View, swept: Swept, among: npt.NDArray[np.int64] | None) -> Swept:
-    """Without what was deleted since it was scored, or was not asked for."""
-    left = np.isin(swept.ids, view.rows.ids)
-    if among is not None:
-        left &= np.isin(swept.ids, among)
-    return dataclasses.replace(
-        swept, ids=swept.ids[left], columns={name: values[left] for name, values in swept.columns.items()}
-    )
-
-
-def _joined(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
-    """All videos by id, and those that have a label."""
-    known, notes = with_study_keys(view.catalog.videos())
-    records = {record.video_id: record for record in known}
-    labelled = join(labels, known)
-    return records, dataclasses.replace(labelled, warnings=(*labelled.warnings, *notes))
-
-
-def _usable(view: View, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
-    """All videos by id, and those that have a label and are long enough for the task."""
-    records, labelled = _joined(view, labels)
-    short = np.isin(labelled.video_ids, too_short(view, task))
-    told = f"{short.sum()} labelled videos are shorter than any that {task.name} learnt motion from, and are left out"
-    return records, _left(labelled, ~short, told)
-
-
-def _of_views(records: dict[int, VideoRecord], labelled: Labelled, views: Sequence[str]) -> Labelled:
-    """The labelled videos of some views; all if none is given. BadLabels where none is left."""
-    if not views:
-        return labelled
-    of = shows(views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()]) == YES
-    if not of.any():
-        raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
-    left_out = f"{(~of).sum()} labelled videos are not of the view {', '.join(views)} and are left out"
-    return _left(labelled, of, left_out)
-
-
-def _left(labelled: Labelled, kept: npt.NDArray[np.bool_], left_out: str) -> Labelled:
-    """Some of the labelled videos, with a warning where that is not all. BadLabels where none is left."""
-    if kept.all():
-        return labelled
-    if not kept.any():
-        raise BadLabels(f"no labelled video is left: {left_out}")
-    rows = np.flatnonzero(kept).tolist()
-    return dataclasses.replace(
-        labelled,
-        video_ids=labelled.video_ids[rows],
-        labels=labelled.labels[rows],
-        studies=tuple(labelled.studies[row] for row in rows),
-        patients=tuple(labelled.patients[row] for row in rows),
-        warnings=(*labelled.warnings, left_out),
-    )
-
-
-_BORROWED = "a published threshold belongs to its authors' videos and patients, which these need not be like"
-
-
-def _is_value(task: AnyTask) -> bool:
-    """Whether its scores are values, such as an ejection fraction, and no finding."""
-    return task.mode == "regression" or (isinstance(task, Probe) and task.kind == "ridge")
 
 
 def _trained_on(task: AnyTask, told: Sample) -> list[str]:
@@ -630,86 +491,3 @@ def _trained_on(task: AnyTask, told: Sample) -> list[str]:
     return [
         f"{task.name} was trained on {seen[0]} of these videos{others}, so its scores flatter it; use other patients'"
     ]
-
-
-def _fitting(
-    known: Sequence[Calibration], key: SweepKey, classes: tuple[str, ...], name: str | None
-) -> Calibration | None:
-    """The calibration that is named, which has to fit; else the newest that fits, or None."""
-    if name is not None:
-        for calibration in known:
-            if calibration.name == name:
-                calibration.check(key)
-                if calibration.classes != classes:
-                    raise CalibrationMismatch(
-                        f"calibration {name} is for {_classes(calibration.classes)}, and "
-                        f"{_classes(classes)} is asked for"
-                    )
-                return calibration
-        raise BadOption(f"there is no calibration {name!r} in this index; there are {_names(known)}")
-    fitting = [each for each in known if _is_for(each, key) and each.classes == classes]
-    return fitting[-1] if fitting else None
-
-
-def _called(
-    view: View,
-    every: Sequence[Belonging],
-    task: AnyTask,
-    swept: Swept,
-    seen: npt.NDArray[np.bool_],
-    known: Sequence[Calibration],
-    name: str | None,
-) -> tuple[Called | None, list[str]]:
-    """Probability, yes or no, and prevalence by a calibration: the one named if it fits, else the newest that fits.
-
-    Beside it what is to be said where no prevalence follows.
-    """
-    fitting = [each for each in known if _is_for(each, swept.key)]
-    if not fitting or not len(swept.ids):
-        return None, []
-    calibration = next((each for each in fitting if each.name == name), fitting[-1])
-    scores = decision(task, swept.columns, calibration.classes)
-    seen = seen & ~np.isin(swept.ids, too_short(view, task))
-    together = people(every, swept.ids)
-    positive = calibration.is_positive(scores)
-    prevalence, cautions = None, []
-    if seen.any():
-        try:
-            prevalence = calibration.prevalence_among(scores[seen], together.codes[seen])
-        except BadQuery as error:
-            cautions.append(f"calibration {calibration.name}: {error}")
-    called = Called(
-        calibration=calibration,
-        scores=scores,
-        probability=calibration.probability(scores),
-        positive=positive,
-        seen=seen,
-        prevalence=prevalence,
-    )
-    return called, cautions
-
-
-def _is_for(calibration: Calibration, key: SweepKey) -> bool:
-    try:
-        calibration.check(key)
-    except CalibrationMismatch:
-        return False
-    return True
-
-
-def _too_short(view: View, task: AnyTask) -> list[str]:
-    """What is to be said of videos that show less motion than a probe learnt from."""
-    short = too_short(view, task)
-    return [caution(task, len(short))] if isinstance(task, Probe) and len(short) else []
-
-
-def _names(known: Sequence[Calibration]) -> str:
-    return ", ".join(calibration.name for calibration in known) or "none"
-
-
-def _classes(classes: Sequence[str]) -> str:
-    return " or ".join(classes) or "the task as a whole"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")

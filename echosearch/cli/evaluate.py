@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from echosearch.api import Index
-    from echosearch.api.zeroshot import AnyTask
     from echosearch.zeroshot.evaluation import Evaluation, Threshold
+    from echosearch.zeroshot.probe import AnyTask
     from echosearch.zeroshot.retrieval import Retrieval
 
 RETRIEVAL = "retrieval"

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from echosearch.catalog import FIELDS, AttributeColumn, SweepKey
-from echosearch.errors import BadFilter, CalibrationMismatch
+from echosearch.errors import BadFilter
 from echosearch.filters import KnownName, Name, ValueType
 from echosearch.zeroshot.calibration import Calibration
-from echosearch.zeroshot.probe import PREFIX, Probe
-from echosearch.zeroshot.tasks import Aggregate, Task
+from echosearch.zeroshot.probe import PREFIX, AnyTask, Probe
+from echosearch.zeroshot.tasks import Aggregate
 
-AnyTask = Task | Probe
 Kind = Literal["value", "p", "yes"]
 Parts = tuple[str, ...]
 
@@ -71,7 +70,7 @@ class Vocabulary:
         names += [KnownName(("attr", each.name), _type_of(each)) for each in self.attributes]
         for task in self.tasks.values():
             names += [KnownName((*_prefix(task), name), "number") for name in _own_columns(task)]
-            if is_finding(task):
+            if not task.gives_value:
                 names += _called_names(_prefix(task))
         for calibration in self.calibrations:
             names += _called_names(("calibration", calibration.name))
@@ -127,16 +126,7 @@ class Vocabulary:
         return source
 
     def _fits(self, calibration: Calibration, task: AnyTask) -> bool:
-        try:
-            calibration.check(self.key_of(task))
-        except CalibrationMismatch:
-            return False
-        return True
-
-
-def is_finding(task: AnyTask) -> bool:
-    """Whether a task can be calibrated to a yes or no; others give a value."""
-    return task.mode != "regression" and not (isinstance(task, Probe) and task.kind == "ridge")
+        return calibration.fits(self.key_of(task))
 
 
 def task_of(parts: Parts, tasks: Iterable[AnyTask]) -> str | None:

@@ -30,6 +30,15 @@ Bools = npt.NDArray[np.bool_]
 
 PrevalenceFrom = Literal["labels", "stated", "estimated"]
 
+MADE_FOR: Final = {
+    "content_id": "wording of the task",
+    "form": "form",
+    "formula_version": "formula",
+    "recipe": "recipe (or its videos embedded anew)",
+    "precision": "precision of the text",
+}
+"""What a calibration has of the `SweepKey` of its scores, and how it is called."""
+
 _FEWEST_CLUSTERS: Final = 2
 _FORMAT: Final = {"calibration_format": 1}
 _KEPT: Final = 16
@@ -171,21 +180,17 @@ class Calibration:
 
     def check(self, key: SweepKey) -> None:
         """CalibrationMismatch unless it was made for scores of this kind."""
-        mine = (self.content_id, self.form, self.formula_version, self.recipe, self.precision)
-        theirs = (key.content_id, key.form, key.formula_version, key.recipe, key.precision)
-        names = (
-            "wording of the task",
-            "form",
-            "formula",
-            "recipe (or its videos embedded anew)",
-            "precision of the text",
-        )
-        for name, one, other in zip(names, mine, theirs, strict=True):
+        for part, name in MADE_FOR.items():
+            one, other = getattr(self, part), getattr(key, part)
             if one != other:
                 raise CalibrationMismatch(
                     f"calibration {self.name} was made for another {name} ({_short(one)}; here: {_short(other)}), "
                     f"so its threshold means nothing here; calibrate {key.task} again"
                 )
+
+    def fits(self, key: SweepKey) -> bool:
+        """Whether it was made for scores of this kind."""
+        return all(getattr(self, part) == getattr(key, part) for part in MADE_FOR)
 
     def overlap(self, told: Sample) -> tuple[int, int]:
         """See `overlap`, of the videos that it was made from."""
@@ -206,6 +211,11 @@ class Calibration:
             return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no calibration that echosearch has written: {error}") from error
+
+
+def made_for(key: SweepKey) -> dict[str, Any]:
+    """What a calibration of scores of this kind has of their key, by the name of the field."""
+    return {part: getattr(key, part) for part in MADE_FOR}
 
 
 def calibrate(sample: Sample, rule: ThresholdRule, seed: int = 0) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
 from echosearch.zeroshot.labels import LabelFile
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.sample import Sample
+from echosearch.zeroshot.sample import LOG_ODDS, Sample, log_odds
 from echosearch.zeroshot.statistics import (
     ReliabilityBin,
     aggregate,
@@ -51,6 +51,16 @@ class Threshold:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise BadOption(f"a threshold is a finite number, not {self.value}")
+
+
+def frozen_threshold(given: Threshold | None, calibration: Calibration | None, scale: str) -> Threshold | None:
+    """At which threshold scores of a scale (see `sample`) are judged: the one given, else the calibration's, if any."""
+    if given is not None and scale == LOG_ODDS:
+        return Threshold(log_odds(given.value), f"{given.origin}: weight {given.value:g}, as log odds")
+    if given is not None or calibration is None:
+        return given
+    told = f"{calibration.rule_in_words}, {calibration.labels}; {calibration.scale}"
+    return Threshold(calibration.threshold, f"calibration {calibration.name} ({told})", learnt=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,12 @@ class LabelFile:
             _check_same(self.file, first.setdefault(row.key, row), row, row.key)
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """What is kept of it beside what was learnt from it, by the name of the field."""
+        names = {"labels": self.file.name, "label_column": self.label_column}
+        return names | {"labels_sha256": self.sha256, "split": self.split}
+
+    @property
     def repeated(self) -> int:
         """How many rows say again what an earlier one said."""
         return len(self.rows) - len({row.key for row in self.rows})
@@ -88,6 +94,22 @@ class Labelled:
             raise ValueError("video ids ascend, each once")
         if not np.all(np.isfinite(self.labels)):
             raise ValueError("labels are finite numbers")
+
+    def kept(self, left: npt.NDArray[np.bool_], left_out: str) -> Labelled:
+        """Some of the videos (n,), with a warning where that is not all. BadLabels where none is left."""
+        if left.all():
+            return self
+        if not left.any():
+            raise BadLabels(f"no labelled video is left: {left_out}")
+        rows = np.flatnonzero(left).tolist()
+        return replace(
+            self,
+            video_ids=self.video_ids[rows],
+            labels=self.labels[rows],
+            studies=tuple(self.studies[row] for row in rows),
+            patients=tuple(self.patients[row] for row in rows),
+            warnings=(*self.warnings, left_out),
+        )
 
 
 def read_labels(

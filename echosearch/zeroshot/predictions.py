@@ -85,7 +85,7 @@ def check_predictable(task: Task | Probe) -> None:
 
 def _values(task: Task | Probe, columns: Mapping[str, Doubles], count: int) -> tuple[dict[str, Doubles], list[str]]:
     """What is written of each video, by column, and what is to be said of it."""
-    if task.mode == "regression" or (isinstance(task, Probe) and task.kind == "ridge"):
+    if task.gives_value:
         if task.range is not None and task.range.unit not in ("", "%"):
             raise BadOption(f"{task.name} is in {task.range.unit}, so it is no ejection fraction, which is in %")
         return {"EF_pred": columns["value"]}, []

@@ -25,7 +25,7 @@ from echosearch.typed import from_json
 from echosearch.zeroshot.folds import MOST_FOLDS, stratified_folds
 from echosearch.zeroshot.intervals import FEWEST
 from echosearch.zeroshot.scorers import Vectors
-from echosearch.zeroshot.tasks import Aggregate, PublishedFigure, TaskClass, ValueRange
+from echosearch.zeroshot.tasks import NAME, Aggregate, PublishedFigure, Task, TaskClass, ValueRange
 
 ProbeKind = Literal["logistic", "ridge"]
 Doubles = npt.NDArray[np.float64]
@@ -121,6 +121,11 @@ class Probe:
         return f"{PREFIX}{self.label}"
 
     @property
+    def gives_value(self) -> bool:
+        """Whether its scores are values, such as an ejection fraction, and no finding."""
+        return self.kind == "ridge"
+
+    @property
     def id(self) -> str:
         """Hash of what decides its scores, hexadecimal."""
         told = {"kind": self.kind, "weights": self.weights, "offset": self.offset}
@@ -154,6 +159,9 @@ class Probe:
             return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
+
+
+AnyTask = Task | Probe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -337,8 +345,6 @@ def probe_kind(labels: Doubles, wanted: str | None) -> ProbeKind:
 
 def check_label(label: str, taken: Sequence[str] = ()) -> None:
     """BadOption unless a probe can be called so."""
-    from echosearch.zeroshot.tasks import NAME
-
     if not NAME.fullmatch(label):
         raise BadOption(f"a probe's name is lower-case letters, digits and _, not {label!r}")
     if label in taken:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Final
@@ -47,6 +47,11 @@ class Swept:
     ids: Ids
     columns: dict[str, Doubles]
     scored_now: int
+
+    def kept(self, left: npt.NDArray[np.bool_]) -> Swept:
+        """The same for some of the videos (n,)."""
+        columns = {name: values[left] for name, values in self.columns.items()}
+        return replace(self, ids=self.ids[left], columns=columns)
 
 
 def sweep(

@@ -118,6 +118,11 @@ class Task:
             )
 
     @property
+    def gives_value(self) -> bool:
+        """Whether its scores are values, such as an ejection fraction, and no finding."""
+        return self.mode == "regression"
+
+    @property
     def published_threshold(self) -> PublishedFigure | None:
         """The threshold that the wording's authors published for a binary task, if they did."""
         if self.mode != "binary":
