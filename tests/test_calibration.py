@@ -18,7 +18,7 @@ from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
 from echosearch.types import VideoRecord
 from echosearch.types.people import clusters
-from echosearch.zeroshot.calibration import Calibration, LeftOut, calibrate, fit_platt, platt
+from echosearch.zeroshot.calibration import Calibration, LeftOut, calibrate, fit_platt, overlap, platt
 from echosearch.zeroshot.folds import stratified_folds
 from echosearch.zeroshot.labels import Labelled
 from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample
@@ -358,12 +358,12 @@ def test_what_is_no_calibration_is_refused(text: str) -> None:
 def test_videos_that_are_used_again_are_counted() -> None:
     mine = made(calibrate(sample_of([1, 2, 3, 4], [0, 0, 1, 1]), MAX_F1))  # videos 1 to 4
     again = sample_of([0, 0, 0], [0, 0, 0], first_id=3)  # 3, 4, 5
-    assert mine.overlap(again) == (2, 0)
+    assert overlap(mine.contents, again) == (2, 0)
     twice = replace(again, contents=(*again.contents, again.contents[0]))  # two files with the same bytes
-    assert mine.overlap(twice) == (3, 0)
-    assert mine.overlap(replace(again, contents=())) == (0, 0)
+    assert overlap(mine.contents, twice) == (3, 0)
+    assert overlap(mine.contents, replace(again, contents=())) == (0, 0)
     of_people = tuple(frozenset({content, again.contents[0]}) for content in again.contents)  # all of 3's patient
-    assert mine.overlap(replace(again, relatives=of_people)) == (2, 1)
+    assert overlap(mine.contents, replace(again, relatives=of_people)) == (2, 1)
 
 
 # How many have it.

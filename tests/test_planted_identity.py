@@ -170,7 +170,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 PLANTED = " OR ".join(
     [
         "attr.mrn = 'MRNQ441'", "attr.born = '1951-03-04'", "attr.line = '+41 44 668 10 2'",
-        "attr.reader LIKE 'Hubermann%'", "attr.registered = 'Petrakis1'",
+        "attr.reader LIKE 'Hubermann%'", "Attr.READER = 'Lindqvist, Zelda'",
+        "PN = 'Szczepan^Zelda'", "attr.registered = 'Petrakis1'",
         "attr.pn IN ('Oyelaran^Zelda', 'Zeldovich^Anna')",
         "attr.registered != 'Zeldovich'",
     ]

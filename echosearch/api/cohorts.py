@@ -79,10 +79,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
-    """The live videos of which a filter is true, and how many are left out for which reason.
-
-    `by_scores` says that it asks tasks or probes.
-    """
+    """The live videos of which a filter is true, how many are left out and why, and whether it asks tasks."""
 
     ids: npt.NDArray[np.int64]
     no: int

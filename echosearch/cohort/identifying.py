@@ -47,18 +47,23 @@ _NEARLY_ALL: Final = 0.8
 _LONG: Final = 1e5
 
 
-def identifying(cohort: Cohort, shown: Collection[str] = ()) -> frozenset[str]:
-    """The last parts of those names in a cohort that may identify; none of `shown`, as `attr.site` or `site`.
+def identifying(cohort: Cohort, show: Collection[str] = ()) -> frozenset[str]:
+    """The last parts of those names in a cohort that may identify; none of those to `show`, as `attr.site` or `site`.
 
     BadOption where a name to show is in no criterion and not in table one.
     """
     rows = {row.attribute.removeprefix("attr."): row for row in cohort.table_one if row.attribute.startswith("attr.")}
     asked = {name.parts[-1] for text in (*cohort.definition.where, *cohort.criteria) for name in _names(text)}
-    wanted = {each.removeprefix("attr.") for each in shown}
+    wanted = {each.removeprefix("attr.") for each in show}
     if unknown := sorted(wanted - rows.keys() - asked):
         raise BadOption(f"the cohort has no column {unknown[0]!r} to show; it has {', '.join(sorted({*rows, *asked}))}")
-    by_values = {name for name, row in rows.items() if _has_identifiers(row)}
-    return frozenset(({name for name in {*rows, *asked} if _is_of_persons(name)} | by_values) - wanted)
+    by_values = {name.casefold() for name, row in rows.items() if _has_identifiers(row)}
+    shown = {name.casefold() for name in wanted}
+    return frozenset(
+        name
+        for name in {*rows, *asked}  # a criterion may write a column in another case
+        if (_is_of_persons(name) or name.casefold() in by_values) and name.casefold() not in shown
+    )
 
 
 def _is_of_persons(name: str) -> bool:

@@ -192,10 +192,6 @@ class Calibration:
         """Whether it was made for scores of this kind."""
         return all(getattr(self, part) == getattr(key, part) for part in MADE_FOR)
 
-    def overlap(self, told: Sample) -> tuple[int, int]:
-        """See `overlap`, of the videos that it was made from."""
-        return overlap(self.contents, told)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return _FORMAT | asdict(self)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.zeroshot.calibration import Calibration
+from echosearch.zeroshot.calibration import Calibration, overlap
 from echosearch.zeroshot.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
 from echosearch.zeroshot.labels import LabelFile
 from echosearch.zeroshot.probe import Probe
@@ -119,7 +119,7 @@ def evaluate(
 
     (check_finding if is_finding else check_value)(sample)
     warnings, taught = list(sample.warnings), ""
-    if calibration is not None and any(seen := calibration.overlap(sample)):
+    if calibration is not None and any(seen := overlap(calibration.contents, sample)):
         others = f", and {seen[1]} others are of patients whose videos were" if seen[1] else ""
         taught = f"{seen[0]} of these videos were used to make calibration {calibration.name}{others}"
         warnings.append(

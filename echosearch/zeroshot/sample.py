@@ -160,11 +160,10 @@ def _relatives(records: Mapping[int, VideoRecord], ids: Ids) -> tuple[frozenset[
     """Of each of some videos the content hashes of all that are of its person."""
     codes = people(records.values(), np.array(list(records), np.int64)).codes.tolist()
     person_of = dict(zip(records, codes, strict=True))
-    contents: dict[int, set[str]] = {person_of[video_id]: set() for video_id in ids.tolist()}
+    contents: dict[int, set[str]] = {}
     for video_id, record in records.items():
-        contents.get(person_of[video_id], set()).add(record.content_sha256)
-    frozen = {person: frozenset(told) for person, told in contents.items()}
-    return tuple(frozen[person_of[video_id]] for video_id in ids.tolist())
+        contents.setdefault(person_of[video_id], set()).add(record.content_sha256)
+    return tuple(frozenset(contents[person_of[video_id]]) for video_id in ids.tolist())
 
 
 def unknown_patients(together: Clusters) -> list[str]:
