@@ -11,6 +11,7 @@ from echosearch.errors import BadManifest, BadOption
 from echosearch.files import Output
 from echosearch.ingest import read_metadata
 from echosearch.tables import write_csv
+from echosearch.video import FileFinder
 
 
 def _csv(folder: Path, text: str, name: str = "m.csv") -> Path:
@@ -244,6 +245,9 @@ def test_files_that_excel_and_windows_write(tmp_path: Path) -> None:
     [
         ("v\\b.avi", None),
         ("D:\\echo\\v\\b.avi", "v/b.avi"),
+        ("D:/echo/v/b.avi", "v/b.avi"),
+        ("D:\\Echo\\V\\B.AVI", "V/B.AVI"),
+        ("V/B.AVI", None),
         ("\\\\server\\share\\v\\b", "v/b"),
         ("/mnt/other/v/b.avi", "v/b.avi"),
     ],
@@ -256,6 +260,14 @@ def test_paths_of_another_machine_are_found_by_their_end(tmp_path: Path, told: s
     named = [warning for warning in warnings if "found by their end" in warning]
     assert bool(named) == (end is not None)
     assert end is None or f"{end} for {told!r}" in named[0]
+
+
+def test_a_name_is_found_whatever_its_case_and_accents_where_only_one_is_meant(tmp_path: Path) -> None:
+    one, other, accent = tmp_path / "v" / "A.avi", tmp_path / "v" / "a.avi", tmp_path / "v" / "\u00dc.avi"
+    finder = FileFinder([one, other, accent], [tmp_path])
+    assert [finder.find(told) for told in ("v/a.avi", "v/A.avi", "a.avi", "A")] == [other, one, other, one]
+    assert [finder.find(told) for told in ("V/a.avi", "v/a.AVI", "V/A.AVI")] == [None, other, None]
+    assert [finder.find(told) for told in ("v/U\u0308.avi", "u\u0308", "w/U\u0308")] == [accent, accent, None]
 
 
 def test_a_name_alone_or_an_end_that_two_files_have_is_no_match(tmp_path: Path) -> None:
