@@ -329,6 +329,13 @@ NAMING = (
 )
 
 
+def test_an_ingest_names_the_files_that_failed_and_no_others(planted: Path, tmp_path: Path) -> None:
+    shutil.copytree(planted / "archive" / "Petrakis^Zelda_1", tmp_path / "new" / "Petrakis^Zelda_1")
+    (tmp_path / "new" / "Szczepan.avi").write_bytes(b"no video")
+    said = call(["ingest", tmp_path / "new", "--model", "toy", "--index", tmp_path / "index"], 1)
+    assert found(said) == {"Szczepan"}
+
+
 @pytest.mark.parametrize("command", NAMING)
 def test_what_is_meant_to_name_does(planted: Path, command: str) -> None:
     assert found(*outcome(planted, command.split()))
