@@ -199,6 +199,8 @@ def _threshold(
 
 
 def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) -> None:
+    from echosearch.zeroshot.tasks import NOT_VALIDATED
+
     head = _head(opened, result.warnings)
     if output == "json":
         from dataclasses import asdict
@@ -208,7 +210,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             | {
                 "task": task.name,
                 "task_id": task.id,
-                "wording": task.validated or "not validated on patients",
+                "wording": task.validated or NOT_VALIDATED,
                 "aggregate": task.aggregate,
                 "threshold": result.threshold and asdict(result.threshold),
                 "levels": [level.to_dict() for level in result.levels],
@@ -221,7 +223,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         )
         return
     _print_head(head)
-    click.echo(f"{task.name}; wording: {task.validated or 'not validated on patients'}")
+    click.echo(f"{task.name}; wording: {task.validated or NOT_VALIDATED}")
     if result.threshold is not None:
         click.echo(f"threshold {result.threshold.value:.6g} ({render.printable(result.threshold.origin)})")
     for level in result.levels:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import click
 
@@ -33,9 +33,8 @@ class Kept(Generic[Made]):
     """A kind of thing that is learnt and kept: its words, and what is done with it.
 
     `helps` are sentences by command, `example` a name and `file` that of an export in them; `hint` says what makes a
-    first one. `read` takes the text of an export and where it comes from; `told` is what --json shows; `called` is how
-    sentences call one; `row` has a value for each of the `columns`; `lines` are all that is said of one, with a word
-    before each; `key` makes the name under which one is kept of the name that was typed.
+    first one; `called` is how sentences call one; `row` has a value for each of the `columns`; `lines` are all that is
+    said of one, with a word before each; `key` makes the name under which one is kept of the name that was typed.
     """
 
     noun: FittedKind
@@ -47,9 +46,7 @@ class Kept(Generic[Made]):
     right: Sequence[str]
     all: Callable[[ZeroShot], Sequence[Made]]
     find: Callable[[ZeroShot, str], Made]
-    read: Callable[[str, str], Made]
     add: Callable[[ZeroShot, Made, bool, float], None]
-    told: Callable[[Made], dict[str, Any]]
     called: Callable[[Made], str]
     row: Callable[[Made], Sequence[object]]
     lines: Callable[[Made], dict[str, str]]
@@ -58,7 +55,7 @@ class Kept(Generic[Made]):
     def print_new(self, made: Made, warnings: Sequence[str], output: str | None) -> None:
         """One that was learnt just now."""
         if output == "json":
-            render.print_json(self.told(made) | {"warnings": list(warnings)})
+            render.print_json(made.shown() | {"warnings": list(warnings)})
             return
         render.print_notes(warnings)
         render.print_lines(self.lines(made))
@@ -82,7 +79,7 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     def _list(index: str | None, output: str | None) -> None:
         found = kept.all(open_index(index).zeroshot)
         if output == "json":
-            render.print_json([kept.told(made) for made in found])
+            render.print_json([made.shown() for made in found])
         elif not found:
             click.echo(f"no {kept.noun}s; make one: {kept.hint}")
         else:
@@ -95,7 +92,7 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     def _show(name: str, index: str | None, output: str | None) -> None:
         made = kept.find(open_index(index).zeroshot, name)
         if output == "json":
-            render.print_json(kept.told(made))
+            render.print_json(made.shown())
         else:
             render.print_lines(kept.lines(made))
 
@@ -118,7 +115,9 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     @index_option
     @wait_option
     def _import(file: Path, replace: bool, index: str | None, wait: float) -> None:
-        made = kept.read(_text(file), str(file))
+        from echosearch.zeroshot.kept import read
+
+        made = cast(Made, read(kept.noun, _text(file), str(file)))
         kept.add(open_index(index).zeroshot, made, replace, wait)
         click.echo(f"{kept.called(made)} kept")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +11,6 @@ from echosearch.cli.kept import Kept, add_commands, replace_option
 from echosearch.cli.labels import class_option, label_options, labels_of
 from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import Prevalence, index_option, model_runtime_options, output_option, wait_option
-from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
     from echosearch.api.zeroshot import ZeroShot
@@ -127,18 +125,9 @@ def calibrations() -> None:
 
 
 def _calibration(zeroshot: ZeroShot, name: str) -> Calibration:
-    kept = zeroshot.calibrations()
-    for each in kept:
-        if each.name == name:
-            return each
-    names = ", ".join(each.name for each in kept) or "none"
-    raise BadOption(f"there is no calibration {name!r} in this index; there are {names}")
+    from echosearch.zeroshot.kept import named
 
-
-def _read_calibration(text: str, source: str) -> Calibration:
-    from echosearch.zeroshot.calibration import Calibration
-
-    return Calibration.from_json(text, source)
+    return named(zeroshot.calibrations(), name)
 
 
 _CALIBRATIONS: Kept[Calibration] = Kept(
@@ -158,9 +147,7 @@ _CALIBRATIONS: Kept[Calibration] = Kept(
     right=("threshold", "videos", "positive", "p for"),
     all=lambda zeroshot: zeroshot.calibrations(),
     find=_calibration,
-    read=_read_calibration,
     add=lambda zeroshot, made, replace, wait: zeroshot.add_calibration(made, replace, wait),
-    told=lambda made: made.shown(),
     called=lambda made: f"calibration {made.name}",
     row=lambda made: (
         made.name, made.task, " or ".join(made.classes), made.form, f"{made.threshold:.4g}", made.rule,
@@ -248,12 +235,6 @@ def _probe(zeroshot: ZeroShot, name: str) -> Probe:
     return made
 
 
-def _read_probe(text: str, source: str) -> Probe:
-    from echosearch.zeroshot.probe import Probe
-
-    return Probe.from_json(text, source)
-
-
 def _label(name: str) -> str:
     return name.removeprefix("probe:")
 
@@ -274,9 +255,7 @@ _PROBES: Kept[Probe] = Kept(
     right=("videos", "patients"),
     all=lambda zeroshot: zeroshot.probes(),
     find=_probe,
-    read=_read_probe,
     add=lambda zeroshot, made, replace, wait: zeroshot.add_probe(made, replace, wait),
-    told=lambda made: {"name": made.name} | asdict(made),
     called=lambda made: made.name,
     row=lambda made: (
         made.name, made.kind, made.training.labels + _purged(made.training.purged), made.training.label_column,

@@ -14,8 +14,6 @@ from echosearch.errors import BadTask
 if TYPE_CHECKING:
     from echosearch.zeroshot.tasks import Task
 
-NOT_VALIDATED = "not validated on patients"
-
 
 @click.group()
 def tasks() -> None:
@@ -40,6 +38,7 @@ def list_(output: str | None) -> None:
       echosearch tasks list
     """
     from echosearch.zeroshot.task_files import folder_problems, known_tasks
+    from echosearch.zeroshot.tasks import NOT_VALIDATED
 
     known, problems = known_tasks(), folder_problems()
     if output == "json":
@@ -80,6 +79,7 @@ def show(reference: str, output: str | None) -> None:
     """
     from echosearch.zeroshot.task_files import BUILT_IN, SUFFIXES, find_task, known_tasks
     from echosearch.zeroshot.task_text import to_yaml
+    from echosearch.zeroshot.tasks import NOT_VALIDATED
 
     task = find_task(reference)
     is_file = reference.lower().endswith(SUFFIXES)

@@ -20,7 +20,7 @@ from echosearch.filters import All, Between, Compare, Condition, Either, Flag, N
 from echosearch.types import VideoRecord
 from echosearch.types.views import in_words, view_name
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.results import NOT_VALIDATED
+from echosearch.zeroshot.tasks import NOT_VALIDATED
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12

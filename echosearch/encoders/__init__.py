@@ -3,10 +3,9 @@
 Importing this package imports no torch: a backend does so when it is loaded.
 """
 
-from echosearch.encoders.encoder import Encoder, cache_key
+from echosearch.encoders.encoder import PROBE_PHRASES, Encoder, cache_key, probe_clip
 from echosearch.encoders.load import describe_presets, how_to_choose, load_encoder
 from echosearch.encoders.presets import Preset, list_presets
-from echosearch.encoders.probe import PROBE_PHRASES, probe_clip
 from echosearch.encoders.recognise import Standing
 from echosearch.encoders.stream import encode_stream
 

@@ -5,20 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.encoders.probe import PROBE_PHRASES
 from echosearch.errors import BadQuery, EncoderFailed
-from echosearch.types import (
-    EmbeddingCache,
-    EncodedText,
-    EncoderBackend,
-    EncoderCard,
-    ProbeVectors,
+from echosearch.types import EmbeddingCache, EncodedText, EncoderBackend, EncoderCard, ProbeVectors
+
+PROBE_PHRASES: Final = (
+    "THE LEFT VENTRICULAR EJECTION FRACTION IS ESTIMATED TO BE 55% ",
+    "ECHO DENSITY IN RIGHT VENTRICLE SUGGESTIVE OF CATHETER, PACER LEAD, OR ICD LEAD. ",
+    "red left",
 )
+"""With `probe_clip` what a machine embeds to show that it makes the same vectors."""
+
+
+def probe_clip() -> npt.NDArray[np.uint8]:
+    """Two RGB frames (2, 240, 320, 3) uint8 of smooth coloured ramps, from integer arithmetic alone."""
+    t, y, x = np.mgrid[0:2, 0:240, 0:320]
+    red = np.abs((2 * x + 60 * t) % 510 - 255)
+    green = np.abs((3 * y + 90 * t) % 510 - 255)
+    blue = np.abs((x + 2 * y + 120 * t) % 510 - 255)
+    return np.stack([red, green, blue], axis=-1).astype(np.uint8)
 
 
 def cache_key(space_id: str, precision: str, phrase: str) -> str:

@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -180,13 +181,7 @@ def words_cut(tokenizer: Callable[..., Any], phrase: str) -> str:
     if not is_cut(phrase):
         return ""
     words = phrase.split()
-    whole, too_many = 0, len(words)
-    while too_many - whole > 1:
-        middle = (whole + too_many) // 2
-        if is_cut(" ".join(words[:middle])):
-            too_many = middle
-        else:
-            whole = middle
+    whole = bisect_left(range(1, len(words)), True, key=lambda count: is_cut(" ".join(words[:count])))
     return " ".join(words[whole:])
 
 

@@ -69,7 +69,7 @@ def clusters(
     chosen = np.arange(len(codes)) if rows is None else rows
     codes, nobodys = codes[chosen], [studies[row] for row in chosen[~known[chosen]].tolist()]
     by_video = nobodys.count(None)
-    return Clusters(_as_they_come(codes), len(np.unique(codes)), len(nobodys) - by_video, by_video)
+    return Clusters(as_they_come(codes), len(np.unique(codes)), len(nobodys) - by_video, by_video)
 
 
 def people(every: Iterable[VideoRecord | Belonging], ids: Ids) -> Clusters:
@@ -98,10 +98,11 @@ def joined(columns: Sequence[Sequence[Hashable]]) -> Ids:
         size += len(number_of) + 1
     rows, values = np.concatenate(ends, axis=1)
     edges = coo_array((np.ones(len(rows)), (rows, values)), (size, size))
-    return _as_they_come(connected_components(edges, directed=False)[1][:count])
+    return as_they_come(connected_components(edges, directed=False)[1][:count])
 
 
-def _as_they_come(codes: Ids) -> Ids:
+def as_they_come(codes: Ids) -> Ids:
+    """Codes (n,) anew: numbered from 0 as they first come up."""
     _, first, places = np.unique(codes, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[places].astype(np.int64)
 

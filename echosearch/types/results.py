@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 from echosearch.types.views import seen_view
 
@@ -11,8 +14,19 @@ Exclude = Literal["study", "patient", "content"]
 ScoreKind = Literal["cosine", "mean", "contrast"]
 
 
+class Answer:
+    """What exports to plain JSON values: its fields by name."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        told = asdict(cast("DataclassInstance", self))
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+
 @dataclass(frozen=True, slots=True)
-class VideoRecord:
+class VideoRecord(Answer):
     """One video as the catalog knows it. `path` is absolute; attributes are the manifest's other columns.
 
     `unverified` says where its vectors came from, if from elsewhere and no probe has shown that they are right.
@@ -43,13 +57,9 @@ class VideoRecord:
         """The view that is known, else the predicted one."""
         return seen_view(self.view, self.view_predicted)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Answer):
     """One answer. `best_frame` is 0-based in the file, `percentile` the share of videos scoring no higher."""
 
     rank: int
@@ -64,13 +74,9 @@ class Hit:
     best_time_seconds: float | None
     view_predicted: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Answer):
     """Hits in order, with all that is needed to say how they came about."""
 
     query: dict[str, Any]
@@ -82,25 +88,14 @@ class SearchResult:
     warnings: tuple[str, ...]
     hits: tuple[Hit, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {
-            "warnings": list(self.warnings),
-            "hits": [hit.to_dict() for hit in self.hits],
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Answer):
     """A file that could not be ingested: its absolute path, the error's code and the sentence."""
 
     path: str
     code: str
     message: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,7 @@ class IngestProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Answer):
     """What an ingest did, by number of files.
 
     `model`: which one embedded, and how videos and phrases were prepared for it, in words;
@@ -141,10 +136,3 @@ class IngestReport:
     frames_encoded: int
     seconds_starting: float
     seconds_working: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {
-            "failures": [failure.to_dict() for failure in self.failures],
-            "warnings": list(self.warnings),
-        }

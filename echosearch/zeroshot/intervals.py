@@ -195,12 +195,11 @@ def _around(value: float, error: float, freedom: float) -> Interval:
 
 def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
     """Of each positive the share of negatives below it, of each negative that of positives above it; ties half."""
+    from scipy.stats import rankdata
 
-    def below(these: Floats, others: Floats) -> Floats:
-        lying = np.sort(others)
-        return np.asarray(np.searchsorted(lying, these) + np.searchsorted(lying, these, "right")) / 2 / len(lying)
-
-    return below(scores[positive], scores[~positive]), 1 - below(scores[~positive], scores[positive])
+    among_all = rankdata(scores)
+    below = (among_all[rows] - rankdata(scores[rows]) for rows in (positive, ~positive))
+    return next(below) / np.count_nonzero(~positive), 1 - next(below) / np.count_nonzero(positive)
 
 
 def rows_of(codes: Codes) -> Codes:

@@ -12,6 +12,11 @@ from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.probe import Probe, check_label
 
 
+def read(kind: FittedKind, text: str, source: str) -> Calibration | Probe:
+    """What an export holds. BadOption on anything else."""
+    return Probe.from_json(text, source) if kind == "probe" else Calibration.from_json(text, source)
+
+
 def calibrations(view: View) -> list[Calibration]:
     """All that one moment of the index has, oldest first."""
     kept = [Calibration.from_json(item.content, item.name) for item in view.catalog.fitted("calibration")]

@@ -73,8 +73,13 @@ def write_predictions(
         raise BadOption(
             f"no video with a score of {task.name} can be named by {id_column}, so there is nothing to write"
         )
-    header, rows = _table(id_column, names, values)
-    write_csv(output, header, (dict(zip(header, row, strict=True)) for row in rows))
+    told_of = {id_column: names} | {name: numbers.tolist() for name, numbers in values.items()}
+    if "EF_pred" not in values:
+        best = np.stack(list(values.values())).argmax(axis=0)
+        classes = [name.removeprefix("prob_") for name in values]
+        told_of = {id_column: names, "view_pred": [classes[each] for each in best]} | told_of
+    rows = (dict(zip(told_of, row, strict=True)) for row in zip(*told_of.values(), strict=True))
+    write_csv(output, list(told_of), rows)
     return (*warnings, *told)
 
 
@@ -122,16 +127,3 @@ def _by_file(videos: Sequence[VideoRecord], with_suffix: bool) -> tuple[tuple[st
 def _file_name(path: Path, with_suffix: bool) -> str:
     """What is no suffix of a video stays: a DICOM file may be called by a UID alone."""
     return path.name if with_suffix or path.suffix.lower() not in _SUFFIXES else path.stem
-
-
-def _table(
-    id_column: IdColumn, names: Sequence[str], values: Mapping[str, Doubles]
-) -> tuple[list[str], list[list[object]]]:
-    numbers = np.stack(list(values.values()), axis=1)
-    rows: list[list[object]] = [[name, *row] for name, row in zip(names, numbers.tolist(), strict=True)]
-    if "EF_pred" in values:
-        return [id_column, *values], rows
-    classes = [name.removeprefix("prob_") for name in values]
-    for row, best in zip(rows, numbers.argmax(axis=1).tolist(), strict=True):
-        row.insert(1, classes[best])
-    return [id_column, "view_pred", *values], rows

@@ -152,6 +152,10 @@ class Probe:
         """As it is exported: plain JSON values."""
         return _FORMAT | asdict(self)
 
+    def shown(self) -> dict[str, Any]:
+        """Plain JSON values for people."""
+        return {"name": self.name} | asdict(self)
+
     @classmethod
     def from_json(cls, text: str, source: str = "the probe") -> Probe:
         """The probe that `to_json` or `to_dict` wrote. BadOption on anything else."""

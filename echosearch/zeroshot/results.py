@@ -13,9 +13,8 @@ from echosearch.types.views import NO, UNKNOWN, YES, Shown, counted
 from echosearch.zeroshot.calibration import Calibration
 from echosearch.zeroshot.intervals import NONE, Estimate
 from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
+from echosearch.zeroshot.tasks import NOT_VALIDATED, Form, PublishedFigure, Task
 
-NOT_VALIDATED = "not validated on patients"
 _SHOWS = {YES: "yes", UNKNOWN: "unknown", NO: "no"}
 
 

@@ -109,29 +109,20 @@ def sample(
     labelled: Labelled,
     records: Mapping[int, VideoRecord],
 ) -> Sample:
-    """Scores (n,) of videos `ids` beside the labels of those that have one. BadLabels where nothing is left.
+    """Scores (n,) of videos `ids`, ascending, beside the labels of those that have one. BadLabels where none is left.
 
     `records` are all live videos: who is one person is decided over them.
     """
     shown = shows(task.views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()])
-    place = {video_id: number for number, video_id in enumerate(ids.tolist())}
-    seen, elsewhere, unscored = [], 0, 0
-    for number, video_id in enumerate(labelled.video_ids.tolist()):
-        if shown[number] == NO:
-            elsewhere += 1
-        elif video_id not in place:
-            unscored += 1
-        else:
-            seen.append(number)
+    scored = np.isin(labelled.video_ids, ids)
+    elsewhere, unscored = int((shown == NO).sum()), int(((shown != NO) & ~scored).sum())
+    seen = np.flatnonzero((shown != NO) & scored).tolist()
     if not seen:
         raise BadLabels(
             f"no labelled video can be used for {task.name}: {elsewhere} have a view that does not show it"
             + (f", {unscored} have no score" if unscored else "")
         )
     kept = labelled.video_ids[seen]
-    studies = tuple(labelled.studies[number] for number in seen)
-    patients = tuple(labelled.patients[number] for number in seen)
-    contents = tuple(records[video_id].content_sha256 for video_id in kept.tolist())
     together = people(records.values(), kept)
     warnings = list(labelled.warnings)
     if elsewhere:
@@ -145,11 +136,11 @@ def sample(
     warnings += unknown_patients(together)
     return Sample(
         ids=kept,
-        scores=scores[[place[video_id] for video_id in kept.tolist()]],
+        scores=scores[np.searchsorted(ids, kept)],
         labels=labelled.labels[seen],
-        studies=studies,
-        patients=patients,
-        contents=contents,
+        studies=tuple(labelled.studies[number] for number in seen),
+        patients=tuple(labelled.patients[number] for number in seen),
+        contents=tuple(records[video_id].content_sha256 for video_id in kept.tolist()),
         clusters=together.codes,
         warnings=tuple(warnings),
         relatives=_relatives(records, kept),

@@ -40,9 +40,9 @@ def mean_similarities(vectors: Floats, norms: Floats, mean_prompts: Floats) -> D
 
 def softmax(similarities: Doubles, logit_scale: float) -> Doubles:
     """(n, C): weights of classes of mean similarities (n, C), with the model's logit scale."""
-    logits = logit_scale * similarities
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    weights: Doubles = powers / powers.sum(axis=1, keepdims=True)
+    from scipy.special import softmax as of_logits
+
+    weights: Doubles = of_logits(logit_scale * similarities, axis=1)
     return weights
 
 

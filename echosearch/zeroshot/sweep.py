@@ -92,12 +92,8 @@ def sweep_without_keeping(
     with store.view() as view:
         _check(view, scorers)
         every = _only(view.rows.ids, among)
-        found: dict[int, list[tuple[Ids, list[Doubles]]]] = {number: [] for number in range(len(scorers))}
-        numbers = {id(scorer.key): number for number, scorer in enumerate(scorers)}
-        for parts in score(view.rows, scorers, [every] * len(scorers), progress):
-            for key, ids, columns in parts:
-                found[numbers[id(key)]].append((ids, columns))
-    return [_gathered(scorer.key, found[number]) for number, scorer in enumerate(scorers)]
+        found = [part for parts in score(view.rows, scorers, [every] * len(scorers), progress) for part in parts]
+    return [_gathered(scorer.key, [part for part in found if part[0] is scorer.key]) for scorer in scorers]
 
 
 def columns_of(view: View, scorer: Scorer, ids: Ids) -> Doubles:
@@ -153,11 +149,11 @@ def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:
     return Swept(key, ids, columns, scored_now)
 
 
-def _gathered(key: SweepKey, parts: Sequence[tuple[Ids, list[Doubles]]]) -> Swept:
-    ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in parts)])
+def _gathered(key: SweepKey, parts: Sequence[Part]) -> Swept:
+    ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids, _ in parts)])
     order = np.argsort(ids)
     columns = {
-        name: np.concatenate([np.empty(0), *(columns[number] for _, columns in parts)])[order]
+        name: np.concatenate([np.empty(0), *(columns[number] for _, _, columns in parts)])[order]
         for number, name in enumerate(key.columns)
     }
     return Swept(key, ids[order], columns, len(ids))

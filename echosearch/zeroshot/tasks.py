@@ -23,6 +23,7 @@ Form = Literal["exact", "approximate"]
 
 MODES: Final = ("binary", "regression", "categorical", "contrastive")
 AGGREGATES: Final = ("mean", "median", "max", "top2", "top3")
+NOT_VALIDATED: Final = "not validated on patients"
 NUMBER: Final = "<#>"
 """Where the number stands in a prompt of a regression."""
 

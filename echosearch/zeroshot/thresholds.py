@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.types.people import as_they_come
 from echosearch.zeroshot.intervals import resamples
 from echosearch.zeroshot.statistics import Bools, Floats, Weights, binary, finite
 
@@ -91,9 +92,8 @@ def steady_threshold(
 
 def _ordered(clusters: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Clusters (n,) numbered as they first come up when the rows are gone through in an order (n,)."""
-    _, first, codes = np.unique(clusters[order], return_index=True, return_inverse=True)
     found = np.empty(len(clusters), np.int64)
-    found[order] = np.argsort(np.argsort(first))[codes]
+    found[order] = as_they_come(clusters[order])
     return found
 
 
