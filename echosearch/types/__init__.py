@@ -12,6 +12,8 @@ from echosearch.types.media import (
 from echosearch.types.models import (
     PIPELINE_VERSIONS,
     Device,
+    EmbeddingCache,
+    EncoderBackend,
     EncoderCard,
     ModelRequest,
     Numerics,
@@ -21,13 +23,13 @@ from echosearch.types.models import (
     Space,
 )
 from echosearch.types.numbers import LARGEST, finite, whole
-from echosearch.types.protocols import EmbeddingCache, EncoderBackend, ProgressListener
 from echosearch.types.results import (
     Exclude,
     Failure,
     Hit,
     IngestProgress,
     IngestReport,
+    ProgressListener,
     ScoreKind,
     SearchResult,
     VideoRecord,

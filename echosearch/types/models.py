@@ -1,18 +1,19 @@
-"""What identifies a model and what may be mixed: space, recipe, numerics, probe vectors. Knows no model code."""
+"""What a model is and what may be mixed: space, recipe, numerics, probe vectors, backend. Knows no model code."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadOption
-from echosearch.types.embeddings import check_unit_rows
+from echosearch.types.embeddings import EncodedText, check_unit_rows
 from echosearch.types.media import FrameSampling, MediaKind, PreprocessSpec
 
 PIPELINE_VERSIONS: Final[dict[MediaKind, int]] = {"video": 1, "still": 2}
@@ -230,3 +231,26 @@ class EncoderCard:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise ValueError(f"dim is at least 1, not {self.dim}")
+
+
+class EncoderBackend(Protocol):
+    """What a model has to bring: its card and two methods. Checking, batching and caching are written on top."""
+
+    @property
+    def card(self) -> EncoderCard: ...
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed (B, 3, S, S) uint8 as (B, D) float32, of any length."""
+        ...
+
+    def encode_text(self, phrases: Sequence[str]) -> tuple[npt.NDArray[np.float32], list[str]]:
+        """Embed P phrases as (P, D) float32, of any length; and for each the words that did not fit, or ''."""
+        ...
+
+
+class EmbeddingCache(Protocol):
+    """A place for text embeddings; may forget anything at any time, and never fails."""
+
+    def get(self, key: str) -> EncodedText | None: ...
+
+    def put(self, key: str, text: EncodedText) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -106,6 +107,9 @@ class IngestProgress:
     total: int
     failed: int
     committed: int
+
+
+ProgressListener = Callable[[IngestProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
