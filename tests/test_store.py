@@ -286,6 +286,8 @@ def test_no_index_names_those_that_are_near(tmp_path: Path) -> None:
     make_store(tmp_path / "adults")
     make_store(tmp_path / "children")
     shutil.copytree(tmp_path / "adults", tmp_path / ".partial-adults-1234")  # of a creation that was killed
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "manifest.json").write_text("{}")  # as of a cohort
     sentence = (
         f"there is no index at {tmp_path / 'kids'}; there are {tmp_path / 'adults'}, {tmp_path / 'children'}. "
         "Make one with: echosearch ingest VIDEOS --model MODEL"

@@ -234,7 +234,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         if level.left_out:
             click.echo(f"note: {level.left_out} videos are of no {level.level} that is known, and left out here")
         if level.disagreeing:
-            click.echo(f"note: the labels of {level.disagreeing} differ within")
+            click.echo(f"note: the labels of {level.disagreeing} of these {units.rpartition(' ')[2]} differ within")
         render.print_table(
             ("figure", "value", _INTERVAL, "counts"),
             [(_NAMES.get(name, name), *figure.in_words()) for name, figure in level.figures.items()],

@@ -89,7 +89,10 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest of an index. IndexStateError says why there is none that can be used."""
     file = path / MANIFEST
     if not file.is_file():
-        near = sorted(found.parent for found in path.parent.glob(f"[!.]*/{MANIFEST}")) if path.parent.is_dir() else []
+        # A cohort's export has a manifest.json as well, and no catalog.
+        near = (
+            sorted(found.parent for found in path.parent.glob("[!.]*/catalog.sqlite")) if path.parent.is_dir() else []
+        )
         hint = f"; there are {', '.join(map(str, near[:5]))}" if near else ""
         raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
     try:
