@@ -28,11 +28,10 @@ from echosearch.cohort.audit import (
     exact_interval,
     labels,
     precision,
-    read_judgements,
     wished_threshold,
-    write_sheet,
 )
 from echosearch.cohort.cohort import Cohort, Definition, Level, Measure, Member
+from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
 from echosearch.files import Output
 from echosearch.tables import write_csv

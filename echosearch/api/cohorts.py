@@ -30,9 +30,7 @@ from echosearch.cohort.audit import (
     draw,
     labels,
     precision,
-    read_judgements,
     wished_threshold,
-    write_sheet,
 )
 from echosearch.cohort.cohort import Cohort, Definition, Measure
 from echosearch.cohort.compare import Difference, Rerun, diff, followed, rerun
@@ -41,6 +39,7 @@ from echosearch.cohort.making import bounds_of, distributions_of, measures_of, m
 from echosearch.cohort.measures import DOMAINS, domain, measure
 from echosearch.cohort.names import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, task_of
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
+from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
 from echosearch.filters import (
     All,

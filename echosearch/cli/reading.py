@@ -1,0 +1,200 @@
+"""Commands that tell what an index holds: its videos, their facts, what failed, and the models there are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.cohort import sweep_named
+from echosearch.cli.opening import open_index
+from echosearch.cli.options import Whole, index_option, output_option, sweep_missing_option, where_option
+from echosearch.config import index_path
+
+
+@click.command()
+@index_option
+@output_option("json")
+def info(index: str | None, output: str | None) -> None:
+    """What an index holds, and with which model it was made.
+
+    \b
+    Example:
+      echosearch info --index indexes/default
+    """
+    told = open_index(index).info()
+    if output == "json":
+        render.print_json(told)
+        return
+    lines = {
+        "index": f"{told['index']} (generation {told['generation']}, made {told['created_at']})",
+        "model": f"{told['model']}, weights {told['weights']}, {told['dim']} dimensions, {told['precision']}",
+        "recipe": told["recipe"],
+        "space": told["space"],
+        "frames": f"{told['sampling']}, embeddings kept as {told['frames_dtype']}",
+        "preparation": told["preparation"],
+        "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
+        f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
+        "views": ", ".join(f"{name} {count}" for name, count in told["views"].items()),
+        "deleted": str(told["deleted"]),
+        "unverified": str(told["unverified"]),
+        "failures": str(told["failures"]),
+        "attributes": ", ".join(f"{name} ({kind})" for name, kind in told["attributes"].items()) or "none",
+        "roots": ", ".join(told["roots"]) or "none",
+        "on disk": render.bytes_in_words(told["disk_bytes"]),
+    }
+    if told["notes"]:
+        lines["note"] = "; ".join(told["notes"])
+    for name, line in lines.items():
+        click.echo(f"{name:12} {render.printable(line)}")
+
+
+@click.command("list")
+@index_option
+@click.option("--study", help="Only videos of this study.")
+@click.option("--patient", help="Only videos of this patient.")
+@where_option
+@sweep_missing_option
+@output_option("json", "csv", "paths")
+def list_videos(
+    index: str | None,
+    study: str | None,
+    patient: str | None,
+    where: tuple[str, ...],
+    sweep_missing: bool,
+    output: str | None,
+) -> None:
+    """List the videos of an index, by id; with --where also how many are left out, and why.
+
+    \b
+    Example:
+      echosearch list --patient P0017
+      echosearch list --where "view = 'A4C' AND fps >= 30"
+      echosearch list --csv > videos.csv
+    """
+    from echosearch.types import VideoRecord
+
+    opened = open_index(index)
+    if output is not None:
+        click.echo(f"index {render.printable(str(opened.path))}", err=True)
+    sweep_named(opened, where, sweep_missing)
+    videos: Iterator[VideoRecord] = opened.videos(study=study, patient=patient)
+    if where:
+        found = opened.matching(where)
+        ids = set(found.ids.tolist())
+        videos = (video for video in videos if video.video_id in ids)
+        for note in found.notes:
+            click.echo(f"note: {render.printable(note)}", err=output is not None)
+        click.echo(found.sentence, err=output is not None)
+    if output == "json":
+        render.print_json([video.to_dict() for video in videos])
+    elif output == "csv":
+        attributes = list(opened.info()["attributes"])
+        columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
+        render.print_csv(
+            [*columns, *(f"attr.{name}" for name in attributes)],
+            (video.to_dict() | {f"attr.{name}": video.attributes.get(name) for name in attributes} for video in videos),
+        )
+    elif output == "paths":
+        for video in videos:
+            click.echo(video.path)
+    else:
+        click.echo(f"index {render.printable(str(opened.path))}")
+        render.print_table(
+            ("id", "path", "study", "patient", "view", "frames", "fps", "size"),
+            (
+                (video.video_id, video.path, video.study, video.patient,
+                 render.in_words(video), video.num_frames,
+                 None if video.fps is None else f"{video.fps:g}", f"{video.width}x{video.height}")
+                for video in videos
+            ),
+            right=("id", "frames", "fps"),
+        )  # fmt: skip
+
+
+@click.command()
+@click.argument("video_id", metavar="ID", type=Whole())
+@index_option
+@output_option("json")
+def show(video_id: int, index: str | None, output: str | None) -> None:
+    """All that is known of one video.
+
+    \b
+    Example:
+      echosearch show 17
+    """
+    opened = open_index(index)
+    told = opened.video(video_id).to_dict() | {
+        "pooled_norm": opened.pooled_norm(video_id),
+        "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
+    }
+    if output == "json":
+        render.print_json({"index": str(opened.path), "model": opened.manifest.model} | told)
+        return
+    click.echo(f"index {render.printable(str(opened.path))}, model {opened.manifest.model}")
+    attributes = told.pop("attributes")
+    for name, value in {**told, **{f"attr.{name}": value for name, value in attributes.items()}}.items():
+        click.echo(f"{name:24} {'' if value is None else render.printable(str(value))}")
+
+
+@click.command()
+@index_option
+@output_option("json", "csv", "paths")
+def failures(index: str | None, output: str | None) -> None:
+    """Files that could not be ingested, with code and reason.
+
+    \b
+    Example:
+      echosearch failures --csv > failures.csv
+    """
+    opened = open_index(index)
+    if output is not None:
+        click.echo(f"index {render.printable(str(opened.path))}", err=True)
+    found = [failure.to_dict() for failure in opened.failures()]
+    if output == "json":
+        render.print_json(found)
+    elif output == "csv":
+        render.print_csv(("path", "code", "message"), found)
+    elif output == "paths":
+        for failure in found:
+            click.echo(failure["path"])
+    else:
+        click.echo(f"index {render.printable(str(opened.path))}")
+        if found:
+            render.print_table(("path", "code", "message"), ([*failure.values()] for failure in found))
+        else:
+            click.echo("no failures")
+
+
+@click.command()
+@index_option
+@output_option("json")
+def models(index: str | None, output: str | None) -> None:
+    """Models that can be named at ingest, what each is for, and whether its weights are here.
+
+    Where there is an index already, its model is named first.
+
+    \b
+    Example:
+      echosearch models
+    """
+    from echosearch.encoders import describe_presets
+
+    found = describe_presets()
+    if output == "json":
+        render.print_json(found)
+        return
+    path = index_path(index)
+    if (path / "manifest.json").is_file():
+        click.echo(f"index {render.printable(str(path))} uses {open_index(str(path)).manifest.model}")
+    for model in found:
+        click.echo(f"{model['name']:12} {model['about']}")
+        click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")
+        click.echo(f"{'':12} domain: {model['domain']}; frames {model['sampling']}")
+    click.echo(
+        "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with\n"
+        "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
+        '--weights local-dir:PATH, or an echosearch.json beside them: {"preset": "PRESET"}.'
+    )
