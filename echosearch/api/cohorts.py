@@ -20,38 +20,33 @@ import numpy.typing as npt
 
 from echosearch import __version__
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import PURGED, VIEW, Matches, SweepKey
+from echosearch.catalog import PURGED, VIEW, Matches
 from echosearch.cohort.audit import (
     Audit,
     AuditLabels,
     PrecisionEstimate,
     Strategy,
-    ThresholdSuggestion,
     draw,
     labels,
     precision,
+    suggested,
     wished_threshold,
 )
-from echosearch.cohort.cohort import Cohort, Definition, Measure
+from echosearch.cohort.cohort import Cohort, Definition
 from echosearch.cohort.compare import Difference, Rerun, diff, followed, rerun
+from echosearch.cohort.doubts import doubts
 from echosearch.cohort.export import Format, export
 from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
-from echosearch.cohort.measures import DOMAINS, domain, measure
+from echosearch.cohort.measures import domain, measure
 from echosearch.cohort.names import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, task_of
+from echosearch.cohort.pinned import pinned, task_of_measure
 from echosearch.cohort.selection import Question, Selection, criteria_of, select
 from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
 from echosearch.filters import (
     All,
-    Between,
-    Compare,
     Condition,
-    KnownName,
     Name,
-    OneOf,
-    atoms,
-    is_above,
-    names,
     parse_filter,
     qualified,
     resolve,
@@ -59,16 +54,11 @@ from echosearch.filters import (
 from echosearch.store import Store, View
 from echosearch.types import Hit, ProgressListener, VideoRecord
 from echosearch.types.people import people, with_study_keys
-from echosearch.types.views import YES, shows
 from echosearch.zeroshot import kept
-from echosearch.zeroshot.calibration import Calibration, assumption
-from echosearch.zeroshot.probe import AnyTask, Probe
+from echosearch.zeroshot.probe import AnyTask
 from echosearch.zeroshot.sweep import stored
 from echosearch.zeroshot.task_files import known_tasks
-from echosearch.zeroshot.tasks import AGGREGATES, Aggregate, task_from_dict
-
-_MOST_DOUBTS: Final = 5
-"""Texts of one condition that are told to be in no video."""
+from echosearch.zeroshot.tasks import AGGREGATES, Aggregate
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -127,7 +117,7 @@ class Cohorts:
 
     def sweep_again(self, name: str, wait_seconds: float = 0.0, progress: ProgressListener | None = None) -> list[str]:
         """Sweep the tasks of a cohort as it has them, where some videos have no score yet; gives their names."""
-        tasks = {each.name: each for each in map(_task_of, self.get(name).measures)}
+        tasks = {each.name: each for each in map(task_of_measure, self.get(name).measures)}
         return self._sweep_unscored(list(tasks.values()), wait_seconds, progress)
 
     # Cohorts.
@@ -196,7 +186,7 @@ class Cohorts:
             )
         with self.store.view() as view:
             before, anew = followed(before, view.catalog.embedded_anew())
-            vocabulary = _pinned(self._vocabulary(view), before)
+            vocabulary = pinned(self._vocabulary(view), before)
             conditions = [parse_filter(text) for text in before.criteria]
             now, selection = self._made(view, vocabulary, before.definition, conditions)
             if any(each.name.startswith(DOMAIN_BY) for each in before.measures):
@@ -304,7 +294,7 @@ class Cohorts:
         found = []
         for each in [measure] if measure is not None else [told.name for told in cohort.measures]:
             try:
-                found.append(_suggested(wished_threshold(cohort, audit, each, precision), cohort))
+                found.append(suggested(wished_threshold(cohort, audit, each, precision), cohort))
             except BadOption as error:
                 if measure is not None:
                     raise
@@ -354,10 +344,7 @@ class Cohorts:
         tasks |= {probe.name: probe for probe in kept.probes(view)}
         calibrations = tuple(kept.calibrations(view))
         attributes = tuple(view.catalog.attribute_columns())
-        return Vocabulary(attributes, tasks, calibrations, self._key, all_views=self.zeroshot.all_views)
-
-    def _key(self, task: AnyTask) -> SweepKey:
-        return self.zeroshot.key(task)
+        return Vocabulary(attributes, tasks, calibrations, self.zeroshot.key, all_views=self.zeroshot.all_views)
 
     def _made(
         self, view: View, vocabulary: Vocabulary, definition: Definition, conditions: Sequence[Condition]
@@ -429,10 +416,10 @@ class Cohorts:
         for name, found in resolved.items():
             if found.parts[0] in ("task", "probe", "calibration"):
                 sources.setdefault(found.parts, (name, vocabulary.source(name, found.parts, aggregates)))
-        notes, measures = _doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
+        notes, measures = doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
         notes += [source.calibration.assumption for _, source in sources.values() if source.calibration is not None]
         for parts, (name, source) in sources.items():
-            measured = measure(view, source, self._key(source.task), vocabulary.all_views)
+            measured = measure(view, source, self.zeroshot.key(source.task), vocabulary.all_views)
             if measured is None:
                 raise BadFilter(
                     f"the filter, character {name.position}: {source.task.name} was never swept over this index; "
@@ -486,7 +473,7 @@ class Cohorts:
         return [task.name for task in missing]
 
     def _unscored(self, view: View, task: AnyTask) -> bool:
-        kept = stored(view, self._key(task))
+        kept = stored(view, self.zeroshot.key(task))
         return kept is None or len(kept.ids) < len(view.rows)
 
 
@@ -500,89 +487,12 @@ def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Agg
     return {task: cast(Aggregate, rule) for task, rule in definition.aggregates}
 
 
-def _doubts(
-    view: View, criteria: Sequence[Condition], known: Mapping[Name, KnownName], attributes: Mapping[str, int]
-) -> list[str]:
-    """What is asked that no video can be: ranges from high to low, texts that none has or all write otherwise."""
-    told = []
-    for atom in dict.fromkeys(atom for criterion in criteria for atom in atoms(criterion)):
-        match atom:
-            case Between(low=low, high=high) if is_above(low, high, known[atom.name].type):
-                told.append(f"{atom} is true of no value, as the lower end comes first")
-            case Compare(operator="=" | "!=", value=str(value)):
-                told += _doubt(view, known[atom.name], attributes, [value])
-            case OneOf(values=values):
-                told += _doubt(
-                    view, known[atom.name], attributes, [value for value in values if isinstance(value, str)]
-                )
-    return told
-
-
-def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
-    if known.parts == DOMAIN:
-        among = f", which is {', '.join(DOMAINS)}"
-        return [f"no video has {text!r} in {known}{among}" for text in texts if text not in DOMAINS]
-    if known.type != "text" or known.parts[0] not in ("video", "attr"):
-        return []
-    if known.parts == VIEW:
-        views = view.catalog.count_views()
-        texts = [text for text in texts if (shows([text], views) != YES).all()]
-    told = [
-        f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
-        for text, there in view.catalog.spellings(known, attributes, texts).items()
-    ]
-    return told if len(told) <= _MOST_DOUBTS else [*told[:_MOST_DOUBTS], f"nor {len(told) - _MOST_DOUBTS} other texts"]
-
-
-def _pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
-    """Names as they were when the cohort was made: with its own wording of tasks, its probes and calibrations."""
-    tasks, pinned = dict(vocabulary.tasks), dict(vocabulary.pinned)
-    calibrations = {each.name: each for each in vocabulary.calibrations}
-    for each in cohort.measures:
-        if each.name.startswith(DOMAIN_BY):
-            continue
-        task = _task_of(each)
-        tasks[task.name] = task
-        made = None
-        if each.calibration is not None:
-            made = Calibration.from_json(json.dumps(each.calibration), "the cohort's calibration")
-            calibrations.setdefault(made.name, made)
-        parts = names(parse_filter(f"{each.name} IS NULL"))[0].parts
-        pinned[parts] = Source(parts, task, each.kind, each.column, made, cast(Aggregate, each.aggregate))
-    return replace(
-        vocabulary,
-        tasks=tasks,
-        calibrations=tuple(calibrations.values()),
-        pinned=pinned,
-        all_views=cohort.all_views,
-    )
-
-
-def _task_of(measure: Measure) -> AnyTask:
-    """The task, or the probe, that a cohort was made with."""
-    if measure.task.get("mode") == "probe":
-        return Probe.from_json(json.dumps(measure.task))
-    return task_from_dict(measure.task)
-
-
 def _audit_of(audits: Sequence[Audit], number: int | None) -> Audit:
     wanted = number if number is not None else audits[-1].number
     for audit in audits:
         if audit.number == wanted:
             return audit
     raise BadOption(f"there is no audit {wanted}; there are {', '.join(str(audit.number) for audit in audits)}")
-
-
-def _suggested(found: ThresholdSuggestion, cohort: Cohort) -> dict[str, Any]:
-    beyond, reached = "or below" if found.below else "or above", found.precision
-    used = [each.calibration for each in cohort.measures if each.name == found.measure.removesuffix(" (score)")]
-    sentence = (
-        f"{found.measure} at {found.threshold:.6g} {beyond} would reach a precision of {found.wished:g}: {reached.yes} "
-        f"of {reached.yes + reached.no} judged there are yes, and {found.members_left} of {found.members} members are "
-        "left"
-    )
-    sentences = [sentence, *reached.notes, *(assumption(each) for each in used if each is not None)]
-    return {"measure": found.measure, "threshold": found.threshold, "sentence": "; ".join(sentences)}
 
 
 def _now() -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from echosearch.cohort.cohort import Cohort, Level, Measure, Member
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
 from echosearch.typed import from_json
+from echosearch.zeroshot.calibration import assumption
 
 Strategy = Literal["random", "borderline"]
 Verdict = Literal["yes", "no", "unclear"]
@@ -285,6 +286,19 @@ def wished_threshold(cohort: Cohort, audit: Audit, measure: str, wished: float) 
 def score_name(measure: Measure) -> str:
     """Where members have the number of a measure; a flag is text, and the score that decides it stands beside it."""
     return f"{measure.name} (score)" if measure.kind == "yes" else measure.name
+
+
+def suggested(found: ThresholdSuggestion, cohort: Cohort) -> dict[str, Any]:
+    """The threshold, and a sentence that says what it would reach and by which calibrations; plain JSON values."""
+    beyond, reached = "or below" if found.below else "or above", found.precision
+    used = [each.calibration for each in cohort.measures if each.name == found.measure.removesuffix(" (score)")]
+    sentence = (
+        f"{found.measure} at {found.threshold:.6g} {beyond} would reach a precision of {found.wished:g}: {reached.yes} "
+        f"of {reached.yes + reached.no} judged there are yes, and {found.members_left} of {found.members} members are "
+        "left"
+    )
+    sentences = [sentence, *reached.notes, *(assumption(each) for each in used if each is not None)]
+    return {"measure": found.measure, "threshold": found.threshold, "sentence": "; ".join(sentences)}
 
 
 def _measure(cohort: Cohort, name: str) -> Measure:
