@@ -190,6 +190,24 @@ def test_annotate_changes_what_the_file_has_columns_for(index: Path, tmp_path: P
         annotate(index, read_metadata(file))
 
 
+def test_a_number_goes_into_a_column_of_text_as_it_is_written(index: Path, colours: Path, tmp_path: Path) -> None:
+    """Version 1.10 is not 1.1."""
+    file = tmp_path / "m.csv"
+    file.write_text("path,version\nred,1.9b\n")
+    annotate(index, read_metadata(file))
+    file.write_text("path,version\nred,1.10\ngreen,+5\nblue,n/a\n")
+    assert annotate(index, read_metadata(file)).changes == {"version": 2}
+
+    def versions() -> dict[str, Any]:
+        return {Path(video.path).stem: video.attributes["version"] for video in open_index(index).videos()}
+
+    assert versions() == {"red": "1.10", "green": "+5", "blue": None}
+    assert annotate(index, read_metadata(file)).updated == 0
+    file.write_text("path,version\nred,2.0\ngreen,3.50\nblue,7\n")
+    assert _ingest(index, colours, manifest=file).updated == 3
+    assert versions() == {"red": "2.0", "green": "3.50", "blue": "7"}
+
+
 def test_a_changed_manifest_at_ingest_updates_without_embedding(index: Path, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,study,patient,EF\nred,S1,P1,56.5\ngreen,S3,P1,40\n")
     report = _ingest(index, colours, manifest=tmp_path / "m.csv")

@@ -36,6 +36,7 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
     store = Store(index_path)
     with store.writer(wait_seconds) as writer:
         with writer.view() as view:
+            table = table.among({column.name: column.type for column in view.catalog.attribute_columns()})
             places = view.catalog.places()
             told, warnings = table.match(
                 [path for _, path in places.values()], sorted({root for root, _ in places.values()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -38,6 +38,8 @@ class _Row:
     line: int
     path: str
     metadata: VideoMetadata
+    cells: Mapping[str, str]
+    """Its attributes as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ class MetadataTable:
     empty: frozenset[str]
     rows: tuple[_Row, ...]
     notes: tuple[str, ...] = ()
+
+    def among(self, known: Mapping[str, AttributeType]) -> MetadataTable:
+        """The same for an index with these attributes: where it has text, numbers stay as they are written."""
+        texts = [name for name, type_ in self.types.items() if type_ != "text" and known.get(name) == "text"]
+        if not texts:
+            return self
+        rows = []
+        for row in self.rows:
+            written = {name: _value(row.cells[name], "text") for name in texts}
+            metadata = replace(row.metadata, attributes={**row.metadata.attributes, **written})
+            rows.append(replace(row, metadata=metadata))
+        return replace(self, types=self.types | dict.fromkeys(texts, "text"), rows=tuple(rows))
 
     def match(self, files: Sequence[Path], folders: Iterable[Path]) -> tuple[dict[Path, VideoMetadata], list[str]]:
         """What the manifest says of each of `files`, and warnings about rows and files that have no partner.
@@ -93,19 +107,10 @@ class MetadataTable:
         """What a row says otherwise than the catalog; an empty cell of a column that is there empties the value."""
         fields = {name: getattr(told, name) for name in self.fields if getattr(told, name) != getattr(record, name)}
         attributes: dict[str, AttributeValue] = {
-            name: told.attributes[name]
-            for name in self.types
-            if not _is_same(record.attributes.get(name), told.attributes[name])
+            name: told.attributes[name] for name in self.types if record.attributes.get(name) != told.attributes[name]
         }
         attributes |= {name: None for name in self.empty if record.attributes.get(name) is not None}
         return MetadataChange(record.video_id, fields, attributes) if fields or attributes else None
-
-
-def _is_same(known: AttributeValue, told: AttributeValue) -> bool:
-    """Whether two values are one in the catalog, which keeps a number in a column of text as text."""
-    if isinstance(known, str) and told is not None:
-        return known == str(told)
-    return known == told
 
 
 def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> MetadataTable:
@@ -210,7 +215,8 @@ def _row(
                 f"{file}, line {line}: {moment!r} is no date such as 2019-05-31 or 2019-05-31 14:05"
             ) from error
     attributes = {name: _value(cells[column_of[name]], type_) for name, type_ in types.items()}
-    return _Row(line, path, VideoMetadata(**fields, attributes=attributes))
+    written = {name: cells[column_of[name]] for name in types}
+    return _Row(line, path, VideoMetadata(**fields, attributes=attributes), written)
 
 
 def _type_of(cells: Sequence[str]) -> AttributeType | None:

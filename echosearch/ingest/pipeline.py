@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.admission import check_model, probe
-from echosearch.catalog import MetadataChange, VideoMetadata
+from echosearch.catalog import AttributeType, MetadataChange, VideoMetadata
 from echosearch.config import default_workers
 from echosearch.encoders import Encoder, how_to_choose, load_encoder
 from echosearch.errors import (
@@ -97,7 +97,7 @@ def ingest(
     options = options or IngestOptions()
     started = time.monotonic()
     files, notes = _find(sources)
-    told, warnings = _match(tables, files, sources)
+    told, warnings = _match(tables, files, sources, _attributes(index_path))
     warnings += notes
     with ExitStack() as stack:
         memory_bytes = int(options.worker_memory_gib * 2**30)
@@ -226,7 +226,10 @@ def _notes_on_what_was_passed_over(passed_over: Counter[str], unlisted: Mapping[
 
 
 def _match(
-    tables: Sequence[MetadataTable], files: Sequence[MediaFile], sources: Sequence[Path]
+    tables: Sequence[MetadataTable],
+    files: Sequence[MediaFile],
+    sources: Sequence[Path],
+    known: Mapping[str, AttributeType],
 ) -> tuple[Told, list[str]]:
     """What the manifests, or the lists of data sets that are recognised, say of which file; and warnings."""
     warnings: list[str] = []
@@ -234,7 +237,7 @@ def _match(
     told: dict[Path, tuple[MetadataTable, VideoMetadata]] = {}
     roots = sorted({file.root for file in files})
     paths = [file.path for file in files]
-    for table in tables:
+    for table in [table.among(known) for table in tables]:
         found, more = table.match(paths, roots)
         if not found:
             raise table.fits_nothing(paths)
@@ -242,11 +245,20 @@ def _match(
         told |= {path: (table, metadata) for path, metadata in found.items()}
     for layout in layouts:
         warnings.append(f"recognised as {layout.name}: {', '.join(str(table.file) for table in layout.tables)}")
-        for table in layout.tables:  # each says something of what lies beside it, and of nothing else
+        for table in [table.among(known) for table in layout.tables]:
+            # Each says something of what lies beside it, and of nothing else.
             found, more = table.match([path for path in paths if table.file.parent in path.parents], roots)
             warnings += more
             told |= {path: (table, metadata) for path, metadata in found.items()}
     return told, warnings
+
+
+def _attributes(index_path: Path) -> dict[str, AttributeType]:
+    """The attributes that the index has; none where it is yet to be made."""
+    if not Store.exists(index_path):
+        return {}
+    with Store(index_path).catalog_only() as snapshot:
+        return {column.name: column.type for column in snapshot.attribute_columns()}
 
 
 def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tuple[Store, Encoder | None]:
