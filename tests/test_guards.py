@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import plain_frames, write_video
-from store_helpers import add, make_store, new_video, unit
+from store_helpers import NUMERICS, add, make_store, new_video, stored, unit
 from test_cohorts import archive_of
 
+from echosearch.api.purging import purge_videos
 from echosearch.catalog import Catalog
 from echosearch.catalog.catalog import _connect
 from echosearch.cohort.making import _summary
+from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BadEmbeddings
+from echosearch.files import is_gone, open_regular
 from echosearch.ingest import ImportOptions, import_embeddings
 from echosearch.store import Store
 from echosearch.store.merging import Size, grouped, to_merge
+from echosearch.vectors import FaissIndex
+from echosearch.vectors.segment import SegmentRows, open_segment, write_segment
 from echosearch.zeroshot.statistics import regression_statistics
 
 
@@ -138,3 +146,87 @@ def test_margins_are_in_standard_deviations_of_the_score(tmp_path: Path) -> None
         "S1": pytest.approx(1.5),
         "S2": pytest.approx(0.5),
     }
+
+
+@pytest.mark.parametrize(("kind", "error"), [("pipe", "pipe or device"), ("folder", "directory")])
+def test_what_is_read_whole_is_a_file_and_nothing_stays_open(tmp_path: Path, kind: str, error: str) -> None:
+    path = tmp_path / "x"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    with pytest.raises(OSError, match=error):
+        open_regular(path)
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+
+
+def test_a_path_that_cannot_be_looked_at_is_not_gone(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert not is_gone(tmp_path / "loop")
+    assert not is_gone(tmp_path)
+    assert is_gone(tmp_path / "none")
+    assert is_gone(Path(__file__) / "below a file")
+
+
+def test_a_check_finds_rows_that_are_not_of_unit_length(tmp_path: Path) -> None:
+    rows = SegmentRows(np.array([1, 2]), [stored(unit(1)), replace(stored(unit(1)), vector=2 * unit(1))])
+    info = write_segment(tmp_path, rows, "float32", NUMERICS)
+    [problem] = open_segment(tmp_path, info.name).damage()
+    assert "pooled.npy holds rows that are not of unit length" in problem
+
+
+def test_the_tables_of_the_catalog_are_those_of_its_format(tmp_path: Path) -> None:
+    Catalog.create(tmp_path / "c.sqlite").close()
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as connection:
+        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name")
+        found = [" ".join(sql.split()) for (sql,) in rows]
+    kept = Path(__file__).parent / "formats" / f"catalog-{FORMAT_VERSION}.sql"
+    _, *wanted = kept.read_text("utf-8").removesuffix(";\n").split("\n\n")
+    assert found == [statement.removesuffix(";") for statement in wanted]
+
+
+def test_a_faiss_file_is_synced_before_the_folder_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)
+        done.append(f"{path} {(tmp_path / 'ann').exists()}")
+        fsync(descriptor)
+
+    store = make_store(tmp_path / "index")
+    add(store, *(new_video(f"v{number}.avi", unit(number + 1, 1)) for number in range(3)))
+    with store.view() as view:
+        index = FaissIndex.build(view.rows)
+        monkeypatch.setattr(os, "fsync", recorded)
+        index.save(tmp_path / "ann")
+    partial = ".partial-ann"
+    files = [f"{partial}/index.faiss False", f"{partial}/ann.json False", f"{partial} False"]
+    assert done == [*files, ". True"]
+
+
+def test_names_of_segments_are_sixteen_hexadecimal_digits(tmp_path: Path) -> None:
+    rows = SegmentRows(np.array([1]), [stored(unit(1))])
+    assert re.fullmatch("[0-9a-f]{16}", write_segment(tmp_path, rows, "float32", NUMERICS).name)
+
+
+def test_a_purge_takes_sweeps_that_are_called_like_the_person_and_counts_what_went(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    videos = [new_video(f"{name}/a.avi", unit(n + 1, 1), patient=name) for n, name in enumerate(("PAT-0001", "B", "C"))]
+    add(store, *videos)
+    path = tmp_path / "index" / "catalog.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for number, task in enumerate(("probe:PAT-0001", "pacer", "PAT-0001"), start=1):
+            told = (number, task, f"c{number}", "exact", 1, "r", "fp32", "[]", "{}", "2026-01-01")
+            connection.execute(f"INSERT INTO sweeps VALUES ({', '.join('?' * len(told))})", told)
+            connection.executemany("INSERT INTO scores VALUES (?, 0, ?, 0.5)", [(number, id_) for id_ in (1, 2, 3)])
+        roots = connection.execute("SELECT count(*) FROM roots").fetchone()[0]
+    receipt = purge_videos(tmp_path / "index", [], patient="PAT-0001")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT task FROM sweeps").fetchall() == [("pacer",)]
+        kept = connection.execute("SELECT sweep_id, video_id FROM scores ORDER BY 2").fetchall()
+        assert kept == [(2, 2), (2, 3)]
+        assert connection.execute("SELECT count(*) FROM roots").fetchone()[0] == roots
+    told = receipt["removed"]["tables"]
+    went = {table: count for table, count in told.items() if count}
+    assert went == {"scores": 1, "tombstones": 1, "videos": 1}  # of the sweep that stays one score is the person's

@@ -155,6 +155,17 @@ def test_frames_kept_as_float16_are_scored_as_kept(tmp_path: Path, dtype: Frames
     assert_close(table(swept), by_oracle(store, EF))
 
 
+@pytest.mark.parametrize("deleted", [(2,), (1, 7), (9, 10, 12, 19)])
+def test_rows_that_do_not_follow_each_other_are_scored_by_their_own_frames(
+    store: Store, deleted: tuple[int, ...]
+) -> None:
+    with store.writer() as writer:
+        writer.delete(deleted)
+    [swept] = sweep(store, scorers(EF))
+    assert_close(table(swept), by_oracle(store, EF))
+    assert len(swept.ids) == 20 - len(deleted)
+
+
 def test_an_unchanged_sweep_is_free(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sweep(store, scorers(*TASKS))
     generation = generation_of(store)
