@@ -3,7 +3,7 @@
 Changed are: comparisons, `and`/`or`, arithmetic, conditions (negated), small numbers and booleans, `min`/`max` and
 their like, SQL's words in strings, signs; dropped are statements that act (calls, `continue`, early `return` and
 `raise`, what is set on an object) and keyword arguments of constant value. Left alone is what no user could notice:
-messages and docstrings, annotations, decorators, `__repr__`, numbers above 99 (sizes of buffers and chunks).
+messages and docstrings, annotations, decorators, `__repr__`, `strict=`, numbers above 99 (sizes of buffers and chunks).
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ SQL = {
 SQL_TEXT = re.compile(r"\b(SELECT|UPDATE|DELETE|INSERT|PRAGMA|BEGIN|WHERE|synchronous|foreign_keys)\b|NULL")
 SQL_WORD = re.compile(r"IS NOT NULL|IS NULL|>=|<=|\b(?:" + "|".join(word for word in SQL if word.isalpha()) + r")\b")
 MESSAGES = ("notice", "note", "warn", "info", "debug", "progress", "echo")
+CHECKS = ("strict",)
+"""Keywords that only have Python check what is so."""
 BIGGEST = 99
 
 
@@ -199,7 +201,7 @@ def _changes(statement: ast.stmt, inside: bool, source: _Source) -> Iterator[Cha
     if isinstance(statement, ast.AugAssign) and type(statement.op) in ARITHMETIC:
         new = f"{ast.unparse(statement.target)} {ARITHMETIC[type(statement.op)]}= {ast.unparse(statement.value)}"
         yield statement, source.of(statement), new
-    if isinstance(statement, ast.Raise) or _is_message(statement):
+    if isinstance(statement, ast.Raise) or _is_message(statement) or _is_size(statement):
         return
     if isinstance(statement, ast.If | ast.While):
         yield statement.test, source.of(statement.test), f"not ({source.of(statement.test)})"
@@ -213,6 +215,15 @@ def _may_be_dropped(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Assign):
         return all(isinstance(target, ast.Attribute | ast.Subscript) for target in statement.targets)
     return isinstance(statement, ast.Return | ast.AugAssign | ast.Continue | ast.Break | ast.Raise | ast.Delete)
+
+
+def _is_size(statement: ast.stmt) -> bool:
+    """Whether it names a large number, such as `1 << 20`: the size of a buffer or chunk."""
+    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+    if not isinstance(value, ast.BinOp) or any(isinstance(node, ast.Name | ast.Call) for node in ast.walk(value)):
+        return False
+    number = eval(compile(ast.Expression(value), "number", "eval"), {"__builtins__": {}})  # of constants only
+    return isinstance(number, int | float) and abs(number) > BIGGEST
 
 
 def _is_message(statement: ast.stmt) -> bool:
@@ -242,7 +253,7 @@ def _walk(node: ast.expr) -> Iterator[ast.expr]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr):
             yield from _walk(child)
-        elif isinstance(child, ast.keyword):
+        elif isinstance(child, ast.keyword) and child.arg not in CHECKS:
             yield from _walk(child.value)
         elif isinstance(child, ast.comprehension):
             yield from _walk(child.iter)
@@ -297,7 +308,8 @@ def _of_call(node: ast.Call, old: str, source: _Source) -> Iterator[Change]:
         new = CALLS[name]
         yield called, source.of(called), source.of(called)[: -len(name)] + new
     for keyword in node.keywords:
-        if keyword.arg and isinstance(keyword.value, ast.Constant) and not isinstance(keyword.value.value, str):
+        told = keyword.value.value if isinstance(keyword.value, ast.Constant) else ""
+        if keyword.arg not in (None, *CHECKS) and not isinstance(told, str):
             yield keyword, source.of(keyword), ""
 
 

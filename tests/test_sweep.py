@@ -186,6 +186,13 @@ def generation_of(store: Store) -> int:
         return view.generation
 
 
+def test_of_several_tasks_the_one_that_lacks_scores_gets_them(store: Store) -> None:
+    sweep(store, scorers(PACER))
+    swept = sweep(store, scorers(PACER, SIZE))
+    assert [one.scored_now for one in swept] == [0, 20]
+    assert_close(table(swept[1]), by_oracle(store, SIZE), 1e-5)
+
+
 def test_what_does_not_change_a_score_changes_no_key(store: Store) -> None:
     sweep(store, scorers(PACER))
     renamed = Task("pacer2", "binary", ("a", "b"), views=("A4C",), about="other words", source="elsewhere")
