@@ -134,7 +134,8 @@ class Reach:
                 node, _, phase = context.rpartition("|")
                 files |= {node.split("::")[0]} if phase == "setup" else set()
                 direct |= {node}
-        nodes = direct.union(*(self.of_file[file] for file in files)) & self.seconds.keys()
+        others = [*self.of_file] if not mutant.lines else files  # what runs on import, every test reaches
+        nodes = direct.union(*(self.of_file[file] for file in others)) & self.seconds.keys()
         return sorted(nodes, key=lambda node: (node not in direct, self.size.get(node, 0), node))
 
     def _uses(self, names: Iterable[str]) -> list[tuple[str, int]]:

@@ -47,7 +47,7 @@ CALLS = {
     "maximum": "minimum",
     "argmin": "argmax",
     "argmax": "argmin",
-    "mean": "median",
+    "mean": "max",
     "union": "intersection",
     "intersection": "union",
     "and_": "or_",

@@ -19,6 +19,7 @@ from echosearch.api.cohorts import Cohorts
 from echosearch.api.zeroshot import ZeroShot
 from echosearch.catalog import MetadataChange, VideoMetadata
 from echosearch.cohort.cohort import Cohort, Definition
+from echosearch.cohort.compare import diff
 from echosearch.cohort.export import split_patients
 from echosearch.cohort.measures import domain
 from echosearch.encoders import list_presets
@@ -449,6 +450,35 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
     }
 
 
+def test_rerun_tells_that_another_study_of_a_patient_is_taken(archive: Archive) -> None:
+    made = archive.cohorts.create("adults", Definition(where=("view = 'A4C'",), level="patient", pick="latest"))
+    assert {member.unit: member.study for member in made.members}["P1"] == "S2"
+    dates = {name: {"acquired_at": "2015-01-01T00:00:00"} for name in ("v3", "v4")}
+    with archive.store.writer() as writer, writer.transaction() as transaction:
+        transaction.change_metadata([MetadataChange(archive.id_of[name], told, {}) for name, told in dates.items()])
+    again = archive.cohorts.rerun("adults")
+    assert again.moved == {"P1": "S2 before, S1 now"}
+    assert (again.came, again.went) == ({}, {})
+
+
+def test_a_study_of_two_patients_is_noted(tmp_path: Path) -> None:
+    shared = [("v1", "STUDY-1", "P1", "A4C", None, 30.0, 0.1, 50), ("v2", "STUDY-1", "P2", "A4C", None, 30.0, 0.1, 50)]
+    notes = archive_of(tmp_path / "two", shared).made("view = 'A4C'").notes
+    assert "1 studies have videos of more than one patient in the catalog; the first known one counts" in notes
+    alone = [shared[0], ("v2", "STUDY-1", None, "A4C", None, 30.0, 0.1, 50)]
+    assert not [note for note in archive_of(tmp_path / "one", alone).made("view = 'A4C'").notes if "more than" in note]
+
+
+def test_scores_are_titled_by_what_they_are(archive: Archive) -> None:
+    made = archive.made("task.pacemaker.p > 0.1", "task.pacemaker.yes", f"{EF} < 90")
+    titles = {each.measure: each.title for each in made.distributions}
+    assert titles == {
+        "task.pacemaker.p": "pacemaker: probability",
+        "task.pacemaker.yes": "pacemaker: score",
+        EF: "ejection_fraction: value (%)",
+    }
+
+
 def test_rerun_keeps_the_threshold_with_which_it_was_made(archive: Archive) -> None:
     archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
     archive.cohorts.zeroshot.add_calibration(calibration(archive, threshold=0.6), replace=True)
@@ -494,6 +524,18 @@ def test_diff_tells_members_and_what_differs(archive: Archive) -> None:
     archive.cohorts.create("videos", Definition(where=("task.pacemaker.yes",), level="video"))
     with pytest.raises(BadOption, match=r"cannot be compared$"):
         archive.cohorts.diff("low", "videos")
+
+
+def test_a_diff_tells_thresholds_that_are_not_the_same(archive: Archive) -> None:
+    archive.cohorts.create("lead", Definition(where=("task.pacemaker.yes",)))
+    lead = archive.cohorts.get("lead")
+    [measure] = [each for each in lead.measures if each.name == "task.pacemaker.yes"]
+    assert measure.threshold is not None
+    other = replace(measure, threshold=measure.threshold + 0.25)
+    found = diff(lead, replace(lead, measures=(other,)))
+    before, after = found.differs["task.pacemaker.yes"]
+    assert after[1] == pytest.approx(before[1] + 0.25)
+    assert "task.pacemaker.yes" not in diff(lead, lead).differs
 
 
 # Export.

@@ -550,6 +550,8 @@ BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     ("frames by column", lambda e: {"frames": np.asfortranarray(e["frames"])}, r"an array lies column by column"),
     ("objects", lambda e: {"v": np.array([None] * 4)}, r"no \.npz that can be read: Object arrays cannot be loaded"),
     ("v of text", lambda e: {"v": np.array(["a"] * 4)}, r"`v` is <U1; numbers are needed there"),
+    ("v of 33 dimensions", lambda e: {"v": np.pad(e["v"], ((0, 0), (0, 1)))}, r"`v` has 33 dimensions and `frames` 32"),
+    ("one frame number below 0", lambda e: {"frame_numbers": e["frame_numbers"] - (np.arange(14) == 0)}, "are 0-based"),
     ("v in one row", lambda e: {"v": e["v"].ravel()}, r"`v` has shape \(128,\), and \(4, -?1?\d*\) is needed"),
 ]  # fmt: skip
 

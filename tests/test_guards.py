@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sqlite3
@@ -15,20 +16,24 @@ import pytest
 from conftest import plain_frames, write_video
 from store_helpers import NUMERICS, add, make_store, new_video, stored, unit
 from test_cohorts import archive_of
+from test_probe import TRAINING
 
 from echosearch.api.purging import purge_videos
 from echosearch.catalog import Catalog
 from echosearch.catalog.catalog import _connect
+from echosearch.cohort.export import split_patients
 from echosearch.cohort.making import _summary
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import BadEmbeddings
+from echosearch.errors import BadEmbeddings, BadManifest
 from echosearch.files import is_gone, open_regular
-from echosearch.ingest import ImportOptions, import_embeddings
+from echosearch.ingest import ImportOptions, import_embeddings, read_metadata
 from echosearch.store import Store
+from echosearch.store.manifest import write_json
 from echosearch.store.merging import Size, grouped, to_merge
 from echosearch.vectors import FaissIndex
 from echosearch.vectors.segment import SegmentRows, open_segment, write_segment
-from echosearch.zeroshot.statistics import regression_statistics
+from echosearch.zeroshot.probe import Probe, _figure
+from echosearch.zeroshot.statistics import regression_statistics, reliability
 
 
 def test_a_writer_of_the_catalog_loses_nothing_to_a_power_cut_and_keeps_its_references(tmp_path: Path) -> None:
@@ -230,3 +235,63 @@ def test_a_purge_takes_sweeps_that_are_called_like_the_person_and_counts_what_we
     told = receipt["removed"]["tables"]
     went = {table: count for table, count in told.items() if count}
     assert went == {"scores": 1, "tombstones": 1, "videos": 1}  # of the sweep that stays one score is the person's
+
+
+def test_a_manifest_is_synced_whole_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, bool]] = []
+
+    def recorded(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_size, (tmp_path / "manifest.json").exists()))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_json(tmp_path / "manifest.json", {"told": list(range(10_000))})
+    assert synced == [((tmp_path / "manifest.json").stat().st_size, False)]
+
+
+def test_of_a_link_that_is_no_folder_nothing_is_erased(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "index")
+    add(store, new_video("a.avi", unit(1)))
+    aside = tmp_path / "index" / "segments" / "aside"
+    aside.symlink_to(tmp_path / "nowhere")
+    with store.writer() as writer:
+        assert writer.erase_replaced() == 1
+    assert not aside.is_symlink()
+
+
+@pytest.mark.parametrize("bins", [1, 10])
+def test_bins_of_a_reliability_hold_equal_counts(bins: int) -> None:
+    chances = np.arange(100) / 100
+    rows = reliability(chances, chances >= 0.5, bins)
+    assert [row.count for row in rows] == [100 // bins] * bins
+    assert rows[0].low == 0
+    assert rows[0].high == pytest.approx(100 / bins / 100 - 0.01)
+
+
+def test_the_splits_of_a_seed_stay_what_they_are() -> None:
+    """An export reproduces: another generator or rounding would deal the patients anew."""
+    found = split_patients([f"P{number}" for number in range(16)], 7)
+    assert {name: split for name, split in found.items() if split != "TRAIN"} == {
+        **{"P0": "VAL", "P2": "VAL", "P7": "TEST", "P11": "TEST"}
+    }
+
+
+def test_lines_are_counted_as_an_editor_does_below_a_line_that_names_the_separator(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("sep=;\npath;EF\na;55\nb\n")
+    with pytest.raises(BadManifest, match=r"line 4: 1 cells, and the header has 2"):
+        read_metadata(tmp_path / "m.csv")
+
+
+def test_the_id_of_a_probe_without_motion_is_what_it_was_before_there_was_motion() -> None:
+    probe = Probe("ef", "ridge", "recipe", (0.5, 0.25), 1.0, TRAINING)
+    told = b'{"kind": "ridge", "weights": [0.5, 0.25], "offset": 1.0}'
+    assert probe.id == hashlib.sha256(told).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["logistic", "ridge"])
+def test_the_chance_of_a_probe_s_figure(kind: Any) -> None:
+    labels = np.array([0.0, 1, 0, 1, 1])
+    guesses = np.array([0.1, 0.9, 0.2, 0.3, 0.8])
+    told = _figure(guesses, labels, np.arange(5), kind)
+    # Of a ranking one half; of values the mean error of who always says the mean, 0.6: (2 * 0.6 + 3 * 0.4) / 5.
+    assert told["chance"] == pytest.approx(0.5 if kind == "logistic" else 0.48)
+    assert told["value"] == pytest.approx(1.0 if kind == "logistic" else 0.26)

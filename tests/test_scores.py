@@ -72,6 +72,12 @@ def test_many_frames_are_ranked_block_by_block(monkeypatch: pytest.MonkeyPatch) 
     assert found.tolist() == [oracle.regression_of(similarities[n : n + 5], range(20)) for n in range(0, 50, 5)]
 
 
+def test_of_many_prompts_the_nearest_fifth_is_kept() -> None:
+    similarities = np.random.default_rng(5).standard_normal((40, 3000)).astype(np.float32)
+    found, _ = regression(similarities, np.arange(3000), np.arange(0, 41, 4))
+    assert found.tolist() == [oracle.regression_of(similarities[n : n + 4], range(3000)) for n in range(0, 40, 4)]
+
+
 def test_mean_similarities_are_the_published_binary_score() -> None:
     frames, prompts = random_units(7, 64, 1), random_units(3, 64, 2)
     mean = frames.astype(np.float64).mean(axis=0)

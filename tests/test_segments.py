@@ -135,10 +135,13 @@ def test_each_segment_has_a_name_of_its_own_and_nothing_else_is_left_behind(tmp_
 
 def test_everything_is_synced_before_the_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
+    sizes: dict[str, int] = {}
     fsync, rename = os.fsync, Path.rename
 
     def recorded_fsync(descriptor: int) -> None:
-        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(tmp_path)}")
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        done.append(f"sync {path.relative_to(tmp_path)}")
+        sizes[path.name] = os.fstat(descriptor).st_size
         fsync(descriptor)
 
     def recorded_rename(path: Path, target: Path) -> Path:
@@ -151,6 +154,8 @@ def test_everything_is_synced_before_the_folder_gets_its_name(tmp_path: Path, mo
     partial = f".partial-{name}"
     assert sorted(done[:7]) == sorted(f"sync {partial}/{file}" for file in [*FILES, "segment.json"])
     assert done[7:] == [f"sync {partial}", f"rename {partial} {name}", "sync ."]
+    for file in [*FILES, "segment.json"]:
+        assert sizes[file] == (tmp_path / name / file).stat().st_size, "something was still in a buffer"
 
 
 # What was changed is refused.

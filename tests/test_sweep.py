@@ -193,6 +193,14 @@ def test_of_several_tasks_the_one_that_lacks_scores_gets_them(store: Store) -> N
     assert_close(table(swept[1]), by_oracle(store, SIZE), 1e-5)
 
 
+def test_of_several_tasks_each_gets_what_it_lacks(store: Store) -> None:
+    sweep(store, scorers(PACER), among=np.array([2, 3, 11], np.int64))
+    swept = sweep(store, scorers(PACER, SIZE))
+    assert [one.scored_now for one in swept] == [17, 20]
+    assert_close(table(swept[0]), by_oracle(store, PACER))
+    assert_close(table(swept[1]), by_oracle(store, SIZE), 1e-5)
+
+
 def test_what_does_not_change_a_score_changes_no_key(store: Store) -> None:
     sweep(store, scorers(PACER))
     renamed = Task("pacer2", "binary", ("a", "b"), views=("A4C",), about="other words", source="elsewhere")
