@@ -183,7 +183,7 @@ def test_the_tables_of_the_catalog_are_those_of_its_format(tmp_path: Path) -> No
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as connection:
         rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name")
         found = [" ".join(sql.split()) for (sql,) in rows]
-    kept = Path(__file__).parent / "formats" / f"catalog-{FORMAT_VERSION}.sql"
+    kept = Path(__file__).parent / f"catalog-{FORMAT_VERSION}.sql"
     _, *wanted = kept.read_text("utf-8").removesuffix(";\n").split("\n\n")
     assert found == [statement.removesuffix(";") for statement in wanted]
 

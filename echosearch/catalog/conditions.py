@@ -91,7 +91,7 @@ SEEN_VIEW: Final[ColumnElement[Any]] = case(
     (videos.c.view.is_(None), videos.c.view_predicted),
     else_=func.seen_view(videos.c.view, videos.c.view_predicted, type_=Text),
 )
-"""`types.views.seen_view`, which is asked only where there are two views: Python for each row takes six times as long."""
+"""`types.views.seen_view`, which is asked only where there are two: Python takes six times as long."""
 
 _NAMED_OTHERWISE: Final[Mapping[str, ColumnElement[Any]]] = {
     "video_id": videos.c.id,
