@@ -14,12 +14,12 @@ import click
 
 from echosearch import __version__
 from echosearch.cli import render
-from echosearch.cli.cohort import cohort, sweep_named
+from echosearch.cli.cohort import cohort
 from echosearch.cli.evaluate import evaluate
 from echosearch.cli.exchange import export_embeddings, import_embeddings
 from echosearch.cli.keeping import annotate, check, compact, delete, reembed, roots, undelete
 from echosearch.cli.learn import calibrate, calibrations, probe
-from echosearch.cli.opening import open_index
+from echosearch.cli.opening import open_index, sweep_named
 from echosearch.cli.options import (
     FilePath,
     Finite,

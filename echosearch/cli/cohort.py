@@ -10,7 +10,7 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.audit import audit_lines, judge, labels, sample
-from echosearch.cli.opening import model_option, open_index
+from echosearch.cli.opening import model_option, open_index, print_swept, sweep_named
 from echosearch.cli.options import (
     FilePath,
     Whole,
@@ -24,30 +24,11 @@ from echosearch.cli.options import (
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from echosearch.api import Index
     from echosearch.cohort.cohort import Cohort, Member
-    from echosearch.types import ProgressListener
 
 _SHOWN = 20
-
-
-def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float = 0.0) -> None:
-    """With --sweep-missing: score first what the conditions need."""
-    if not wanted:
-        return
-    if not where:
-        raise BadOption("--sweep-missing goes with --where")
-    _sweep(lambda listener: opened.cohorts.sweep_missing(where, wait, listener))
-
-
-def _sweep(run: Callable[[ProgressListener], Sequence[str]]) -> None:
-    from echosearch.cli.progress import ingest_progress
-
-    with ingest_progress() as listener:
-        swept = run(listener)
-    click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)
 
 
 @click.group()
@@ -355,7 +336,7 @@ def rerun(
     """
     opened = open_index(index, model)
     if sweep_missing:
-        _sweep(lambda listener: opened.cohorts.sweep_again(name, wait, listener))
+        print_swept(lambda listener: opened.cohorts.sweep_again(name, wait, listener))
     found = opened.cohorts.rerun(name)
     if save_as is not None:
         opened.cohorts.keep(found.now, save_as, wait)

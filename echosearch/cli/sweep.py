@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.cohort import sweep_named
-from echosearch.cli.opening import model_option, open_index
+from echosearch.cli.opening import model_option, open_index, sweep_named
 from echosearch.cli.options import (
     FilePath,
     Whole,
