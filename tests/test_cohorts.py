@@ -461,6 +461,19 @@ def test_rerun_tells_that_another_study_of_a_patient_is_taken(archive: Archive) 
     assert (again.came, again.went) == ({}, {})
 
 
+def test_a_study_that_went_is_explained_by_its_criterion_though_its_patient_is_called_otherwise(
+    archive: Archive,
+) -> None:
+    archive.cohorts.create("four", Definition(where=("view = 'A4C'",)))
+    told = {"patient": "P9", "view": "PLAX"}
+    with archive.store.writer() as writer, writer.transaction() as transaction:
+        transaction.change_metadata([MetadataChange(archive.id_of["v5"], told, {})])
+    [(study, reason)] = archive.cohorts.rerun("four").went.items()
+    assert study == "S3"
+    assert "view" in reason
+    assert "patient" not in reason
+
+
 def test_a_study_of_two_patients_is_noted(tmp_path: Path) -> None:
     shared = [("v1", "STUDY-1", "P1", "A4C", None, 30.0, 0.1, 50), ("v2", "STUDY-1", "P2", "A4C", None, 30.0, 0.1, 50)]
     notes = archive_of(tmp_path / "two", shared).made("view = 'A4C'").notes

@@ -543,6 +543,7 @@ BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     ("paths of numbers", lambda e: {"paths": np.arange(4)}, r"it needs `paths`, a text for each video"),
     ("a path too few", lambda e: {"paths": e["paths"][:3]}, r"`offsets` are 4 ascending numbers from 0"),
     ("offsets that fall", lambda e: {"offsets": e["offsets"][::-1]}, r"`offsets` are 5 ascending numbers from 0"),
+    ("offsets that fall once", lambda e: {"offsets": e["offsets"][[0, 2, 1, 3, 4]]}, r"are 5 ascending numbers from 0"),
     ("frames too few", lambda e: {"frames": e["frames"][:-1]}, r"\(13, 32\), and `offsets` say 14 rows"),
     ("frame numbers too few", lambda e: {"frame_numbers": e["frame_numbers"][1:]}, r"`frame_numbers` has shape \(13"),
     ("frame numbers below 0", lambda e: {"frame_numbers": e["frame_numbers"] - 1}, r"`frame_numbers` are 0-based"),

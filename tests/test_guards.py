@@ -9,7 +9,8 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from test_probe import TRAINING
 from echosearch.api.purging import purge_videos
 from echosearch.catalog import Catalog
 from echosearch.catalog.catalog import _connect
-from echosearch.cohort.export import split_patients
+from echosearch.cohort.cohort import Member
+from echosearch.cohort.export import _people, split_patients
 from echosearch.cohort.making import _summary
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BadEmbeddings, BadManifest
@@ -30,6 +32,7 @@ from echosearch.ingest import ImportOptions, import_embeddings, read_metadata
 from echosearch.store import Store
 from echosearch.store.manifest import write_json
 from echosearch.store.merging import Size, grouped, to_merge
+from echosearch.types import VideoRecord
 from echosearch.vectors import FaissIndex
 from echosearch.vectors.segment import SegmentRows, open_segment, write_segment
 from echosearch.zeroshot.probe import Probe, _figure
@@ -295,3 +298,12 @@ def test_the_chance_of_a_probe_s_figure(kind: Any) -> None:
     # Of a ranking one half; of values the mean error of who always says the mean, 0.6: (2 * 0.6 + 3 * 0.4) / 5.
     assert told["chance"] == pytest.approx(0.5 if kind == "logistic" else 0.48)
     assert told["value"] == pytest.approx(1.0 if kind == "logistic" else 0.26)
+
+
+def test_equal_numbers_of_studies_do_not_make_one_person_of_two() -> None:
+    """Both were of a study `1` when the cohort was made; today's studies are keyed by their patient."""
+    rows = []
+    for number, patient in enumerate("AB", start=1):
+        video = SimpleNamespace(video_id=number, patient=patient, study=f"{patient}/1")
+        rows.append((Member("1", None, "1", None, (number,), {}), cast(VideoRecord, video)))
+    assert _people(rows, {1: 0, 2: 1}) == ["p A", "p B"]

@@ -159,6 +159,15 @@ def direction(red: float, green: float, blue: float) -> list[float]:
 # --- what an index of an earlier version does
 
 
+def test_who_has_the_index_open_learns_how_its_stills_are_made_now(mixed: Path, run: Any) -> None:
+    with closing(Store(mixed)) as store:
+        assert store.manifest.recipe.still_version == 1
+        assert run("reembed", "--index", mixed)[0] == 0
+        with store.view():
+            pass
+        assert store.manifest.recipe.still_version == 2
+
+
 def test_an_index_without_stills_is_brought_up_by_its_next_writer_in_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
