@@ -22,12 +22,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.catalog import NewVideo, VideoMetadata
 from echosearch.encoders.toy import ToyBackend
-from echosearch.filters import KnownName, parse_filter, resolve
-from echosearch.store import Batch, Manifest, Store, View
+from echosearch.filters.conditions import KnownName, parse_filter, resolve
+from echosearch.index import Batch, Manifest, Store, View
+from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.vectors import ExactIndex, Ranking, StoredVideo, Weighting
 from echosearch.types import Numerics, ProbeVectors, VideoFacts
-from echosearch.vectors import ExactIndex, Ranking, StoredVideo, Weighting
 
 DIM: Final = 512
 BATCH: Final = 4096

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-import echosearch.store.merging
-import echosearch.store.writer
-from echosearch.catalog import NewVideo, VideoMetadata
+import echosearch.index.merging
+import echosearch.index.writer
 from echosearch.encoders.toy import ToyBackend
-from echosearch.store import Batch, Store
+from echosearch.index import Batch, Store
+from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.vectors import StoredVideo, fsync_path
 from echosearch.types import Numerics, ProbeVectors, VideoFacts
-from echosearch.vectors import StoredVideo, fsync_path
 
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")
 
@@ -54,7 +54,7 @@ def _commits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seconds = {}
     for name, merge_from in (("without", 10**9), ("with", 8)):
-        echosearch.store.merging.MERGE_FROM = merge_from  # type: ignore[misc]
+        echosearch.index.merging.MERGE_FROM = merge_from  # type: ignore[misc]
         with _rewritten() as rows, _store(folder / name, arguments.dim).writer() as writer:
             started = time.monotonic()
             for number in range(arguments.commits):
@@ -71,7 +71,7 @@ def _commits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _large(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Eight segments become one, in a process of its own: its peak memory beside that of opening the index."""
-    echosearch.store.merging.MERGE_FROM = 10**9  # type: ignore[misc]
+    echosearch.index.merging.MERGE_FROM = 10**9  # type: ignore[misc]
     path = folder / "large"
     with _store(path, arguments.dim).writer() as writer:
         for number in range(8):
@@ -102,7 +102,7 @@ def _large(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _merge(path: Path, queue: Any) -> None:
-    echosearch.store.merging.MERGE_FROM = 8  # type: ignore[misc]
+    echosearch.index.merging.MERGE_FROM = 8  # type: ignore[misc]
     with Store(path).writer() as writer:
         with writer.view():
             pass
@@ -132,16 +132,16 @@ def _anonymous() -> int:
 def _rewritten() -> Iterator[list[int]]:
     """The numbers of rows of the segments that merging writes meanwhile."""
     rows: list[int] = []
-    plain = echosearch.store.writer.MergedRows
+    plain = echosearch.index.writer.MergedRows
 
     class Counted(plain):  # type: ignore[misc,valid-type]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             rows.append(len(self.ids))
 
-    echosearch.store.writer.MergedRows = Counted  # type: ignore[misc]
+    echosearch.index.writer.MergedRows = Counted  # type: ignore[misc]
     yield rows
-    echosearch.store.writer.MergedRows = plain  # type: ignore[misc]
+    echosearch.index.writer.MergedRows = plain  # type: ignore[misc]
 
 
 def _store(path: Path, dim: int) -> Store:

@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from echosearch.errors import IndexStateError
-from echosearch.store import Store
+from echosearch.index import Store
 
 TEMPLATES = 50
 FOLDER_SIZE = 1000

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from echosearch.catalog import NewVideo, VideoMetadata
 from echosearch.config import COMMIT_VIDEOS
 from echosearch.encoders import load_encoder, probe_clip
-from echosearch.store import Batch, Store
+from echosearch.index import Batch, Store
+from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.vectors import StoredVideo
 from echosearch.types import ModelRequest, VideoFacts
-from echosearch.vectors import StoredVideo
 from echosearch.video import prepare
 
 FRAMES_A_VIDEO = 20

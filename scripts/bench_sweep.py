@@ -24,15 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echosearch.catalog import NewVideo, VideoMetadata
 from echosearch.encoders.toy import ToyBackend
-from echosearch.store import Batch, Manifest, Store
+from echosearch.index import Batch, Manifest, Store
+from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.vectors import StoredVideo
+from echosearch.tasks.scorers import Model, task_scorer
+from echosearch.tasks.sweep import score, sweep
+from echosearch.tasks.task import Task
+from echosearch.tasks.task_files import find_task
 from echosearch.types import Numerics, ProbeVectors, VideoFacts
-from echosearch.vectors import StoredVideo
-from echosearch.zeroshot.scorers import Model, task_scorer
-from echosearch.zeroshot.sweep import score, sweep
-from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Task
 
 DIM: Final = 512
 FRAMES: Final = 20

@@ -26,10 +26,10 @@ from phantom_index import phantom_index
 import echosearch
 from echosearch.api import Index
 from echosearch.cohort.cohort import Definition
+from echosearch.learning.labels import read_labels
+from echosearch.learning.probe import Probe
+from echosearch.learning.thresholds import ThresholdRule, choose_threshold
 from echosearch.phantom import Study, Video
-from echosearch.zeroshot.labels import read_labels
-from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold
 
 FIRST_SEED: Final = 401
 STUDIES: Final = 570

@@ -25,12 +25,12 @@ from sklearn.metrics import f1_score
 import echosearch
 from echosearch.api import Index
 from echosearch.encoders import load_encoder
+from echosearch.learning.labels import read_labels
+from echosearch.learning.statistics import expected_calibration_error
+from echosearch.learning.thresholds import ThresholdRule, choose_threshold
 from echosearch.phantom import Study, Video
-from echosearch.zeroshot.labels import read_labels
-from echosearch.zeroshot.scores import regression
-from echosearch.zeroshot.statistics import expected_calibration_error
-from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold
+from echosearch.tasks.scores import regression
+from echosearch.tasks.task_files import find_task
 
 LABELLED_SEED, LABELLED_STUDIES = 311, 1680
 JUDGED_SEED, JUDGED_STUDIES = 312, 1680

@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.api import open_index
-from echosearch.check import check
 from echosearch.cli import main
+from echosearch.index.check import check
 
 ECHOSEARCH = Path(sys.executable).parent / "echosearch"
 COMMANDS = {

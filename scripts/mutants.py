@@ -39,14 +39,14 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "mutants"
 KILLERS = CACHE / "killers.json"
 AREAS = {
-    "store": ("store/*.py", "files.py"),
-    "vectors": ("vectors/*.py",),
-    "catalog": ("catalog/*.py",),
-    "scores": ("zeroshot/scor*.py", "zeroshot/sweep.py", "zeroshot/retrieval.py", "types/views.py"),
-    "statistics": ("zeroshot/statistics.py", "zeroshot/intervals.py", "zeroshot/evaluation.py", "types/people.py"),
-    "selection": ("cohort/selection.py", "cohort/making.py", "cohort/compare.py", "cohort/measures.py"),
+    "store": ("index/*.py", "files.py"),
+    "vectors": ("index/vectors/*.py",),
+    "catalog": ("index/catalog/*.py",),
+    "scores": ("tasks/scor*.py", "tasks/sweep.py", "learning/retrieval.py", "types/views.py"),
+    "statistics": ("learning/statistics.py", "learning/intervals.py", "learning/evaluation.py", "types/people.py"),
+    "selection": ("cohort/selection.py", "cohort/making.py", "cohort/compare.py", "search/measures.py"),
     "export": ("cohort/export.py", "ingest/exchange.py", "ingest/embeddings_file.py", "tables.py"),
-    "calibration": ("zeroshot/calibration.py", "zeroshot/thresholds.py", "zeroshot/prevalence.py", "zeroshot/probe.py"),
+    "calibration": ("learning/calibration.py", "learning/thresholds.py", "learning/prevalence.py", "learning/probe.py"),
 }
 HEAVY = (
     "numpy",

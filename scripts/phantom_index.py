@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.admission import probe
-from echosearch.catalog import NewVideo, VideoMetadata
 from echosearch.encoders import load_encoder
+from echosearch.index import Batch, Store
+from echosearch.index.admission import probe
+from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.vectors import FramesDtype, StoredVideo
 from echosearch.phantom import Study, Video, draw_studies, render
-from echosearch.store import Batch, Store
 from echosearch.types import EncodedVideo, FrameSampling, ModelRequest, PreprocessSpec, VideoFacts, pool
-from echosearch.vectors import FramesDtype, StoredVideo
 from echosearch.video import prepare
 
 SAMPLING: Final = FrameSampling.parse("0:40:2")

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
-from echosearch.zeroshot import intervals
-from echosearch.zeroshot.intervals import Interval, auroc, clopper_pearson, kish
+from echosearch.learning import intervals
+from echosearch.learning.intervals import Interval, auroc, clopper_pearson, kish
 
 PATIENTS = (10, 20, 50, 100, 200)
 ICCS = (0.0, 0.3, 1.0)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.learning.labels import LabelFile, read_labels
+from echosearch.learning.sample import Sample
 from echosearch.types.people import clusters
-from echosearch.zeroshot.labels import LabelFile, read_labels
-from echosearch.zeroshot.sample import Sample
 
 
 def sample_of(

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from echosearch.catalog import AttributeValue, NewVideo, VideoMetadata
 from echosearch.encoders.toy import DIM, ToyBackend
-from echosearch.store import Batch, Store, View
+from echosearch.index import Batch, Store, View
+from echosearch.index.catalog import AttributeValue, NewVideo, VideoMetadata
+from echosearch.index.vectors import FramesDtype, StoredVideo, Weighting
 from echosearch.types import EncoderCard, Numerics, ProbeVectors, VideoFacts
-from echosearch.vectors import FramesDtype, StoredVideo, Weighting
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")

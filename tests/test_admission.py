@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from echosearch.admission import check_model, check_phrases, probe
 from echosearch.encoders import PROBE_PHRASES, Encoder, load_encoder, probe_clip
 from echosearch.errors import NumericsMismatch, RecipeMismatch, SpaceMismatch
-from echosearch.store import Manifest
+from echosearch.index import Manifest
+from echosearch.index.admission import check_model, check_phrases, probe
 from echosearch.types import (
     EncoderCard,
     FrameSampling,

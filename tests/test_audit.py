@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import binomtest, hypergeom
 
 from echosearch.cohort.audit import (
@@ -34,8 +33,8 @@ from echosearch.cohort.cohort import Cohort, Definition, Level, Measure, Member
 from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
 from echosearch.files import Output
+from echosearch.learning.labels import read_labels
 from echosearch.tables import write_csv
-from echosearch.zeroshot.labels import read_labels
 
 EF = "task.ef.value"
 

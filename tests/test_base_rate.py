@@ -15,10 +15,10 @@ from test_calibration import MAX_F1, made, noisy
 from test_zeroshot_api import EF, PACER, Archive, make_archive
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.zeroshot.calibration import Calibration, calibrate
-from echosearch.zeroshot.statistics import expected_calibration_error
-from echosearch.zeroshot.tasks import ValueRange
-from echosearch.zeroshot.thresholds import ThresholdRule
+from echosearch.learning.calibration import Calibration, calibrate
+from echosearch.learning.statistics import expected_calibration_error
+from echosearch.learning.thresholds import ThresholdRule
+from echosearch.tasks.task import ValueRange
 
 KEPT = Path(__file__).parent / "kept_json" / "calibration.json"
 

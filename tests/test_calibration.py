@@ -14,17 +14,17 @@ from scipy.optimize import minimize
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from echosearch.catalog import SweepKey
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
+from echosearch.index.catalog import SweepKey
+from echosearch.learning.calibration import Calibration, LeftOut, calibrate, fit_platt, overlap, platt
+from echosearch.learning.folds import stratified_folds
+from echosearch.learning.labels import Labelled
+from echosearch.learning.sample import Sample, chosen_classes, decision, sample
+from echosearch.learning.statistics import expected_calibration_error
+from echosearch.learning.thresholds import ThresholdRule, choose_threshold, steady_threshold
+from echosearch.tasks.task import Task, TaskClass
 from echosearch.types import VideoRecord
 from echosearch.types.people import clusters
-from echosearch.zeroshot.calibration import Calibration, LeftOut, calibrate, fit_platt, overlap, platt
-from echosearch.zeroshot.folds import stratified_folds
-from echosearch.zeroshot.labels import Labelled
-from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample
-from echosearch.zeroshot.statistics import expected_calibration_error
-from echosearch.zeroshot.tasks import Task, TaskClass
-from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold, steady_threshold
 
 MAX_F1 = ThresholdRule("max-f1")
 PACER = Task("pacer", "binary", prompts=("a pacemaker",), views=("A4C",))

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from store_helpers import MEDIA, new_video, unit
 
-from echosearch.catalog import AttributeType, Catalog, FailedFile, KnownFile, NewVideo
-from echosearch.catalog.tables import PathText
 from echosearch.errors import BackendError, BadManifest, DamagedIndex
+from echosearch.index.catalog import AttributeType, Catalog, FailedFile, KnownFile, NewVideo
+from echosearch.index.catalog.tables import PathText
 from echosearch.types import Failure, VideoRecord
 
 
@@ -434,7 +433,7 @@ def test_numbers_among_text_become_text(catalog: Catalog) -> None:
 
 
 def test_there_is_a_most_of_attributes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.catalog.transaction._MOST_ATTRIBUTES", 3)
+    monkeypatch.setattr("echosearch.index.catalog.transaction._MOST_ATTRIBUTES", 3)
     declare(catalog, a="integer", b="integer", c="integer")
     declare(catalog, c="real")
     with pytest.raises(BadManifest, match=r"^an index keeps at most 3 attributes$"):

@@ -15,8 +15,8 @@ import pytest
 from conftest import plain_frames, write_video
 
 from echosearch import open_index
-from echosearch.check import check, repair
 from echosearch.errors import OutOfReach
+from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, undelete_videos
 from echosearch.types import ModelRequest
 
@@ -160,7 +160,7 @@ def test_replaced_segments_go_after_the_grace_time(index: Path, monkeypatch: pyt
     assert old[0].is_dir()
     compact_index(index)
     assert old[0].is_dir()
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
     compact_index(index)
     assert not old[0].exists()
     assert sorted(folder.name for folder in (index / "segments").iterdir()) == sorted(
@@ -181,7 +181,7 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 ) -> None:
     before = _vectors(index)
     frames = {id_: open_index(index).frame_embeddings(id_) for id_ in before}
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 4)
     write_video(tmp_path / "videos" / "7.avi", plain_frames(1, (7, 7, 200)))
     ingest(index, [tmp_path / "videos"], TOY)
     assert len(_segments(index)) == 1
@@ -193,8 +193,8 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 
 def test_merging_keeps_to_the_largest_size(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _vectors(index)
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.merging.MERGED_ROWS", 4)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.merging.MERGED_ROWS", 4)
     compact_index(index)
     assert sorted(len(np.load(folder / "ids.npy")) for folder in _segments(index)) == [2, 4]
     assert _vectors(index) == before

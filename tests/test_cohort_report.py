@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import plain_frames, write_video
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from echosearch.cohort.cohort import Cohort, Definition, Distribution, Measure, Member, Step, Summary, TableRow
 from echosearch.cohort.identifying import without_path
-from echosearch.cohort.report import (
+from echosearch.errors import BackendError, BadOption, DamagedIndex
+from echosearch.files import Output
+from echosearch.filters.conditions import parse_filter
+from echosearch.pictures.cohort_page import (
     Picture,
     Pictures,
     _mean,
@@ -32,9 +34,6 @@ from echosearch.cohort.report import (
     render_report,
     write_report,
 )
-from echosearch.errors import BackendError, BadOption, DamagedIndex
-from echosearch.files import Output
-from echosearch.filters import parse_filter
 
 CRITERIA = ("view = 'A4C'", "task.pacemaker.yes")
 PAPER = "a paper of 2024"

@@ -11,24 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from store_helpers import add, make_store, new_video, unit
 
 from echosearch.api.cohorts import Cohorts
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import MetadataChange, VideoMetadata
 from echosearch.cohort.cohort import Cohort, Definition
 from echosearch.cohort.compare import diff
 from echosearch.cohort.export import split_patients
-from echosearch.cohort.measures import domain
 from echosearch.encoders import list_presets
 from echosearch.errors import BadFilter, BadOption, UnknownCohort
-from echosearch.store import Store
+from echosearch.index import Store
+from echosearch.index.catalog import MetadataChange, VideoMetadata
+from echosearch.learning.calibration import Calibration, LeftOut
+from echosearch.learning.probe import Probe, Training
+from echosearch.learning.sample import SCORE
+from echosearch.search.measures import domain
 from echosearch.types import EncodedText, VideoRecord
-from echosearch.zeroshot.calibration import Calibration, LeftOut
-from echosearch.zeroshot.probe import Probe, Training
-from echosearch.zeroshot.sample import SCORE
 
 EF = "task.ejection_fraction.value"
 HOMELESS = "1 videos have no study in the catalog, so they are of no unit"

@@ -23,9 +23,11 @@ from conftest import plain_frames, write_video
 from PIL import Image
 
 from echosearch import open_index
-from echosearch.catalog import Snapshot
-from echosearch.check import check, repair
 from echosearch.cohort.cohort import Definition
+from echosearch.index import Store
+from echosearch.index.catalog import Snapshot
+from echosearch.index.check import check_index as check, repair_index as repair
+from echosearch.index.vectors import segment
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -38,9 +40,7 @@ from echosearch.ingest import (
     reembed,
     undelete_videos,
 )
-from echosearch.store import Store
 from echosearch.types import Failure, FrameSampling, ModelRequest
-from echosearch.vectors import segment
 from echosearch.video import prepare_video
 
 Command = Callable[[Path], object]
@@ -258,16 +258,16 @@ def test_compact(index: Path) -> None:
 
 @pytest.mark.slow
 def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.merging.MERGED_ROWS", 4)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.merging.MERGED_ROWS", 4)
     assert _survives(index, _ingest, None, _either) > 20
 
 
 @pytest.mark.slow
 def test_ingest_that_merges_as_it_goes(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches, each of which is merged with what is there, and what that replaces is erased at once."""
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
     for number in range(6, 11):
         write_video(index.parent / "videos" / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))
     assert _survives(index, _ingest, whole=lambda before, seen, after: before.items() <= seen.items()) > 100
@@ -371,7 +371,7 @@ def test_repair(index: Path, missing: bool) -> None:
         assert (path / "segments" / "aside" / damaged / "pooled.npy").read_bytes() == b"damaged"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+        patch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
         assert _survives(index, lambda path: repair(path, missing=missing), again) > 10
 
 

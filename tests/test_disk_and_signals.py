@@ -26,15 +26,15 @@ from test_store import fill
 
 import echosearch.ingest.pipeline
 from echosearch import open_index
-from echosearch.admission import probe
 from echosearch.encoders import load_encoder
 from echosearch.errors import BackendError
+from echosearch.index import Store
+from echosearch.index.admission import probe
+from echosearch.index.vectors import FaissIndex, LiveRows, SegmentRows, open_segment, write_segment
+from echosearch.index.vectors.segment import close_maps
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.ingest.decoding import _prepare
-from echosearch.store import Store
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec
-from echosearch.vectors import FaissIndex, LiveRows, SegmentRows, open_segment, write_segment
-from echosearch.vectors.segment import close_maps
 from echosearch.video import decoder_name
 
 pytestmark = pytest.mark.slow
@@ -390,7 +390,7 @@ def test_a_read_only_index_is_searched_and_never_changed(made: Path, tmp_path: P
 HOLDS_WHEN_TOLD = """
 import sys
 from pathlib import Path
-from echosearch.store import Store
+from echosearch.index import Store
 
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -452,7 +452,7 @@ READS_ONE_VIEW = """
 import json, sys
 from pathlib import Path
 from echosearch.search import Query, search
-from echosearch.store import Store
+from echosearch.index import Store
 from store_helpers import contents, unit
 
 store = Store(Path(sys.argv[1]))
@@ -495,7 +495,7 @@ def compact_and_clear(path: Path) -> None:
 def test_a_reader_in_another_process_keeps_its_commit_through_a_compaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
     with closing(scattered(tmp_path / "index")) as store:
         folders = {path.name for path in (store.path / "segments").iterdir()}
     with running_python(READS_ONE_VIEW, tmp_path / "index") as reader:
@@ -519,11 +519,11 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 
     def arrange(act: Callable[[], None]) -> None:
         def disturbed(folder: Path, name: str) -> Any:
-            monkeypatch.setattr("echosearch.store.view.open_segment", open_segment)
+            monkeypatch.setattr("echosearch.index.snapshot.open_segment", open_segment)
             act()
             return open_segment(folder, name)
 
-        monkeypatch.setattr("echosearch.store.view.open_segment", disturbed)
+        monkeypatch.setattr("echosearch.index.snapshot.open_segment", disturbed)
 
     return arrange
 
@@ -531,7 +531,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 def test_a_reader_that_misses_a_segment_reloads_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Callable[[], None]], None], run: Run
 ) -> None:
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
     index = tmp_path / "index"
     scattered(index).close()
     _, expected, _ = run("search", "red", "--index", index, "--json")
@@ -575,7 +575,7 @@ def test_a_reader_reloads_no_more_than_once_and_never_for_a_segment_that_is_lost
 COMMAND = """
 import os, sys, time
 from pathlib import Path
-import echosearch.catalog.catalog as catalog
+import echosearch.index.catalog.catalog as catalog
 import echosearch.ingest.decoding as decoding
 
 marks, slow = Path(os.environ["MARKS"]), os.environ["SLOW"]

@@ -23,9 +23,9 @@ from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import ModelUnavailable
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.phantom import VIEWS, VISIBLE, Video, draw_studies, make_archive
+from echosearch.tasks.task_files import find_task
 from echosearch.types import ModelRequest, pool
 from echosearch.video import open_media, prepare
-from echosearch.zeroshot.task_files import find_task
 
 pytestmark = pytest.mark.slow
 

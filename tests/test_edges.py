@@ -20,12 +20,12 @@ from conftest import plain_frames, write_video
 from store_helpers import add, make_store, new_video, unit
 
 from echosearch import open_index
-from echosearch.check import check
 from echosearch.cli.app import app
 from echosearch.cli.options import FilePath, Finite, Whole
 from echosearch.cohort.cohort import Definition
 from echosearch.config import index_path, tasks_path
 from echosearch.errors import BadOption, BadQuery, InputError, UnknownVideo
+from echosearch.index.check import check_index as check
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.types import ModelRequest
 from echosearch.video import find_media, media_path

@@ -12,9 +12,9 @@ from label_helpers import sample_of
 from test_calibration import MAX_F1, made
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.zeroshot.calibration import calibrate
-from echosearch.zeroshot.evaluation import Evaluation, LevelResult, Threshold, evaluate
-from echosearch.zeroshot.sample import Sample
+from echosearch.learning.calibration import calibrate
+from echosearch.learning.evaluation import Evaluation, LevelResult, Threshold, evaluate
+from echosearch.learning.sample import Sample
 
 # Study S1 of patient A has it, T1 of A has not, nor S2 of B; C has a video without a study; the last has nothing.
 TINY = sample_of(

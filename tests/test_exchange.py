@@ -16,7 +16,6 @@ from conftest import plain_frames, write_video
 from store_helpers import random_units
 
 import echosearch
-from echosearch.check import check
 from echosearch.encoders import load_encoder
 from echosearch.errors import (
     BackendError,
@@ -27,10 +26,11 @@ from echosearch.errors import (
     RecipeMismatch,
     SpaceMismatch,
 )
+from echosearch.index import Store
+from echosearch.index.check import check_index as check
 from echosearch.ingest import ImportOptions, IngestOptions, delete_videos, export_embeddings, import_embeddings, ingest
 from echosearch.ingest.embeddings_file import EmbeddingsFile
 from echosearch.ingest.metadata import read_metadata
-from echosearch.store import Store
 from echosearch.types import FrameSampling, IngestProgress, ModelRequest
 from echosearch.video import decoder_name
 

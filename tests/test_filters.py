@@ -17,14 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sqlalchemy import Engine, event
 from store_helpers import new_video, unit
 
-from echosearch.catalog import FIELDS, Catalog, Measures, Snapshot, VideoMetadata
 from echosearch.errors import BadFilter
-from echosearch.filters import (
+from echosearch.filters.conditions import (
     All,
     Between,
     Compare,
@@ -46,6 +44,7 @@ from echosearch.filters import (
     parse_filter,
     resolve,
 )
+from echosearch.index.catalog import FIELDS, Catalog, Measures, Snapshot, VideoMetadata
 from echosearch.types import VideoFacts
 
 Parts = tuple[str, ...]

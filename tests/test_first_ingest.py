@@ -15,11 +15,11 @@ from conftest import plain_frames, write_video
 from store_helpers import make_store, mounted
 
 from echosearch import open_index
-from echosearch.check import check
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BackendError, BadOption, IndexLocked, IndexStateError, RecipeMismatch, SpaceMismatch
+from echosearch.index import Store
+from echosearch.index.check import check_index as check
 from echosearch.ingest import IngestOptions, export_embeddings, import_embeddings, ingest
-from echosearch.store import Store
 from echosearch.types import ModelRequest
 
 Load = Callable[[ModelRequest, str], Encoder]
@@ -200,7 +200,7 @@ def test_what_fails_on_the_way_leaves_an_empty_folder_or_none(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", failing)
         if is_there and at == 5:  # all five entries are in their places
-            patch.setattr("echosearch.store.store.fsync_path", lambda path: rename(tmp_path / "nothing", path))
+            patch.setattr("echosearch.index.store.fsync_path", lambda path: rename(tmp_path / "nothing", path))
         with pytest.raises(BackendError, match=rf"^cannot write to the index {index}: No "):
             make_store(index)
     assert list(tmp_path.rglob("*")) == ([index] if is_there else [])

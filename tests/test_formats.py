@@ -16,13 +16,13 @@ from conftest import ROOT
 from store_helpers import make_store
 
 import echosearch
-import echosearch.store.store as store_module
-from echosearch.catalog import Catalog
-from echosearch.check import check
+import echosearch.index.store as store_module
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, NewerFormat
+from echosearch.index import Store
+from echosearch.index.catalog import Catalog
+from echosearch.index.check import check_index as check
 from echosearch.ingest import delete_videos, undelete_videos
-from echosearch.store import Store
 
 PAST = sorted((ROOT / "tests" / "formats").glob("format-*.zip"))
 

@@ -20,23 +20,23 @@ from test_cohorts import archive_of
 from test_probe import TRAINING
 
 from echosearch.api.purging import purge_videos
-from echosearch.catalog import Catalog
-from echosearch.catalog.catalog import _connect
 from echosearch.cohort.cohort import Member
 from echosearch.cohort.export import _people, split_patients
 from echosearch.cohort.making import _summary
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BadEmbeddings, BadManifest
 from echosearch.files import is_gone, open_regular
+from echosearch.index import Store
+from echosearch.index.catalog import Catalog
+from echosearch.index.catalog.catalog import _connect
+from echosearch.index.description import write_json
+from echosearch.index.merging import Size, grouped, to_merge
+from echosearch.index.vectors import FaissIndex
+from echosearch.index.vectors.segment import SegmentRows, open_segment, write_segment
 from echosearch.ingest import ImportOptions, import_embeddings, read_metadata
-from echosearch.store import Store
-from echosearch.store.manifest import write_json
-from echosearch.store.merging import Size, grouped, to_merge
+from echosearch.learning.probe import Probe, _figure
+from echosearch.learning.statistics import regression_statistics, reliability
 from echosearch.types import VideoRecord
-from echosearch.vectors import FaissIndex
-from echosearch.vectors.segment import SegmentRows, open_segment, write_segment
-from echosearch.zeroshot.probe import Probe, _figure
-from echosearch.zeroshot.statistics import regression_statistics, reliability
 
 
 def test_a_writer_of_the_catalog_loses_nothing_to_a_power_cut_and_keeps_its_references(tmp_path: Path) -> None:

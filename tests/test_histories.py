@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from PIL import Image
 from test_crash import DIED, _die_at, _forked, _InProcess
@@ -22,9 +21,9 @@ from test_crash import DIED, _die_at, _forked, _InProcess
 import echosearch.ingest.pipeline as pipeline
 from echosearch import open_index
 from echosearch.api.purging import purge_videos
-from echosearch.check import check
 from echosearch.encoders import load_encoder
 from echosearch.errors import BadManifest, UnknownVideo
+from echosearch.index.check import check_index as check
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -305,7 +304,7 @@ def test_histories(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "decoders", _in_process)
     monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 4)
     run_state_machine_as_test(
         IndexHistory,
         settings=settings(

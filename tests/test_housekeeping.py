@@ -24,6 +24,7 @@ from echosearch.errors import (
     UnknownEncoder,
     UnknownVideo,
 )
+from echosearch.index import Store
 from echosearch.ingest import (
     IngestOptions,
     annotate,
@@ -34,7 +35,6 @@ from echosearch.ingest import (
     recognise,
     undelete_videos,
 )
-from echosearch.store import Store
 from echosearch.types import FrameSampling, IngestReport, ModelRequest
 
 Run = Callable[..., tuple[int, str, str]]

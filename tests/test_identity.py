@@ -14,10 +14,11 @@ from conftest import plain_frames, write_video
 
 from echosearch import open_index
 from echosearch.api.purging import purge_videos
-from echosearch.catalog import KnownFile, SameBytes
-from echosearch.check import repair
 from echosearch.encoders import load_encoder
 from echosearch.errors import BadOption
+from echosearch.index import Store
+from echosearch.index.catalog import KnownFile, SameBytes
+from echosearch.index.check import repair
 from echosearch.ingest import (
     IngestOptions,
     compact_index,
@@ -28,7 +29,6 @@ from echosearch.ingest import (
     undelete_videos,
 )
 from echosearch.ingest.decide import Arrival, Decision, decide
-from echosearch.store import Store
 from echosearch.types import IngestReport, ModelRequest, pool
 from echosearch.video import prepare_video
 

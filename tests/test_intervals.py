@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 from echosearch.errors import BadQuery
-from echosearch.zeroshot import intervals
-from echosearch.zeroshot.intervals import (
+from echosearch.learning import intervals
+from echosearch.learning.intervals import (
     NONE,
     Estimate,
     Interval,
@@ -27,8 +27,8 @@ from echosearch.zeroshot.intervals import (
     share,
     shares,
 )
-from echosearch.zeroshot.prevalence import prevalence, rogan_gladen
-from echosearch.zeroshot.statistics import auprc, regression_statistics
+from echosearch.learning.prevalence import prevalence, rogan_gladen
+from echosearch.learning.statistics import auprc, regression_statistics
 
 # Shares.
 

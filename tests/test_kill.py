@@ -16,7 +16,7 @@ from conftest import smooth_frames, write_video
 from store_helpers import add, make_store, new_video, random_units
 
 from echosearch import open_index
-from echosearch.check import check
+from echosearch.index.check import check_index as check
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.types import ModelRequest
 
@@ -37,7 +37,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from echosearch.search import Query, search
-from echosearch.store import Store
+from echosearch.index import Store
 
 store, stop = Store(Path(sys.argv[1])), Path(sys.argv[2])
 query = Query(np.eye(1, 32, dtype=np.float32)[0], "cosine")
@@ -84,8 +84,8 @@ def test_25_kills_of_an_ingest_change_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_answer_belongs_to_one_whole_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 3)
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 5.0)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 5.0)
     store = make_store(tmp_path / "index")
     add(store, new_video("first", random_units(1, 32, 0)[0]))
     (tmp_path / "reader.py").write_text(READ)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.learning.labels import LabelFile, Labelled, LabelRow, join, read_labels
 from echosearch.types import VideoRecord
-from echosearch.zeroshot.labels import LabelFile, Labelled, LabelRow, join, read_labels
 
 
 def _csv(folder: Path, text: str, name: str = "labels.csv") -> Path:

@@ -17,11 +17,11 @@ from conftest import plain_frames, write_video
 from store_helpers import ROOT, add, contents, make_store, new_video, random_units
 
 from echosearch.api.purging import purge_videos
-from echosearch.check import check, repair
 from echosearch.errors import DamagedIndex
 from echosearch.files import is_our_own
+from echosearch.index import Store
+from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.ingest import IngestOptions, compact_index, export_embeddings, import_embeddings, ingest
-from echosearch.store import Store
 from echosearch.types import ModelRequest
 from echosearch.video import content_sha256
 
@@ -84,8 +84,8 @@ LEFT = "the index has no segment {}, which holds vectors that the index has not;
 def test_the_recommended_repair_erases_no_sound_segment_of_an_older_catalog(
     tmp_path: Path, yes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
     index = _index(tmp_path / "index", 2)
     shutil.copytree(index, tmp_path / "copy")
     with closing(Store(index)) as store:  # the third is written, then merged with the others
@@ -224,7 +224,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     _flip(_segments(tmp_path / "index")[1] / "norms.npy")
     for number in range(4, 7):
         write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (200, 250 - number * 30, 30)))
-    monkeypatch.setattr("echosearch.store.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
     return tmp_path / "index"
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from store_helpers import (
     NUMERICS,
     add,
@@ -27,11 +26,11 @@ from store_helpers import (
     unit,
 )
 
-from echosearch.check import check
 from echosearch.config import MERGED_ROWS
-from echosearch.store import Batch, Store
-from echosearch.store.merging import Size, grouped, to_merge
-from echosearch.vectors import MergedRows, SegmentRows, StoredVideo, close_maps, open_segment, write_segment
+from echosearch.index import Batch, Store
+from echosearch.index.check import check_index as check
+from echosearch.index.merging import Size, grouped, to_merge
+from echosearch.index.vectors import MergedRows, SegmentRows, StoredVideo, close_maps, open_segment, write_segment
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +111,7 @@ def _videos(frames_dtype: str, lengths: list[int], seed: int) -> list[StoredVide
 def test_merged_rows_are_byte_for_byte_what_the_videos_would_be(
     tmp_path: Path, frames: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.vectors.segment._WRITTEN_ROWS", at_once)
+    monkeypatch.setattr("echosearch.index.vectors.segment._WRITTEN_ROWS", at_once)
     ids = [[1, 2, 3, 9, 10], [4, 5, 6, 7, 20], [8, 11, 12, 13, 14]]  # interleaved
     lengths = [[1, 5, 2, 3, 1], [0, 0, 4, 2, 7], [1, 1, 1, 6, 2]]
     dropped = [2, 9, 7, 14]
@@ -172,7 +171,7 @@ def test_few_descriptors_are_open_however_many_segments_are_read(tmp_path: Path)
 def test_segments_are_merged_as_batches_are_committed_and_replaced_folders_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.store.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
     rows = random_units(150, 32, 0)
     with closing(make_store(tmp_path / "index")) as store, store.writer() as writer:
         for number, row in enumerate(rows):
@@ -243,10 +242,10 @@ LIMITED = """
 import json, os, resource, sys
 from pathlib import Path
 import numpy as np
-import echosearch.store.merging
-from echosearch.check import check, repair
+import echosearch.index.merging
+from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.search import Query, search
-from echosearch.store import Batch, Store
+from echosearch.index import Batch, Store
 from store_helpers import NUMERICS, make_store, new_video, random_units
 
 os.fsync = lambda descriptor: None
@@ -321,11 +320,11 @@ MENDS = (
     + """
 import shutil
 
-echosearch.store.merging.MERGE_FROM = 10**9  # as it was before segments were merged in tiers
+echosearch.index.merging.MERGE_FROM = 10**9  # as it was before segments were merged in tiers
 with make_store(path).writer() as writer:
     for number in range(commits - 1):
         commit(writer, number)
-echosearch.store.merging.MERGE_FROM = 8
+echosearch.index.merging.MERGE_FROM = 8
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 read("before")
 told["check"] = [check(path).problems, descriptors()]

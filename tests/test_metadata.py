@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from echosearch.catalog import VideoMetadata
 from echosearch.errors import BadManifest, BadOption
 from echosearch.files import Output
+from echosearch.index.catalog import VideoMetadata
 from echosearch.ingest import read_metadata
 from echosearch.tables import write_csv
 from echosearch.video import FileFinder

@@ -21,13 +21,13 @@ from test_store import fill
 
 from echosearch import open_index
 from echosearch.cli.app import app
-from echosearch.contact_sheet import write_contact_sheet
 from echosearch.errors import BackendError, BadOption
 from echosearch.files import Output, OutputFolder, is_our_own, refuse_inside_index
 from echosearch.ingest import export_embeddings
-from echosearch.zeroshot.plots import save
-from echosearch.zeroshot.task_files import write_tasks
-from echosearch.zeroshot.tasks import Task
+from echosearch.pictures.contact_sheet import write_contact_sheet
+from echosearch.pictures.plots import save
+from echosearch.tasks.task import Task
+from echosearch.tasks.task_files import write_tasks
 
 Run = Callable[..., tuple[int, str, str]]
 

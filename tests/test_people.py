@@ -15,16 +15,16 @@ from store_helpers import add, make_store, new_video, unit
 
 from echosearch.api.cohorts import Cohorts
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import MetadataChange, VideoMetadata
 from echosearch.cohort.cohort import Definition
 from echosearch.errors import BadLabels
+from echosearch.index import Store
+from echosearch.index.catalog import MetadataChange, VideoMetadata
+from echosearch.learning.labels import read_labels
+from echosearch.learning.retrieval import pair, read_reports
+from echosearch.learning.thresholds import ThresholdRule
 from echosearch.search import ids_to_leave_out
-from echosearch.store import Store
 from echosearch.types import EncodedText, VideoRecord
 from echosearch.types.people import clusters, joined, people, study_keys
-from echosearch.zeroshot.labels import read_labels
-from echosearch.zeroshot.retrieval import pair, read_reports
-from echosearch.zeroshot.thresholds import ThresholdRule
 
 #        name   study  patient  bytes
 Row = tuple[str, str | None, str | None, str]

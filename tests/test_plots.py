@@ -13,12 +13,12 @@ from sklearn.metrics import roc_curve
 
 from echosearch.errors import BackendError
 from echosearch.files import Output
+from echosearch.learning.calibration import Calibration, calibrate
+from echosearch.learning.evaluation import Evaluation, Threshold, evaluate
+from echosearch.learning.sample import Sample
+from echosearch.learning.thresholds import ThresholdRule
+from echosearch.pictures.plots import draw_evaluation, save
 from echosearch.types.people import clusters
-from echosearch.zeroshot.calibration import Calibration, calibrate
-from echosearch.zeroshot.evaluation import Evaluation, Threshold, evaluate
-from echosearch.zeroshot.plots import draw_evaluation, save
-from echosearch.zeroshot.sample import Sample
-from echosearch.zeroshot.thresholds import ThresholdRule
 
 Doubles = npt.NDArray[np.float64]
 
@@ -217,6 +217,6 @@ def test_nothing_opens_a_window() -> None:
     import subprocess
     import sys
 
-    code = "import sys, echosearch.zeroshot.plots; print([m for m in sys.modules if m.startswith('matplotlib')])"
+    code = "import sys, echosearch.pictures.plots; print([m for m in sys.modules if m.startswith('matplotlib')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

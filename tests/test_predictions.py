@@ -11,11 +11,11 @@ import pytest
 
 from echosearch.errors import BackendError, BadOption
 from echosearch.files import Output
+from echosearch.learning.predictions import VIEWS, write_predictions
+from echosearch.learning.probe import Probe, Training
+from echosearch.tasks.task import Task, TaskClass, ValueRange
+from echosearch.tasks.task_files import find_task
 from echosearch.types import VideoRecord
-from echosearch.zeroshot.predictions import VIEWS, write_predictions
-from echosearch.zeroshot.probe import Probe, Training
-from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Task, TaskClass, ValueRange
 
 EF = Task("ef", "regression", prompts=("EF <#>",), range=ValueRange(0, 100, unit="%"), views=("A4C", "A2C"))
 VIEW = Task("view", "contrastive", classes=tuple(TaskClass(name, (f"{name} view",)) for name in VIEWS))

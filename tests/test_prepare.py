@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from echosearch.errors import UnsupportedVideo
 from echosearch.types import PreparedVideo, PreprocessSpec, VideoFacts

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from store_helpers import random_units
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.zeroshot import probe as probe_module
-from echosearch.zeroshot.probe import (
+from echosearch.learning import probe as probe_module
+from echosearch.learning.probe import (
     Probe,
     Training,
     check_label,

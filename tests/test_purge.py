@@ -19,17 +19,17 @@ from test_zeroshot_api import MAX_F1, PACER, embed, rows_of, zeroshot_of
 from echosearch import open_index
 from echosearch.api.cohorts import Cohorts
 from echosearch.api.purging import purge_videos
-from echosearch.catalog import TABLES, FailedFile
-from echosearch.catalog.purge import Person
-from echosearch.catalog.tables import metadata
-from echosearch.check import check
 from echosearch.cohort.cohort import Definition
 from echosearch.errors import BackendError, BadOption, UnknownVideo
+from echosearch.index import Batch
+from echosearch.index.catalog import TABLES, FailedFile
+from echosearch.index.catalog.purge import Person
+from echosearch.index.catalog.tables import metadata
+from echosearch.index.check import check_index as check
+from echosearch.index.purge import ENTRIES
 from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, read_metadata, undelete_videos
-from echosearch.store import Batch
-from echosearch.store.purge import ENTRIES
+from echosearch.learning.labels import LabelFile, read_labels
 from echosearch.types import EncodedText, Failure, ModelRequest
-from echosearch.zeroshot.labels import LabelFile, read_labels
 
 Run = Callable[..., tuple[int, str, str]]
 PATIENT, STUDY, MRN = "PAT0017-ZZ", "STUDY0017-ZZ", "MRN-99887766"
@@ -85,7 +85,7 @@ class Lived:
         (folder / "judged.csv").write_text("audit,unit,verdict,note\n" + rows)
         self.cohorts.judge("low", folder / "judged.csv")
         cache = open_index(self.path)
-        from echosearch.text_cache import TextCache
+        from echosearch.encoders.text_cache import TextCache
 
         TextCache(cache._store.cache_path, len(vectors[0])).put(
             "ab" * 32, EncodedText(vectors[0], f"cut: the history of {PATIENT}")
@@ -265,7 +265,7 @@ def test_a_reader_of_an_earlier_commit_goes_on_or_says_why(lived: Lived) -> None
     with reader._store.view() as view:
         purge = pytest.raises(BackendError, match=r"all is purged from .* but for the catalog's log")
         with pytest.MonkeyPatch.context() as patch, purge:
-            patch.setattr("echosearch.catalog.catalog._BUSY_SECONDS", 0.2)
+            patch.setattr("echosearch.index.catalog.catalog._BUSY_SECONDS", 0.2)
             purge_videos(lived.path, [], patient=PATIENT)
         assert 35 in view.rows.ids  # its own moment, whose bytes are open
     assert 35 not in {hit.video_id for hit in reader.similar(1, k=117).hits}

@@ -19,8 +19,8 @@ import echosearch
 from echosearch.encoders import Standing, list_presets, load_encoder
 from echosearch.encoders.recognise import Evidence, recognise
 from echosearch.errors import BadOption, EchoSearchError, ModelUnavailable, UnknownEncoder
+from echosearch.index import Manifest
 from echosearch.ingest import ImportOptions, IngestOptions, import_embeddings, ingest
-from echosearch.store import Manifest
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec, Recipe, Space
 
 Run = Callable[..., tuple[int, str, str]]

@@ -20,10 +20,11 @@ from conftest import plain_frames, write_video
 import echosearch
 from echosearch.api.purging import purge_videos
 from echosearch.api.reembedding import reembed_index
-from echosearch.check import check
 from echosearch.cohort.cohort import Definition
 from echosearch.encoders import load_encoder
 from echosearch.errors import BadOption, CalibrationMismatch, DamagedIndex, IndexLocked, RecipeMismatch, UnknownVideo
+from echosearch.index import Store
+from echosearch.index.check import check_index as check
 from echosearch.ingest import (
     ImportOptions,
     IngestOptions,
@@ -37,11 +38,10 @@ from echosearch.ingest import (
     reembed,
     undelete_videos,
 )
-from echosearch.store import Store
+from echosearch.learning.labels import read_labels
+from echosearch.learning.thresholds import ThresholdRule
 from echosearch.types import Failure, FrameSampling, ModelRequest
 from echosearch.video import prepare_video
-from echosearch.zeroshot.labels import read_labels
-from echosearch.zeroshot.thresholds import ThresholdRule
 
 RED, GREEN, BLUE = (220, 20, 20), (20, 220, 20), (20, 20, 220)
 

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import rankdata
 from store_helpers import random_units
 
 from echosearch.errors import BadLabels, BadOption
+from echosearch.learning import retrieval as module
+from echosearch.learning.retrieval import PUBLISHED, Retrieval, pair, ranks, read_reports, retrieval
 from echosearch.phantom import make_archive
 from echosearch.types import VideoRecord
-from echosearch.zeroshot import retrieval as module
-from echosearch.zeroshot.retrieval import PUBLISHED, Retrieval, pair, ranks, read_reports, retrieval
 
 Doubles = npt.NDArray[np.float64]
 

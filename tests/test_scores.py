@@ -8,11 +8,10 @@ import math
 import numpy as np
 import pytest
 import zeroshot_oracle as oracle
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from store_helpers import random_units
 
-from echosearch.zeroshot.scores import mean_prompt, mean_similarities, regression, softmax
+from echosearch.tasks.scores import mean_prompt, mean_similarities, regression, softmax
 
 
 def one_video(similarities: np.ndarray) -> np.ndarray:
@@ -65,7 +64,7 @@ def test_regressions_are_identical_given_the_same_similarities(frames: int, prom
 
 
 def test_many_frames_are_ranked_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.zeroshot.scores._BLOCK", 64)
+    monkeypatch.setattr("echosearch.tasks.scores._BLOCK", 64)
     similarities = np.random.default_rng(3).standard_normal((50, 20)).astype(np.float32)
     values = np.arange(20)
     found, _ = regression(similarities, values, np.arange(0, 51, 5))

@@ -14,8 +14,8 @@ import pytest
 from store_helpers import Vector, add, make_store, new_video, stored, unit
 
 from echosearch.errors import BadQuery
+from echosearch.index import Store, View
 from echosearch.search import Query, combine, ids_to_leave_out, search
-from echosearch.store import Store, View
 from echosearch.types import Hit, VideoRecord
 
 NO_NEGATIVES = np.empty((0, 32), np.float32)

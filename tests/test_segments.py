@@ -17,7 +17,15 @@ import pytest
 from store_helpers import NUMERICS, random_units, unit
 
 from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex
-from echosearch.vectors import FramesDtype, Segment, SegmentInfo, SegmentRows, StoredVideo, open_segment, write_segment
+from echosearch.index.vectors import (
+    FramesDtype,
+    Segment,
+    SegmentInfo,
+    SegmentRows,
+    StoredVideo,
+    open_segment,
+    write_segment,
+)
 
 IDS = [4, 5, 9000000000]
 NUMBERS = [[0], [0, 3, 6, 9], [11, 2]]

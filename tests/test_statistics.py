@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.stats import pearsonr
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.types.people import clusters
-from echosearch.zeroshot.statistics import (
+from echosearch.learning.statistics import (
     Statistic,
     aggregate,
     aggregate_labels,
@@ -27,7 +25,8 @@ from echosearch.zeroshot.statistics import (
     regression_statistics,
     reliability,
 )
-from echosearch.zeroshot.thresholds import ThresholdRule, choose_threshold, steady_threshold
+from echosearch.learning.thresholds import ThresholdRule, choose_threshold, steady_threshold
+from echosearch.types.people import clusters
 
 # Two of five have the finding; the worked values below are all of these.
 SCORES = np.array([0.5, 0.9, 0.7, 0.8, 0.6])

@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from store_helpers import (
     MEDIA,
@@ -41,7 +40,6 @@ from store_helpers import (
     unit,
 )
 
-from echosearch.catalog import Catalog, FailedFile, KnownFile
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import (
     BackendError,
@@ -55,10 +53,11 @@ from echosearch.errors import (
     OutOfReach,
     UnknownVideo,
 )
+from echosearch.index import Batch, Manifest, Store, View
+from echosearch.index.catalog import Catalog, FailedFile, KnownFile
+from echosearch.index.vectors import FaissIndex, Weighting
 from echosearch.search import Query, search
-from echosearch.store import Batch, Manifest, Store, View
 from echosearch.types import Failure, FrameSampling, ModelRequest
-from echosearch.vectors import FaissIndex, Weighting
 
 Contents = dict[int, Any]
 
@@ -496,7 +495,7 @@ HOLDS_THE_LOCK = """
 import sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
-from echosearch.store import Batch, Store
+from echosearch.index import Batch, Store
 
 with Store(Path(sys.argv[1])).writer() as writer:
     writer.commit(Batch([new_video("theirs.avi", unit(0, 1))]), NUMERICS)
@@ -564,9 +563,9 @@ DIES = """
 import os, sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
-import echosearch.store.writer, echosearch.vectors.faiss_index, echosearch.vectors.segment
-from echosearch.catalog import Catalog, Transaction
-from echosearch.store import Batch, Store
+import echosearch.index.writer, echosearch.index.vectors.faiss_index, echosearch.index.vectors.segment
+from echosearch.index.catalog import Catalog, Transaction
+from echosearch.index import Batch, Store
 
 def die(*arguments, **options):
     os._exit(9)
@@ -582,14 +581,14 @@ with Store(path).writer() as writer:
     if step == "before the ids are reserved":
         Catalog.reserve_ids = die
     elif step == "before the segment is written":
-        echosearch.store.writer.write_segment = die
+        echosearch.index.writer.write_segment = die
     elif step == "while the segment is written":
         calls = []
-        save = echosearch.vectors.segment._write_array
+        save = echosearch.index.vectors.segment._write_array
         def dies_at_third(*arguments):
             calls.append(1)
             return die() if len(calls) == 3 else save(*arguments)
-        echosearch.vectors.segment._write_array = dies_at_third
+        echosearch.index.vectors.segment._write_array = dies_at_third
     elif step == "before the segment gets its name":
         Path.rename = die
     elif step == "between segment and transaction":
@@ -597,11 +596,11 @@ with Store(path).writer() as writer:
     elif step == "within the transaction":
         Transaction.add_videos = dies_after(Transaction.add_videos)
     elif step == "while FAISS is written":
-        echosearch.vectors.faiss_index.fsync_path = die
+        echosearch.index.vectors.faiss_index.fsync_path = die
     elif step == "before FAISS gets its name":
         Path.rename = lambda path, target, rename=Path.rename: die() if "ann" in path.parts else rename(path, target)
     elif step == "before the older FAISS goes":
-        echosearch.store.writer.shutil.rmtree = lambda path, **options: die() if path.name == "1" else None
+        echosearch.index.writer.shutil.rmtree = lambda path, **options: die() if path.name == "1" else None
     writer.commit(Batch([new_video("new.avi", unit(1, 2)), new_video("a.avi", unit(0, 2, 1), content="x", replaces=1)]),
                   NUMERICS)
     writer.finish()
@@ -849,7 +848,7 @@ DIES_WITH_A_LOG = """
 import os, sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
-from echosearch.store import Batch, Store
+from echosearch.index import Batch, Store
 
 with Store(Path(sys.argv[1])).writer() as writer, Store(Path(sys.argv[1])).view():
     writer.commit(Batch([new_video("b.avi", unit(1, 1))]), NUMERICS)  # stays in the log: somebody reads what was before
@@ -889,7 +888,7 @@ import faiss, mmap, numpy.ma  # before the right to read them is gone
 from store_helpers import unit
 from echosearch.errors import EchoSearchError
 from echosearch.search import Query, search
-from echosearch.store import Store
+from echosearch.index import Store
 
 if os.getuid() == 0:
     os.setgroups([])
@@ -1048,7 +1047,7 @@ def test_a_segment_that_cannot_be_written_is_a_sentence(store: Store, monkeypatc
     def quota(*arguments: object) -> None:
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr("echosearch.store.writer.write_segment", quota)
+    monkeypatch.setattr("echosearch.index.writer.write_segment", quota)
     with pytest.raises(BackendError, match=f"^cannot write to the index {store.path}: Disk quota exceeded$"):
         add(store, new_video("a.avi", unit(1)))
     assert look(store.path) == (0, {})

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import zeroshot_oracle as oracle
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from store_helpers import Vector, add, make_store, new_video, random_units, stored
 
-from echosearch.catalog import SweepKey
 from echosearch.encoders.toy import DIM
 from echosearch.errors import BackendError, BadQuery
-from echosearch.store import Store
+from echosearch.index import Store
+from echosearch.index.catalog import SweepKey
+from echosearch.index.vectors import FramesDtype, StoredVideo
+from echosearch.tasks import sweep as sweep_module
+from echosearch.tasks.scorers import Embed, Model, Scorer, task_scorer
+from echosearch.tasks.sweep import Swept, sweep, sweep_without_keeping
+from echosearch.tasks.task import Form, Task, TaskClass, ValueRange
 from echosearch.types import IngestProgress
-from echosearch.vectors import FramesDtype, StoredVideo
-from echosearch.zeroshot import sweep as sweep_module
-from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_scorer
-from echosearch.zeroshot.sweep import Swept, sweep, sweep_without_keeping
-from echosearch.zeroshot.tasks import Form, Task, TaskClass, ValueRange
 
 MODEL = Model("recipe", "fp32", 40.0)
 PACER = Task("pacer", "binary", prompts=("a", "b"))
@@ -312,7 +311,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_kept(store: Store, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echosearch.catalog.Transaction.add_scores", full)
+    monkeypatch.setattr("echosearch.index.catalog.Transaction.add_scores", full)
     with pytest.raises(BackendError, match=r"^cannot write to the index .*: No space left on device$"):
         sweep(store, scorers(PACER))
     with store.view() as view:

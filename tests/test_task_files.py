@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from echosearch.cli.tasks import tasks as tasks_group
 from echosearch.config import tasks_path
 from echosearch.errors import BackendError, BadTask, UnknownTask
-from echosearch.zeroshot.published import import_published
-from echosearch.zeroshot.task_files import (
+from echosearch.tasks.published import import_published
+from echosearch.tasks.task import PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.tasks.task_files import (
     builtin_tasks,
     find_task,
     folder_problems,
@@ -26,8 +26,7 @@ from echosearch.zeroshot.task_files import (
     plan_import,
     write_tasks,
 )
-from echosearch.zeroshot.task_text import read_task, to_yaml
-from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.tasks.task_text import read_task, to_yaml
 
 LEAD = 'name: lead\nmode: binary\nprompts: ["LEAD. "]\n'
 EF = 'name: ef\nmode: regression\nprompts:\n  - "EF <#>% "\nrange: [0, 100]\n'

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from echosearch.errors import BadTask
-from echosearch.zeroshot.task_files import builtin_tasks
-from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.tasks.task import PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.tasks.task_files import builtin_tasks
 
 LEAD = Task("lead", "binary", ("LEAD SEEN. ", "PACER LEAD. "))
 EF = Task("ef", "regression", ("EF IS <#>%. ", "<#> PERCENT, <#>"), range=ValueRange(0, 100, 50, "%"))

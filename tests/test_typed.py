@@ -16,10 +16,10 @@ import pytest
 from echosearch.cohort.audit import Audit
 from echosearch.cohort.cohort import Cohort
 from echosearch.errors import BadOption, BadTask, DamagedIndex
+from echosearch.learning.calibration import Calibration
+from echosearch.learning.probe import Probe
+from echosearch.tasks.task import task_from_dict
 from echosearch.typed import from_json
-from echosearch.zeroshot.calibration import Calibration
-from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.tasks import task_from_dict
 
 KEPT = Path(__file__).parent / "kept_json"
 """As an index of the version before pydantic had them, with other paths."""

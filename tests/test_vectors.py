@@ -16,14 +16,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from store_helpers import NUMERICS, Vector, add, make_store, new_video, oracle, random_units, stored, unit
 
 from echosearch.errors import BackendError, DamagedIndex
-from echosearch.search import Query, search
-from echosearch.store import Store
-from echosearch.vectors import (
+from echosearch.index import Store
+from echosearch.index.vectors import (
     ExactIndex,
     FaissFile,
     FaissIndex,
@@ -35,6 +33,7 @@ from echosearch.vectors import (
     open_segment,
     write_segment,
 )
+from echosearch.search import Query, search
 
 Rows = dict[int, tuple[Vector, float]]
 """id -> (vector, pooled_norm)"""

@@ -14,18 +14,18 @@ from conftest import plain_frames, write_video
 from label_helpers import labels_of
 
 import echosearch
-from echosearch.catalog import MetadataChange
 from echosearch.cohort.cohort import Definition
 from echosearch.encoders import list_presets
 from echosearch.errors import BadLabels
+from echosearch.index import Store
+from echosearch.index.catalog import MetadataChange
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.phantom import make_archive
-from echosearch.store import Store
+from echosearch.tasks.predicted_views import VIEW_TASK, sure
+from echosearch.tasks.sweep import Swept
+from echosearch.tasks.task_files import builtin_tasks
 from echosearch.types import ModelRequest
 from echosearch.types.views import NO, UNKNOWN, YES, alike, seen_view, shows, tally, view_name
-from echosearch.zeroshot.predicted_views import VIEW_TASK, sure
-from echosearch.zeroshot.sweep import Swept
-from echosearch.zeroshot.task_files import builtin_tasks
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,25 +17,25 @@ from sklearn.preprocessing import StandardScaler
 from store_helpers import Vector, add, make_store, new_video, stored, toy_card, toy_probe, unit
 
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import FittedKind, MetadataChange
-from echosearch.cohort.measures import measure
-from echosearch.cohort.names import Source
 from echosearch.encoders.toy import DIM
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch, UnknownTask
-from echosearch.store import Store
+from echosearch.index import Store
+from echosearch.index.catalog import FittedKind, MetadataChange
+from echosearch.index.vectors import FramesDtype
+from echosearch.learning import kept
+from echosearch.learning.calibration import Calibration, LeftOut
+from echosearch.learning.evaluation import Threshold
+from echosearch.learning.labels import LabelFile
+from echosearch.learning.probe import Features, Probe
+from echosearch.learning.reach import too_short
+from echosearch.learning.thresholds import ThresholdRule
+from echosearch.pictures.plots import _thresholds
+from echosearch.search.measures import measure
+from echosearch.search.vocabulary import Source
+from echosearch.tasks import sweep as sweep_module
+from echosearch.tasks.sweep import columns_of
+from echosearch.tasks.task import PublishedFigure, Task, TaskClass, ValueRange
 from echosearch.types import EncodedText, FrameSampling
-from echosearch.vectors import FramesDtype
-from echosearch.zeroshot import kept
-from echosearch.zeroshot import sweep as sweep_module
-from echosearch.zeroshot.calibration import Calibration, LeftOut
-from echosearch.zeroshot.evaluation import Threshold
-from echosearch.zeroshot.labels import LabelFile
-from echosearch.zeroshot.plots import _thresholds
-from echosearch.zeroshot.probe import Features, Probe
-from echosearch.zeroshot.reach import too_short
-from echosearch.zeroshot.sweep import columns_of
-from echosearch.zeroshot.tasks import PublishedFigure, Task, TaskClass, ValueRange
-from echosearch.zeroshot.thresholds import ThresholdRule
 
 MAX_F1 = ThresholdRule("max-f1")
 PACER = Task("pacer", "binary", prompts=("yes",), views=("A4C",))
@@ -266,7 +266,7 @@ def test_nothing_is_stored_where_a_study_contradicts_itself_or_a_label_is_no_num
 
 
 def labels_of_file(path: Path) -> LabelFile:
-    from echosearch.zeroshot.labels import read_labels
+    from echosearch.learning.labels import read_labels
 
     return read_labels(path)
 

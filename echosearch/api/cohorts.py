@@ -20,28 +20,40 @@ import numpy.typing as npt
 
 from echosearch import __version__
 from echosearch.api.zeroshot import ZeroShot
-from echosearch.catalog import PURGED, VIEW, Matches
-from echosearch.cohort.audit import (
+from echosearch.cohort import (
     Audit,
     AuditLabels,
+    Cohort,
+    Definition,
+    Difference,
+    Format,
     PrecisionEstimate,
+    Question,
+    Rerun,
+    Selection,
     Strategy,
+    bounds_of,
+    criteria_of,
+    diff,
+    distributions_of,
     draw,
+    export,
+    followed,
     labels,
+    measures_of,
+    members_of,
+    pinned,
     precision,
+    read_judgements,
+    rerun,
+    select,
+    studied,
     suggested,
+    table_one,
+    task_of_measure,
     wished_threshold,
+    write_sheet,
 )
-from echosearch.cohort.cohort import Cohort, Definition
-from echosearch.cohort.compare import Difference, Rerun, diff, followed, rerun
-from echosearch.cohort.doubts import doubts
-from echosearch.cohort.export import Format, export
-from echosearch.cohort.making import bounds_of, distributions_of, measures_of, members_of, studied, table_one
-from echosearch.cohort.measures import domain, measure
-from echosearch.cohort.names import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, task_of
-from echosearch.cohort.pinned import pinned, task_of_measure
-from echosearch.cohort.selection import Question, Selection, criteria_of, select
-from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
 from echosearch.filters import (
     All,
@@ -51,14 +63,11 @@ from echosearch.filters import (
     qualified,
     resolve,
 )
-from echosearch.store import Store, View
-from echosearch.types import Hit, ProgressListener, VideoRecord
-from echosearch.types.people import people, with_study_keys
-from echosearch.zeroshot import kept
-from echosearch.zeroshot.probe import AnyTask
-from echosearch.zeroshot.sweep import stored
-from echosearch.zeroshot.task_files import known_tasks
-from echosearch.zeroshot.tasks import AGGREGATES, Aggregate
+from echosearch.index import PURGED, VIEW, Matches, Store, View
+from echosearch.learning import AnyTask, kept
+from echosearch.search import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, domain, doubts, measure, task_of
+from echosearch.tasks import AGGREGATES, Aggregate, known_tasks, stored
+from echosearch.types import Hit, ProgressListener, VideoRecord, people, with_study_keys
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 

@@ -22,12 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.config import index_path
-from echosearch.encoders import cache_key, load_encoder
+from echosearch.encoders import TextCache, cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
 from echosearch.files import Output
+from echosearch.index import Manifest, Store, View
 from echosearch.search import Query, combine, ids_to_leave_out, search
-from echosearch.store import Manifest, Store, View
-from echosearch.text_cache import TextCache
 from echosearch.types import (
     Device,
     EncodedText,
@@ -39,9 +38,9 @@ from echosearch.types import (
     VideoRecord,
     finite,
     pool,
+    tally,
     whole,
 )
-from echosearch.types.views import tally
 
 if TYPE_CHECKING:
     from echosearch.api.cohorts import Cohorts, Filtered
@@ -353,7 +352,7 @@ class Index:
         if len(found) == len(phrases):
             return found
         encoder = self._loaded()
-        from echosearch.admission import check_phrases
+        from echosearch.index import check_phrases
 
         check_phrases(self.manifest, encoder)
         return encoder.encode_text(phrases, cache)
@@ -371,7 +370,7 @@ class Index:
         if {"study", "patient"} & set(exclude):
             raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
         encoder = self._loaded()
-        from echosearch.admission import check_model
+        from echosearch.index import check_model
 
         check_model(self.manifest, encoder)
         recipe = self.manifest.recipe

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from echosearch.catalog import Person, Rewriters, Snapshot
-from echosearch.cohort.purge import purged_audit, purged_cohort
+from echosearch.cohort import purged_audit, purged_cohort
 from echosearch.errors import BadOption, UnknownVideo
-from echosearch.store import Store
-from echosearch.store.purge import OUT_OF_REACH, purge
+from echosearch.index import OUT_OF_REACH, Person, Rewriters, Snapshot, Store, purge
 from echosearch.video import media_path
 
 Learned = Literal["keep", "delete"]

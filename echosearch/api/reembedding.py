@@ -11,10 +11,9 @@ import numpy as np
 from echosearch.api.index import open_index
 from echosearch.errors import EchoSearchError
 from echosearch.ingest import IngestOptions, reembed
+from echosearch.learning import SweepResult
+from echosearch.tasks import Form, Swept, Task, stored, task_from_dict
 from echosearch.types import ProgressListener
-from echosearch.zeroshot.results import SweepResult
-from echosearch.zeroshot.sweep import Swept, stored
-from echosearch.zeroshot.tasks import Form, Task, task_from_dict
 
 _FORMS: dict[str, Form] = {"exact": "exact", "approximate": "approximate"}
 

@@ -15,7 +15,6 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.catalog import FittedKind, SweepKey
 from echosearch.errors import (
     BackendError,
     BadLabels,
@@ -26,45 +25,76 @@ from echosearch.errors import (
     UnknownTask,
     shown,
 )  # fmt: skip
-from echosearch.store import Store, View
-from echosearch.types import EncodedText, ProgressListener
-from echosearch.types.people import people
-from echosearch.zeroshot import kept
-from echosearch.zeroshot.calibration import Calibration, beginnings, calibrate, check_labels, made_for, overlap
-from echosearch.zeroshot.calling import check_named, fitting, tell
-from echosearch.zeroshot.evaluation import (
-    Evaluation,
-    Threshold,
-    check_finding,
-    check_range,
-    check_value,
-    evaluate,
-    frozen_threshold,
-)  # fmt: skip
-from echosearch.zeroshot.labels import LabelFile
-from echosearch.zeroshot.predicted_views import VIEW_TASK, predict_views, tells_views
-from echosearch.zeroshot.predictions import IdColumn, write_predictions
-from echosearch.zeroshot.probe import (
+from echosearch.index import FittedKind, Store, SweepKey, View
+from echosearch.learning import (
     PREFIX,
     AnyTask,
+    Calibration,
+    Evaluation,
     Features,
+    IdColumn,
+    LabelFile,
     Probe,
+    ReportFile,
+    Retrieval,
+    Sample,
+    Score as RetrievalScore,
+    SweepResult,
+    Threshold,
+    ThresholdRule,
     Training,
+    beginnings,
+    calibrate,
+    cautions,
+    check_finding,
+    check_labels,
+    check_named,
+    check_range,
+    check_value,
+    chosen_classes,
+    decision,
+    evaluate,
+    fitting,
+    frozen_threshold,
+    kept,
+    labelled_videos,
+    lengths,
+    made_for,
+    of_views,
+    overlap,
+    pair,
     probe_key,
     probe_kind,
     probe_scorer,
+    retrieval,
+    sample,
+    scale_of,
+    tell,
     train,
-)  # fmt: skip
-from echosearch.zeroshot.reach import cautions, labelled_videos, lengths, of_views, usable
-from echosearch.zeroshot.results import SweepResult
-from echosearch.zeroshot.retrieval import ReportFile, Retrieval, pair, retrieval
-from echosearch.zeroshot.retrieval import Score as RetrievalScore
-from echosearch.zeroshot.sample import Sample, chosen_classes, decision, sample, scale_of, unknown_patients
-from echosearch.zeroshot.scorers import Embed, Model, Scorer, task_key, task_scorer
-from echosearch.zeroshot.sweep import Swept, columns_of, stored, sweep, sweep_without_keeping
-from echosearch.zeroshot.task_files import find_task
-from echosearch.zeroshot.tasks import Form, PublishedFigure, Task
-from echosearch.zeroshot.thresholds import ThresholdRule
+    unknown_patients,
+    usable,
+    write_predictions,
+)  # fmt: skip  # fmt: skip
+from echosearch.tasks import (
+    VIEW_TASK,
+    Embed,
+    Form,
+    Model,
+    PublishedFigure,
+    Scorer,
+    Swept,
+    Task,
+    columns_of,
+    find_task,
+    predict_views,
+    stored,
+    sweep,
+    sweep_without_keeping,
+    task_key,
+    task_scorer,
+    tells_views,
+)
+from echosearch.types import EncodedText, ProgressListener, people
 
 _BORROWED: Final = "a published threshold belongs to its authors' videos and patients, which these need not be like"
 

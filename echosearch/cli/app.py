@@ -172,8 +172,7 @@ def ingest(
     """  # fmt: skip
     from echosearch.cli.progress import ingest_progress
     from echosearch.config import default_workers
-    from echosearch.ingest import IngestOptions, read_metadata
-    from echosearch.ingest import ingest as run
+    from echosearch.ingest import IngestOptions, ingest as run, read_metadata
     from echosearch.types import ModelRequest
 
     if model is None and weights is not None:
@@ -350,7 +349,7 @@ def _answer(result: SearchResult, output: str | None, sheet: Output | None, titl
     render.print_result(result, output)
     if sheet is None:
         return
-    from echosearch.contact_sheet import write_contact_sheet
+    from echosearch.pictures import write_contact_sheet
 
     for warning in write_contact_sheet(sheet, title, result.hits, result.warnings):
         click.echo(f"note: {render.printable(warning)}", err=True)

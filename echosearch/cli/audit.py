@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from echosearch.api import Index
-    from echosearch.cohort.audit import Audit
+    from echosearch.cohort import Audit
 
 
 @click.command("sample")
@@ -51,7 +51,7 @@ def sample(
       echosearch cohort sample low-ef-lead -n 50 --sheet sheet.csv
       echosearch cohort judge low-ef-lead sheet.csv
     """
-    from echosearch.contact_sheet import write_contact_sheet
+    from echosearch.pictures import write_contact_sheet
 
     opened = open_index(index)
     made = opened.cohorts.get(name)

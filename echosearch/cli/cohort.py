@@ -26,7 +26,7 @@ from echosearch.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echosearch.cohort.cohort import Cohort, Member
+    from echosearch.cohort import Cohort, Member
 
 _SHOWN = 20
 
@@ -116,7 +116,7 @@ def create(
     """
     from dataclasses import replace
 
-    from echosearch.cohort.cohort import Definition
+    from echosearch.cohort import Definition
 
     definition = Definition(
         where=where,
@@ -444,7 +444,7 @@ def report(
       echosearch cohort report low-ef-lead --out low-ef-lead.html
       echosearch cohort report low-ef-lead --out low-ef-lead.html --show attr.city
     """
-    from echosearch.cohort.report import pictures, render_report, write_report
+    from echosearch.pictures import pictures, render_report, write_report
 
     opened = open_index(index)
     page = opened.output(out, "the report", ".html", force)

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from echosearch.api import Index
-    from echosearch.zeroshot.evaluation import Evaluation, Threshold
-    from echosearch.zeroshot.probe import AnyTask
-    from echosearch.zeroshot.retrieval import Retrieval
+    from echosearch.learning import AnyTask, Evaluation, Retrieval, Threshold
 
 RETRIEVAL = "retrieval"
 
@@ -127,14 +125,14 @@ def evaluate(
         raise BadOption("evaluate retrieval and --reports FILE go together")
     _refuse_what_does_not_belong(task, click.get_current_context())
     if reports is not None:
-        from echosearch.zeroshot.retrieval import read_reports
+        from echosearch.learning import read_reports
 
         told = read_reports(reports, key, text_column)
         opened = open_index(index, model, device, precision)
         found = opened.zeroshot.evaluate_retrieval(told, score, views, repeats, seed)
         _show_retrieval(opened, found, output)
         return
-    from echosearch.zeroshot.predictions import check_predictable
+    from echosearch.learning import check_predictable
 
     labels = labels_of(label_file, key, label_column, positive, split)
     opened = open_index(index, model, device, precision)
@@ -150,7 +148,7 @@ def evaluate(
     result = opened.zeroshot.evaluate(chosen, labels, classes, calibration, frozen, approximate, repeats, seed)
     _show(opened, chosen, result, output)
     if picture is not None:
-        from echosearch.zeroshot.plots import draw_evaluation, save
+        from echosearch.pictures import draw_evaluation, save
 
         unit = chosen.range.unit if chosen.range is not None else ""
         title = f"{chosen.name}, {opened.manifest.model}, {labels.file.name}"
@@ -184,7 +182,7 @@ def _refuse_what_does_not_belong(task: str, context: click.Context) -> None:
 def _threshold(
     opened: Index, task: AnyTask, given: float | None, published: bool, calibration: str | None
 ) -> Threshold | None:
-    from echosearch.zeroshot.evaluation import Threshold
+    from echosearch.learning import Threshold
 
     if sum((given is not None, published, calibration is not None)) > 1:
         raise BadOption("judge at one threshold: --threshold, --published-threshold or --calibration")
@@ -199,7 +197,7 @@ def _threshold(
 
 
 def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) -> None:
-    from echosearch.zeroshot.tasks import NOT_VALIDATED
+    from echosearch.tasks import NOT_VALIDATED
 
     head = _head(opened, result.warnings)
     if output == "json":

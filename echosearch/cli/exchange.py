@@ -72,8 +72,7 @@ def import_embeddings(
       echosearch import-embeddings mine.npz --recipe echo-clip --root /data/echo
     """
     from echosearch.cli.progress import ingest_progress
-    from echosearch.ingest import ImportOptions
-    from echosearch.ingest import import_embeddings as run
+    from echosearch.ingest import ImportOptions, import_embeddings as run
 
     with ingest_progress() as listener:
         options = ImportOptions(recipe=recipe, root=root, wait_seconds=wait)

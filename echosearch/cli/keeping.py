@@ -54,8 +54,7 @@ def annotate(
     Example:
       echosearch annotate corrected.csv --map StudyUID=study
     """
-    from echosearch.ingest import annotate as run
-    from echosearch.ingest import read_metadata
+    from echosearch.ingest import annotate as run, read_metadata
 
     report = run(index_path(index), read_metadata(manifest, column_fields(column_map)), wait)
     if output == "json":
@@ -275,16 +274,16 @@ def check(
     """
     from dataclasses import replace
 
-    from echosearch import check as checking
     from echosearch.cli.progress import ingest_progress
+    from echosearch.index import check_index, compare_sources, repair_index
 
     if (missing or yes) and not repair:
         raise BadOption(f"--{'missing' if missing else 'yes'} goes with --repair")
     path = index_path(index)
-    report = checking.repair(path, wait, missing, yes) if repair else checking.check(path)
+    report = repair_index(path, wait, missing, yes) if repair else check_index(path)
     if sources:
         with ingest_progress() as listener:
-            report = replace(report, sources=checking.compare_sources(path, listener))
+            report = replace(report, sources=compare_sources(path, listener))
     if output == "json":
         render.print_json(report.to_dict())
     else:

@@ -21,9 +21,8 @@ from echosearch.files import refuse_device
 
 if TYPE_CHECKING:
     from echosearch.api.zeroshot import ZeroShot
-    from echosearch.catalog import FittedKind
-    from echosearch.zeroshot.calibration import Calibration
-    from echosearch.zeroshot.probe import Probe
+    from echosearch.index import FittedKind
+    from echosearch.learning import Calibration, Probe
 
 Made = TypeVar("Made", bound="Calibration | Probe")
 
@@ -115,7 +114,7 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     @index_option
     @wait_option
     def _import(file: Path, replace: bool, index: str | None, wait: float) -> None:
-        from echosearch.zeroshot.kept import read
+        from echosearch.learning import read
 
         made = cast(Made, read(kept.noun, _text(file), str(file)))
         kept.add(open_index(index).zeroshot, made, replace, wait)

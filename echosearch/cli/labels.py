@@ -11,7 +11,7 @@ import click
 from echosearch.cli.options import FilePath
 
 if TYPE_CHECKING:
-    from echosearch.zeroshot.labels import LabelFile
+    from echosearch.learning import LabelFile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def labels_of(
 ) -> LabelFile:
     """The labels that the options name. BadOption without --labels."""
     from echosearch.errors import BadOption
-    from echosearch.zeroshot.labels import read_labels
+    from echosearch.learning import read_labels
 
     if label_file is None:
         raise BadOption("labels are needed: --labels FILE, a CSV with a key column and a label column")

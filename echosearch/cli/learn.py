@@ -14,8 +14,7 @@ from echosearch.cli.options import Prevalence, index_option, model_runtime_optio
 
 if TYPE_CHECKING:
     from echosearch.api.zeroshot import ZeroShot
-    from echosearch.zeroshot.calibration import Calibration
-    from echosearch.zeroshot.probe import Probe
+    from echosearch.learning import Calibration, Probe
 
 
 @click.command()
@@ -76,7 +75,7 @@ def calibrate(
       echosearch calibrate pacemaker --labels labels.csv --prevalence 0.05
       echosearch calibrate lv_dilation --class severe --labels labels.csv --positive severe --rule sensitivity:0.9
     """  # fmt: skip
-    from echosearch.zeroshot.thresholds import ThresholdRule
+    from echosearch.learning import ThresholdRule
 
     chosen = ThresholdRule.parse(rule)
     labels = labels_of(label_file, key, label_column, positive, split)
@@ -108,7 +107,7 @@ def _lines_of_calibration(made: Calibration) -> dict[str, str]:
 
 
 def _scale(made: Calibration) -> str:
-    from echosearch.zeroshot.sample import LOG_ODDS, weight_of
+    from echosearch.learning import LOG_ODDS, weight_of
 
     return f"{made.scale}: weight {weight_of(made.threshold):.4g}" if made.scale == LOG_ODDS else made.scale
 
@@ -125,7 +124,7 @@ def calibrations() -> None:
 
 
 def _calibration(zeroshot: ZeroShot, name: str) -> Calibration:
-    from echosearch.zeroshot.kept import named
+    from echosearch.learning import named
 
     return named(zeroshot.calibrations(), name)
 
@@ -228,7 +227,7 @@ def _lines_of_probe(made: Probe) -> dict[str, str]:
 
 
 def _probe(zeroshot: ZeroShot, name: str) -> Probe:
-    from echosearch.zeroshot.probe import PREFIX, Probe
+    from echosearch.learning import PREFIX, Probe
 
     made = zeroshot.find(PREFIX + _label(name))
     assert isinstance(made, Probe)

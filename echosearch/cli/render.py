@@ -10,8 +10,7 @@ from typing import Any, Final
 import click
 
 from echosearch.tables import write_csv
-from echosearch.types import Failure, SearchResult
-from echosearch.types.views import in_words as in_words
+from echosearch.types import Failure, SearchResult, in_words as in_words
 
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",

@@ -26,7 +26,7 @@ from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
     from echosearch.api import Index
-    from echosearch.zeroshot.results import SweepResult
+    from echosearch.learning import SweepResult
 
 _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view", "view_predicted")
 
@@ -85,7 +85,7 @@ def sweep(
       echosearch sweep pacemaker --plot pacemaker.png --csv > scores.csv
     """  # fmt: skip
     from echosearch.cli.progress import ingest_progress
-    from echosearch.zeroshot.task_files import folder_problems, known_tasks
+    from echosearch.tasks import folder_problems, known_tasks
 
     if every == bool(tasks):
         raise BadOption("name the tasks to sweep, or give --all" if not tasks else "--all goes without names of tasks")
@@ -119,7 +119,7 @@ def sweep(
         results = [result.without(before[result.task.name]) for result in results]
     _show(opened, results, output, k)
     if picture is not None:
-        from echosearch.zeroshot.plots import plot_sweeps
+        from echosearch.pictures import plot_sweeps
 
         plot_sweeps([each.kept(each.counted) if each.counted.any() else each for each in results], picture)
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
@@ -203,7 +203,7 @@ def _show_task(opened: Index, result: SweepResult, k: int) -> None:
 
 
 def _show_scores(result: SweepResult) -> None:
-    from echosearch.zeroshot.results import distribution
+    from echosearch.learning import distribution
 
     figures = ("lowest", "p5", "median", "p95", "highest", "mean")
     told = {name: distribution(values) or {} for name, values in result.columns.items()}

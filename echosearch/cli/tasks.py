@@ -12,7 +12,7 @@ from echosearch.cli.options import FilePath, output_option
 from echosearch.errors import BadTask
 
 if TYPE_CHECKING:
-    from echosearch.zeroshot.tasks import Task
+    from echosearch.tasks import Task
 
 
 @click.group()
@@ -37,8 +37,7 @@ def list_(output: str | None) -> None:
     Example:
       echosearch tasks list
     """
-    from echosearch.zeroshot.task_files import folder_problems, known_tasks
-    from echosearch.zeroshot.tasks import NOT_VALIDATED
+    from echosearch.tasks import NOT_VALIDATED, folder_problems, known_tasks
 
     known, problems = known_tasks(), folder_problems()
     if output == "json":
@@ -77,9 +76,7 @@ def show(reference: str, output: str | None) -> None:
       echosearch tasks show pacemaker
       echosearch tasks show pacemaker > mine.yaml
     """
-    from echosearch.zeroshot.task_files import BUILT_IN, SUFFIXES, find_task, known_tasks
-    from echosearch.zeroshot.task_text import to_yaml
-    from echosearch.zeroshot.tasks import NOT_VALIDATED
+    from echosearch.tasks import BUILT_IN, NOT_VALIDATED, SUFFIXES, find_task, known_tasks, to_yaml
 
     task = find_task(reference)
     is_file = reference.lower().endswith(SUFFIXES)
@@ -105,7 +102,7 @@ def validate(files: tuple[Path, ...], output: str | None) -> int:
     Example:
       echosearch tasks validate mine.yaml
     """
-    from echosearch.zeroshot.task_text import read_task
+    from echosearch.tasks import read_task
 
     found: list[dict[str, Any]] = []
     for file in files:
@@ -146,8 +143,7 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
     from dataclasses import replace
 
     from echosearch.config import tasks_path
-    from echosearch.zeroshot.published import import_published
-    from echosearch.zeroshot.task_files import plan_import, write_tasks
+    from echosearch.tasks import import_published, plan_import, write_tasks
 
     found, warnings = import_published(file)
     if not found:
@@ -183,7 +179,7 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
 
 def _told(task: Task, origin: str) -> dict[str, Any]:
     """A task for scripts: as in its file, with what follows from it."""
-    from echosearch.zeroshot.task_text import to_plain
+    from echosearch.tasks import to_plain
 
     told = to_plain(task) | {"validated": task.validated}
     return told | {"id": task.id, "num_prompts": _num_prompts(task), "origin": origin}

@@ -17,8 +17,8 @@ import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Level, Measure, Member
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
+from echosearch.learning import assumption
 from echosearch.typed import from_json
-from echosearch.zeroshot.calibration import assumption
 
 Strategy = Literal["random", "borderline"]
 Verdict = Literal["yes", "no", "unclear"]

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from echosearch.errors import BadOption, DamagedIndex
+from echosearch.learning import assumption
 from echosearch.typed import from_json
 from echosearch.types import whole
-from echosearch.zeroshot.calibration import assumption
 
 Level = Literal["video", "study", "patient"]
 Pick = Literal["first", "latest", "best"]

@@ -18,9 +18,7 @@ from echosearch.cohort.identifying import manifest_of, nameless
 from echosearch.errors import BadOption
 from echosearch.files import OutputFolder
 from echosearch.tables import write_csv
-from echosearch.types import VideoRecord
-from echosearch.types.people import joined
-from echosearch.types.views import YES, shows
+from echosearch.types import YES, VideoRecord, joined, shows
 
 Format = Literal["csv", "json", "echonet"]
 

@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
-from echosearch.cohort.measures import Measured, by_study
-from echosearch.cohort.names import DOMAIN, Parts, Source
 from echosearch.cohort.selection import Question, Selection, Unit
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
-from echosearch.types import VideoRecord
-from echosearch.types.views import in_words, view_name
-from echosearch.zeroshot.probe import Probe
-from echosearch.zeroshot.tasks import NOT_VALIDATED
+from echosearch.learning import Probe
+from echosearch.search import DOMAIN, Measured, Parts, Source, by_study
+from echosearch.tasks import NOT_VALIDATED
+from echosearch.types import VideoRecord, in_words, view_name
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import cast
 
 from echosearch.cohort.cohort import Cohort, Measure
-from echosearch.cohort.names import DOMAIN_BY, Source, Vocabulary
 from echosearch.filters import names, parse_filter
-from echosearch.zeroshot.calibration import Calibration
-from echosearch.zeroshot.probe import AnyTask, Probe
-from echosearch.zeroshot.tasks import Aggregate, task_from_dict
+from echosearch.learning import AnyTask, Calibration, Probe
+from echosearch.search import DOMAIN_BY, Source, Vocabulary
+from echosearch.tasks import Aggregate, task_from_dict
 
 
 def pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:

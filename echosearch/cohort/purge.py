@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from echosearch.catalog import Person
 from echosearch.cohort.audit import Audit
 from echosearch.cohort.cohort import Cohort
+from echosearch.index import Person
 
 _FEW: Final = 10
 """Of fewer units, means and counts would tell of the one that went."""

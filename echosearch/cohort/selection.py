@@ -16,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.cohort.cohort import Definition, Step
-from echosearch.cohort.measures import Measured, by_study
-from echosearch.cohort.names import DOMAIN, Parts
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
-from echosearch.store import View
-from echosearch.types import VideoRecord
-from echosearch.types.people import people, with_study_keys
+from echosearch.index import View
+from echosearch.search import DOMAIN, Measured, Parts, by_study
+from echosearch.types import VideoRecord, people, with_study_keys
 
 Ids = npt.NDArray[np.int64]
 Truth = npt.NDArray[np.int8]

@@ -3,22 +3,19 @@
 Importing this package imports no torch: a backend does so when it is loaded.
 """
 
-from echosearch.encoders.encoder import PROBE_PHRASES, Encoder, cache_key, probe_clip
-from echosearch.encoders.load import describe_presets, how_to_choose, load_encoder
-from echosearch.encoders.presets import Preset, list_presets
-from echosearch.encoders.recognise import Standing
-from echosearch.encoders.stream import encode_stream
-
-__all__ = [
-    "PROBE_PHRASES",
-    "Encoder",
-    "Preset",
-    "Standing",
-    "cache_key",
-    "describe_presets",
-    "encode_stream",
-    "how_to_choose",
-    "list_presets",
-    "load_encoder",
-    "probe_clip",
-]
+from echosearch.encoders import load as load
+from echosearch.encoders.encoder import (
+    PROBE_PHRASES as PROBE_PHRASES,
+    Encoder as Encoder,
+    cache_key as cache_key,
+    probe_clip as probe_clip,
+)
+from echosearch.encoders.load import (
+    describe_presets as describe_presets,
+    how_to_choose as how_to_choose,
+    load_encoder as load_encoder,
+)
+from echosearch.encoders.presets import Preset as Preset, list_presets as list_presets
+from echosearch.encoders.recognise import Standing as Standing
+from echosearch.encoders.stream import encode_stream as encode_stream
+from echosearch.encoders.text_cache import TextCache as TextCache

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
 from echosearch.errors import BadFilter, shown
-from echosearch.filters import (
+from echosearch.filters.conditions import (
     All,
     Between,
     Compare,

@@ -13,14 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from echosearch.catalog import FailedFile, KnownFile, MetadataChange, NewVideo, SameBytes, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS
 from echosearch.encoders import Encoder, encode_stream
 from echosearch.errors import EncoderFailed, RecipeMismatch
 from echosearch.files import is_gone
+from echosearch.index import (
+    Batch,
+    FailedFile,
+    KnownFile,
+    MetadataChange,
+    NewVideo,
+    SameBytes,
+    StoredVideo,
+    VideoMetadata,
+    Writer,
+)
 from echosearch.ingest.decide import Arrival, Decision, decide
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Batch, Writer
 from echosearch.types import (
     EncodedVideo,
     Failure,
@@ -31,7 +40,6 @@ from echosearch.types import (
     VideoRecord,
     pool,
 )
-from echosearch.vectors import StoredVideo
 from echosearch.video import content_sha256
 
 _FIELDS = ("study", "patient", "view", "acquired_at")

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from echosearch.index import Store
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from echosearch.catalog import KnownFile, SameBytes
+from echosearch.index import KnownFile, SameBytes
 
 Fate = Literal["touched", "deleted", "moved", "returned", "added"]
 

@@ -23,12 +23,10 @@ from typing import IO, Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.catalog import AttributeType, refuse_newer
 from echosearch.errors import BadEmbeddings
 from echosearch.files import Output, refuse_device
-from echosearch.types import ProbeVectors, VideoEmbedding, pool
-from echosearch.types.embeddings import UNIT_TOLERANCE
-from echosearch.vectors import FramesDtype, StoredVideo
+from echosearch.index import AttributeType, FramesDtype, StoredVideo, refuse_newer
+from echosearch.types import UNIT_TOLERANCE, ProbeVectors, VideoEmbedding, pool
 
 Array = npt.NDArray[Any]
 

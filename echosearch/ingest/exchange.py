@@ -16,14 +16,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from echosearch.admission import check_probe, probe
-from echosearch.catalog import FailedFile, KnownFile, NewVideo, VideoMetadata
 from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, IMPORT_VIDEOS, default_workers
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
+from echosearch.index import (
+    Batch,
+    FailedFile,
+    KnownFile,
+    Manifest,
+    NewVideo,
+    Store,
+    StoredVideo,
+    VideoMetadata,
+    View,
+    Writer,
+    check_probe,
+    probe,
+)
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
-from echosearch.store import Batch, Manifest, Store, View, Writer
 from echosearch.types import (
     EncoderCard,
     Failure,
@@ -38,7 +49,6 @@ from echosearch.types import (
     VideoFacts,
     VideoRecord,
 )
-from echosearch.vectors import StoredVideo
 from echosearch.video import decoder_name, media_path
 
 Load = Callable[[ModelRequest, str], Encoder]

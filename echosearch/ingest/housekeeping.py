@@ -8,10 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from echosearch.catalog import Snapshot
 from echosearch.errors import InputError, UnknownVideo
 from echosearch.files import absolute
-from echosearch.store import Store
+from echosearch.index import Snapshot, Store
 from echosearch.video import media_path
 
 Wanted = Sequence[int | Path]

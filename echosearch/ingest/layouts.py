@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from echosearch.catalog import AttributeType, AttributeValue
 from echosearch.errors import BadManifest
+from echosearch.index import AttributeType, AttributeValue
 from echosearch.ingest.metadata import MetadataTable, read_metadata
 
 _MEASURED = ("Calc", "CalcValue", "Frame", "X1", "X2", "Y1", "Y2")

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from echosearch.catalog import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.errors import BadManifest, BadOption
+from echosearch.index import AttributeType, AttributeValue, MetadataChange, VideoMetadata
 from echosearch.tables import MISSING, Table, read_table
 from echosearch.types import VideoRecord
 from echosearch.video import FileFinder, media_path

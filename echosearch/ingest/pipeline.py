@@ -14,10 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.admission import check_model, probe
-from echosearch.catalog import AttributeType, MetadataChange, VideoMetadata
 from echosearch.config import default_workers
-from echosearch.encoders import Encoder, how_to_choose, load_encoder
+from echosearch.encoders import Encoder, TextCache, how_to_choose, load_encoder
 from echosearch.errors import (
     BadOption,
     InputError,
@@ -27,12 +25,21 @@ from echosearch.errors import (
     UnsupportedVideo,
 )
 from echosearch.files import is_gone, is_our_own
+from echosearch.index import (
+    AttributeType,
+    FramesDtype,
+    MetadataChange,
+    Store,
+    VideoMetadata,
+    Writer,
+    check_model,
+    probe,
+)
 from echosearch.ingest.adding import Adding, MediaFile, Told
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.store import Store, Writer
-from echosearch.text_cache import TextCache
+from echosearch.tasks import predict_views, tells_views
 from echosearch.types import (
     Device,
     Failure,
@@ -44,9 +51,7 @@ from echosearch.types import (
     ProgressListener,
     whole,
 )
-from echosearch.vectors import FramesDtype
 from echosearch.video import content_sha256, decoder_name, find_media, media_path
-from echosearch.zeroshot.predicted_views import predict_views, tells_views
 
 Load = Callable[[ModelRequest, str], Encoder]
 

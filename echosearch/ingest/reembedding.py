@@ -14,15 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from echosearch.admission import check_model, probe
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadOption
 from echosearch.files import is_gone
+from echosearch.index import Manifest, Part, Store, Writer, check_model, probe
 from echosearch.ingest.adding import Adding, MediaFile, Work
 from echosearch.ingest.decide import Decision
 from echosearch.ingest.decoding import decoders
 from echosearch.ingest.pipeline import IngestOptions, Load, media_file, prepared, tell_views
-from echosearch.store import Manifest, Part, Store, Writer
 from echosearch.types import PIPELINE_VERSIONS, Failure, Numerics, ProgressListener
 from echosearch.video import decoder_name
 

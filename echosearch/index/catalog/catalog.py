@@ -1,0 +1,224 @@
+"""Connections and transactions on `catalog.sqlite`: a reader's is one snapshot, a writer's ends with one commit."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from echosearch.config import FORMAT_VERSION
+from echosearch.errors import BackendError, DamagedIndex, InputError
+from echosearch.index.catalog.migrations import catalog_format, migrate, refuse_newer
+from echosearch.index.catalog.snapshot import Snapshot
+from echosearch.index.catalog.tables import attributes_table, metadata, state
+from echosearch.index.catalog.transaction import Transaction
+from echosearch.types import seen_view
+
+_BUSY_SECONDS: Final = 30.0
+"""How long to wait for SQLite's own short locks; the writers' lock lies above and is asked first."""
+
+_LOG_BYTES: Final = 64 * 1024
+"""More than the files need that SQLite makes beside a catalog for its first reader."""
+
+
+class Catalog:
+    """One `catalog.sqlite`, opened for reading or for writing."""
+
+    def __init__(self, path: Path, writable: bool = False) -> None:
+        if not path.is_file():
+            raise DamagedIndex(f"the catalog {path} is missing; restore the index from a copy")
+        self._path = path
+        self._writable = writable
+        self._engine = _engine(path, "rw" if writable else "ro")
+        self._unlogged_engine = _engine(path, "ro&immutable=1")
+
+    @classmethod
+    def create(cls, path: Path) -> Catalog:
+        """A new, empty catalog, opened for writing."""
+        path.touch(exist_ok=False)
+        catalog = cls(path, writable=True)
+        with catalog._connection("BEGIN IMMEDIATE") as connection:
+            metadata.create_all(connection)
+            attributes_table([]).create(connection)
+            connection.execute(insert(state).values(id=1, generation=0, next_video_id=1))
+            connection.exec_driver_sql(f"PRAGMA user_version={FORMAT_VERSION}")
+        return catalog
+
+    @staticmethod
+    def copy(path: Path, target: Path) -> None:
+        """Write all that is committed into a new file."""
+        with _named_errors(path), closing(_connect(path, "ro")) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+
+    @staticmethod
+    def migrate(path: Path) -> None:
+        """Bring a catalog of an older format to today's; one of today's stays as it is."""
+        with _named_errors(path), closing(_connect(path, "rw")) as connection:
+            migrate(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """A snapshot: all that is read within sees one and the same commit."""
+        if self._writable or not _is_without_log(self._path):
+            with self._connection("BEGIN") as connection:
+                yield Snapshot(connection)
+            return
+        before = _stamp(self._path)
+        with self._connection("BEGIN", self._unlogged_engine) as connection:
+            yield Snapshot(connection)
+        if _stamp(self._path) != before:  # such a reader holds no lock, so two commits may be mixed in what it saw
+            raise BackendError(f"the catalog {self._path} was changed while it was being read; ask again")
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One commit: all of it or, when an error leaves the block, nothing. Raises the generation."""
+        with self._connection("BEGIN IMMEDIATE") as connection:
+            transaction = Transaction(connection)
+            yield transaction
+            connection.execute(update(state).values(generation=transaction.generation))
+
+    def reserve_ids(self, count: int) -> range:
+        """`count` ids that were never given before and never will be again, in a commit of its own."""
+        with self._connection("BEGIN IMMEDIATE") as connection:
+            first: int = connection.execute(select(state.c.next_video_id)).scalar_one()
+            connection.execute(update(state).values(next_video_id=first + count))
+        return range(first, first + count)
+
+    def shrink(self) -> bool:
+        """Write the file anew without what was deleted, and empty the log; False while somebody reads older states."""
+        with _named_errors(self._path), closing(_connect(self._path, "rw")) as connection:
+            connection.execute("VACUUM")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+        self._unlogged_engine.dispose()
+
+    @contextmanager
+    def _connection(self, begin: str, engine: Engine | None = None) -> Iterator[Connection]:
+        with _named_errors(self._path), (engine or self._engine).connect() as connection:
+            connection.exec_driver_sql(begin)
+            try:
+                yield connection
+            except BaseException:
+                # SQLite may have rolled back by itself, an interrupt may have cut the connection: keep what tells why.
+                with suppress(SQLAlchemyError, sqlite3.Error):
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+
+def _is_without_log(path: Path) -> bool:
+    """Whether a reader must do without SQLite's log: it needs files beside the catalog, which cannot be made here."""
+    return (not os.access(path.parent, os.W_OK) or _is_full(path.parent)) and not _size(_log(path))
+
+
+def _is_full(folder: Path) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < _LOG_BYTES
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, _size(_log(path))
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _engine(path: Path, mode: str) -> Engine:
+    """An engine whose connections begin and end transactions only when told to."""
+
+    def connect() -> sqlite3.Connection:
+        connection = _connect(path, mode)
+        if mode != "rw" and catalog_format(connection) < FORMAT_VERSION:
+            connection = _migrated(connection)
+        connection.create_function("seen_view", 2, seen_view, deterministic=True)
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    event.listen(engine, "handle_error", _refuse_what_sqlite_cannot_hold)
+    return engine
+
+
+def _refuse_what_sqlite_cannot_hold(context: ExceptionContext) -> None:
+    """A value of the user's, in a query, that is of no kind that SQLite has."""
+    error = context.original_exception
+    if isinstance(error, OverflowError):
+        raise InputError(
+            "a whole number that was given is beyond 64 bits; nothing in an index is that large"
+        ) from error
+    if isinstance(error, UnicodeEncodeError):
+        raise InputError(f"{error.object[:200]!r} is not UTF-8 text, so nothing in an index is called so") from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        refuse_newer(path, catalog_format(connection))
+        connection.execute("PRAGMA foreign_keys=ON")
+        if mode == "rw":
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")  # what is deleted reads as zeros at once
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrated(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A reader of an older format reads a copy in memory: the file is not a reader's to change."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        with closing(connection):
+            connection.backup(memory)
+        migrate(memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = str(cause)
+        if isinstance(cause, sqlite3.DatabaseError) and any(
+            sign in reason for sign in ("not a database", "malformed", "no such table", "no such column")
+        ):
+            raise DamagedIndex(f"the catalog {path} cannot be read ({reason}); restore it from a copy") from error
+        raise BackendError(f"the catalog {path} failed: {reason}{_way_out(cause)}") from error
+
+
+def _way_out(error: object) -> str:
+    """What to do about an error that a full disk causes, or may have caused."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says more precisely what failed
+    if code == sqlite3.SQLITE_FULL:
+        return "; free some space, then run this again"
+    if code == sqlite3.SQLITE_IOERR:
+        return "; the disk may be full or failing: free some space, then run this again"
+    return ""

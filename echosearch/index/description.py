@@ -1,0 +1,139 @@
+"""What an index is bound to, and the file that says so. Knows no catalog and no vectors of videos."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from echosearch.config import FORMAT_VERSION
+from echosearch.encoders import Standing
+from echosearch.errors import DamagedIndex, IndexNotFound
+from echosearch.index.catalog import refuse_newer
+from echosearch.index.vectors import FramesDtype
+from echosearch.types import EncoderCard, ModelRequest, ProbeVectors, Recipe
+
+MANIFEST: Final = "manifest.json"
+PARTIAL: Final = ".partial-"
+
+_REASON: Final = "it is not what was written"
+_WAY_BACK: Final = "restore it from a copy of the index"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index is bound to: the model that made it, its recipe, and the vectors that prove a machine."""
+
+    created_at: str
+    model: str
+    weights: str
+    notice: str | None
+    dim: int
+    frames_dtype: FramesDtype
+    precision: str
+    logit_scale: float | None
+    recipe: Recipe
+    probe: ProbeVectors
+
+    @classmethod
+    def of(cls, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype) -> Manifest:
+        """The manifest of a new index."""
+        return cls(
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            card.name,
+            card.weights,
+            card.notice,
+            card.dim,
+            frames_dtype,
+            card.numerics.precision,
+            card.logit_scale,
+            card.recipe,
+            probe,
+        )
+
+    def request(self, model: str | None = None) -> ModelRequest:
+        """The model to load for this index, from where its weights lay or now lie, prepared in the index's own way."""
+        weights = self.weights if model is None and self.weights not in (self.model, "none") else None
+        name, recipe = self.model if model is None else model, self.recipe
+        return ModelRequest(name, weights, sampling=recipe.sampling, preprocess=recipe.preprocess)
+
+    @property
+    def standing(self) -> Standing:
+        """Whose weights made the index, and what in it is not as published."""
+        return Standing.of(self.model, self.weights, self.recipe)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said with every answer of this index: the model's caveat, and what is not as published."""
+        return [note for note in (self.notice, self.standing.note) if note]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `manifest.json` holds it."""
+        shallow = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return (
+            {"format_version": FORMAT_VERSION}
+            | shallow
+            | {
+                "space_id": self.recipe.space.id,
+                "recipe_id": self.recipe.id,
+                "recipe": self.recipe.to_dict(),
+                "probe": self.probe.to_dict(),
+            }
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of an index. IndexStateError says why there is none that can be used."""
+    file = path / MANIFEST
+    if not file.is_file():
+        # A cohort's export has a manifest.json as well, and no catalog.
+        near = (
+            sorted(found.parent for found in path.parent.glob("[!.]*/catalog.sqlite")) if path.parent.is_dir() else []
+        )
+        hint = f"; there are {', '.join(map(str, near[:5]))}" if near else ""
+        raise IndexNotFound(f"there is no index at {path}{hint}. Make one with: echosearch ingest VIDEOS --model MODEL")
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        if not any(path.glob("catalog.sqlite")) and (not isinstance(values, dict) or "recipe_id" not in values):
+            raise IndexNotFound(f"{path} is no index: its {MANIFEST} is of something else, such as a cohort's export")
+        version = int(values["format_version"])
+    except OSError as error:
+        raise DamagedIndex(f"{file} cannot be read: {error.strerror}; {_WAY_BACK}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
+    refuse_newer(path, version)
+    return manifest_from(file, values)
+
+
+def manifest_from(file: Path, told: dict[str, Any] | str) -> Manifest:
+    """The manifest that `to_dict` wrote, or its JSON, kept in a file. DamagedIndex on anything else."""
+    try:
+        values = json.loads(told) if isinstance(told, str) else told
+        manifest = Manifest(
+            recipe=Recipe.from_dict(values["recipe"]),
+            probe=ProbeVectors.from_dict(values["probe"]),
+            **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
+        )
+        recipe_id = values["recipe_id"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
+    if manifest.dim != (dim := manifest.probe.frames.shape[1]):
+        raise DamagedIndex(
+            f"{file} was changed: it says that vectors have {manifest.dim} numbers, and its own have {dim}; {_WAY_BACK}"
+        )
+    if manifest.recipe.id != recipe_id:
+        raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
+    return manifest
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Replace a file as a whole, so that no reader ever sees half of it."""
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

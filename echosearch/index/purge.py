@@ -1,0 +1,96 @@
+"""How a person leaves an index folder for good: every entry of the folder says how. At once, without grace.
+
+The catalog's rows go last: whatever dies on the way, the person can still be named, and purged again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from fnmatch import fnmatch
+from typing import Any, Final
+
+import numpy as np
+
+from echosearch.errors import BackendError
+from echosearch.index.catalog import Person, Rewriters
+from echosearch.index.writer import Writer
+
+OUT_OF_REACH: Final = (
+    "the files of the archive themselves, which echosearch never changes",
+    "what was written elsewhere: exports, reports, contact sheets, audit sheets, files of labels",
+    "other indexes, and copies of this one: backups, snapshots, what the disk keeps of erased files",
+    "segments that a repair let go of while their disk was away, until a command writes when it is back",
+    "commands as the shell remembers them",
+)
+"""What a purge does not remove, in the words of a receipt."""
+
+
+def _segments(writer: Writer, person: Person) -> int:
+    """Segments that hold the person are written anew without it; replaced and unknown ones are erased now."""
+    writer.drop_vectors(np.array(sorted(person.ids), np.int64))
+    return writer.erase_replaced()
+
+
+def _faiss(writer: Writer, _: Person) -> int:
+    writer.drop_faiss()
+    writer.finish()
+    return 0
+
+
+def _whole(pattern: str) -> Callable[[Writer, Person], int]:
+    """Entries that are of use, but not needed, go as a whole."""
+
+    def purge(writer: Writer, _: Person) -> int:
+        gone = [path for path in writer.path.iterdir() if fnmatch(path.name, pattern)]
+        for path in gone:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return len(gone)
+
+    return purge
+
+
+def _nothing(_: Writer, __: Person) -> int:
+    """Of nobody, or purged elsewhere: the catalog by its tables, the holder of the lock when the lock is let go."""
+    return 0
+
+
+ENTRIES: Final[dict[str, Callable[[Writer, Person], int]]] = {
+    "segments": _segments,
+    "ann": _faiss,
+    "cache": _whole("cache"),
+    "before-format-*": _whole("before-format-*"),
+    ".partial-*": _whole(".partial-*"),
+    "manifest.json": _nothing,
+    "catalog.sqlite*": _nothing,
+    "writer.lock": _nothing,
+    "writer.json": _nothing,
+}
+"""How each entry of an index folder is purged, in this order."""
+
+
+class _Tried(Exception):
+    """Takes a transaction back that was tried only."""
+
+
+def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any]:
+    """Purge a person from an index, whose lock is ours; what went, by entry and by table.
+
+    BackendError when a reader keeps the catalog's log from being emptied.
+    """
+    writer.refuse_damaged(person.ids)
+    with suppress(_Tried), writer.transaction() as transaction:
+        transaction.purge(person, rewriters)
+        raise _Tried  # nothing is erased before it is certain that the catalog can let go as well
+    writer.delete(person.ids)
+    gone = {entry: how(writer, person) for entry, how in ENTRIES.items()}
+    (writer.path / "cache").mkdir(exist_ok=True)
+    with writer.transaction() as transaction:
+        tables = transaction.purge(person, rewriters)
+    if not writer.shrink():
+        raise BackendError(
+            f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "
+            "process, then run: echosearch compact"
+        )
+    return {"videos": len(person.ids), "entries": gone, "tables": tables}

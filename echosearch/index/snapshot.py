@@ -1,0 +1,225 @@
+"""A reader's moment of an index: catalog and vectors of one generation, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from echosearch.errors import (
+    CatalogSegmentsDisagree,
+    DamagedIndex,
+    RecipeMismatch,
+    UnknownVideo,
+)
+from echosearch.index.catalog import Catalog, Snapshot
+from echosearch.index.description import Manifest, manifest_from
+from echosearch.index.vectors import (
+    FaissIndex,
+    LiveRows,
+    Segment,
+    StoredVideo,
+    close_maps,
+    open_segment,
+)
+from echosearch.types import MediaKind, Numerics
+
+CATALOG: Final = "catalog.sqlite"
+_KINDS: Final[dict[MediaKind, str]] = {"video": "cines", "still": "stills"}
+
+
+class Views:
+    """Views of an index folder; what does not change between two commits stays open."""
+
+    def __init__(self, path: Path, manifest: Manifest, catalog: Catalog) -> None:
+        self.path = path
+        self._catalog = catalog
+        self._loaded: _Loaded | None = None
+        with catalog.reading() as snapshot:
+            self.manifest = _described(path, snapshot) or manifest
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """One moment of the index: whatever is asked within sees the same commit."""
+        with ExitStack() as stack:
+            snapshot = stack.enter_context(self._catalog.reading())
+            try:
+                loaded = self._load(snapshot)
+            except (DamagedIndex, CatalogSegmentsDisagree):
+                missed = snapshot.generation
+                stack.close()
+                snapshot = stack.enter_context(self._catalog.reading())
+                if snapshot.generation == missed:
+                    raise
+                loaded = self._load(snapshot)  # what an older commit names may be gone by now: once more
+            yield View(self.manifest, snapshot, loaded)  # not self._loaded: another thread may be at another commit
+
+    def _load(self, snapshot: Snapshot) -> _Loaded:
+        loaded = self._loaded
+        if loaded is None or loaded.generation != snapshot.generation:
+            close_maps()  # also those of segments that are no more
+            manifest = _described(self.path, snapshot) or self.manifest
+            if manifest.recipe.id != self.manifest.recipe.id:
+                raise RecipeMismatch(
+                    f"the videos of {self.path} were embedded anew, with another model or in another way, since it was "
+                    "opened; open it again"
+                )
+            self.manifest = manifest
+            loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
+        return loaded
+
+    @contextmanager
+    def catalog_only(self) -> Iterator[Snapshot]:
+        """What the catalog says, whether or not the segments agree: to find out what is damaged."""
+        with self._catalog.reading() as snapshot:
+            yield snapshot
+
+    def close(self) -> None:
+        """Let go of the catalog."""
+        self._catalog.close()
+
+
+class _Loaded:
+    """The vectors of one generation, checked against the catalog; FAISS is read when first used."""
+
+    def __init__(self, path: Path, generation: int, segments: dict[str, Segment], rows: LiveRows) -> None:
+        self._path = path
+        self.generation = generation
+        self.segments = segments
+        self.rows = rows
+        self.problems: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest, snapshot: Snapshot, before: _Loaded | None) -> _Loaded:
+        """Open what the catalog names; segments that `before` has stay open. IndexStateError when at odds."""
+        segments: dict[str, Segment] = {}
+        for row in snapshot.segments():
+            segment = before.segments.get(row.name) if before else None
+            segment = segment or open_segment(path / "segments", row.name)
+            if segment.info.dim != manifest.dim:
+                raise CatalogSegmentsDisagree(
+                    f"segment {row.name} of {path} has vectors of {segment.info.dim} numbers, and its manifest says "
+                    f"{manifest.dim}; restore both from one copy of the index"
+                )
+            told = (segment.info.count, segment.info.ids_sha256, int(segment.ids.sum()))
+            if told != (row.count, row.ids_sha256, row.ids_sum) or row.count != row.videos:
+                raise CatalogSegmentsDisagree(
+                    f"segment {row.name} of {path} and its catalog do not hold the same videos "
+                    f"({segment.info.count} and {row.videos}); restore both from one copy of the index"
+                )
+            segments[row.name] = segment
+        deleted = np.array(snapshot.deleted_ids(), np.int64)
+        return cls(path, snapshot.generation, segments, LiveRows(list(segments.values()), deleted, manifest.dim))
+
+    @cached_property
+    def index(self) -> FaissIndex:
+        """FAISS over the live rows; without its file, or with a damaged one, every row is scanned."""
+        problems: tuple[str, ...] = ()
+        for _ in range(2):  # a writer may replace the file while it is being read
+            newest = newest_ann(self._path)
+            if newest is None:
+                if len(self.rows):
+                    problems = ("there is no FAISS index; every vector is scanned. The next ingest writes it.",)
+                break
+            try:
+                return FaissIndex.load(newest, self.rows)
+            except DamagedIndex as error:
+                problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
+        self.problems = problems
+        return FaissIndex.none(self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One generation of an index: what the catalog says, and the vectors that it speaks of."""
+
+    manifest: Manifest
+    catalog: Snapshot
+    _loaded: _Loaded
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit that is seen."""
+        return self.catalog.generation
+
+    @property
+    def segments(self) -> dict[str, Segment]:
+        """All segments, by name."""
+        return self._loaded.segments
+
+    @property
+    def rows(self) -> LiveRows:
+        """All live vectors."""
+        return self._loaded.rows
+
+    @property
+    def index(self) -> FaissIndex:
+        """The search for the nearest."""
+        return self._loaded.index
+
+    @property
+    def outdated(self) -> dict[MediaKind, str]:
+        """A sentence for each kind of video that is here, deleted or not, and is embedded in another way now."""
+        counts = {kind: len(self.catalog.embedded([kind])) for kind in self.manifest.recipe.outdated}
+        sentence = "are embedded as by another version of echosearch, and compare with no others; bring them up with:"
+        return {
+            kind: f"{count} {_KINDS[kind]} {sentence} echosearch reembed" for kind, count in counts.items() if count
+        }
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with derived files, once they were used; the answers are right all the same."""
+        return self._loaded.problems
+
+    def numerics(self, video_id: int) -> Numerics:
+        """With what a live video's vectors were made. UnknownVideo when there is none."""
+        segment, _ = self._place(video_id)
+        return Numerics(**segment.info.numerics)
+
+    def stored(self, video_id: int) -> StoredVideo:
+        """The vectors of a live video. UnknownVideo when there is none."""
+        segment, row = self._place(video_id)
+        return segment.stored(row)
+
+    def _place(self, video_id: int) -> tuple[Segment, int]:
+        place = self.rows.place(video_id)
+        if place is None:
+            raise UnknownVideo(f"there is no video {video_id} in this index")
+        return place
+
+
+def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
+    """A segment of an index, every byte of which was read. DamagedIndex or CatalogSegmentsDisagree says what is wrong.
+
+    OutOfReach when it cannot be read today.
+    """
+    segment = open_segment(path / "segments", name)
+    if found := segment.damage():
+        raise DamagedIndex("; ".join(found))
+    if segment.ids.tolist() != snapshot.ids_in(name):
+        raise CatalogSegmentsDisagree(f"segment {name} and the catalog do not hold the same ids")
+    return segment
+
+
+def _described(path: Path, snapshot: Snapshot) -> Manifest | None:
+    """The manifest that the catalog has; a `manifest.json` that says otherwise was not written any more."""
+    return None if snapshot.description is None else manifest_from(path / CATALOG, snapshot.description)
+
+
+def newest_ann(path: Path) -> Path | None:
+    """The folder of the latest FAISS index of an index, or None."""
+    folders = [folder for folder in ann_folders(path) if folder.name.isdecimal()]
+    return max(folders, key=lambda folder: int(folder.name), default=None)
+
+
+def ann_folders(path: Path) -> list[Path]:
+    """All that lies where the FAISS indexes of an index are; nothing where that is out of reach: it is derived."""
+    try:
+        return list((path / "ann").iterdir())
+    except OSError:
+        return []

@@ -1,0 +1,204 @@
+"""One index on disk: manifest, catalog, segments and FAISS, which change together or not at all.
+
+A reader opens a `View` of one generation; a writer holds the one lock and commits batches. Knows no model and
+no video file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from echosearch.config import FORMAT_VERSION
+from echosearch.errors import IndexLocked, IndexStateError
+from echosearch.files import Output, refuse_inside_index
+from echosearch.index.catalog import Catalog, refuse_newer
+from echosearch.index.description import MANIFEST, PARTIAL, Manifest, read_manifest, write_json
+from echosearch.index.lock import HOLDERS, lock, named_disk_errors
+from echosearch.index.snapshot import CATALOG, Views
+from echosearch.index.vectors import FramesDtype, fsync_path
+from echosearch.index.writer import Writer
+from echosearch.types import EncoderCard, ProbeVectors
+
+
+class Store(Views):
+    """An index folder, open for reading; `writer` opens it for writing as well."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the index in a folder. IndexStateError says why it cannot be used."""
+        super().__init__(path, read_manifest(path), Catalog(path / CATALOG))
+
+    @classmethod
+    def create(cls, path: Path, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype = "float32") -> Store:
+        """A new, empty index in a folder that does not exist or is empty; it is there once its manifest is."""
+        return cls.create_as(path, Manifest.of(card, probe, frames_dtype))
+
+    @classmethod
+    def create_as(cls, path: Path, manifest: Manifest) -> Store:
+        """`create`, with a manifest that is there already; where another process made one first, that one is opened.
+
+        Its manifest is then that process' own: whoever adds to it has to check that it is the same.
+        """
+        refuse_inside_index(path)
+        with named_disk_errors(path):
+            if not os.path.lexists(path):
+                with _made(path.with_name(f"{PARTIAL}{path.name}"), manifest) as partial:
+                    _move(partial, path)
+        if not cls.exists(path):
+            _make_in_place(path, manifest)
+        return cls(path)
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is an index in this folder."""
+        return (path / MANIFEST).is_file()
+
+    @property
+    def cache_path(self) -> Path:
+        """A folder whose contents may be deleted at any time."""
+        return self.path / "cache"
+
+    def output(
+        self, path: Path, what: str, suffix: str, force: bool | None = False, inputs: Sequence[Path] = ()
+    ) -> Output:
+        """A file to write for the user, checked: not over `inputs`, nor what is in a source folder or linked there."""
+        with self.catalog_only() as catalog:
+            files = catalog.files() if force else ()  # without, nothing but our own is replaced
+            meant = [file for file in files if file.suffix.lower() == suffix or os.path.islink(file)]  # noqa: PTH114
+            return Output(Path(path), what, suffix, (*catalog.roots(), *inputs, *meant), force)
+
+    @contextmanager
+    def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
+        """The right to change the index; IndexLocked says who has it, after waiting for it so long."""
+        with lock(self.path, wait_seconds):
+            _migrate(self.path)
+            writer = Writer(self.path, self.manifest)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+
+_FOLDERS: Final = ("segments", "ann", "cache")
+_CATALOG_FILES: Final = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm")
+
+_PARTIAL: Final = f"{PARTIAL}new"
+"""How the name of an index begins that is made within its folder; what else is not whole is another program's."""
+
+_MAKING_SECONDS: Final = 5.0
+"""So long another process that makes an index in the same folder is waited for."""
+
+
+@contextmanager
+def _made(name: Path, manifest: Manifest) -> Iterator[Path]:
+    """An empty index under a name of its own that begins so; what is not moved from there is removed."""
+    partial = name.with_name(f"{name.name}-{secrets.token_hex(4)}")
+    try:
+        partial.mkdir(parents=True)
+        for folder in _FOLDERS:
+            (partial / folder).mkdir()
+        Catalog.create(partial / CATALOG).close()
+        write_json(partial / MANIFEST, manifest.to_dict())
+        fsync_path(partial)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, path: Path) -> None:
+    """Give a new index its place, unless something appeared there meanwhile."""
+    try:
+        partial.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return
+        raise
+    fsync_path(path.parent)
+
+
+def _make_in_place(path: Path, manifest: Manifest) -> None:
+    """Make an index in an empty folder that is there: a disk's own, a linked one, one in a folder of somebody else.
+
+    What a process left there that died before the manifest is made anew. IndexStateError when other things are there.
+    """
+    refusal = IndexStateError(f"{path} is there already and is no index; give another --index")
+    with named_disk_errors(path):
+        if not path.is_dir() or (_has_others(path) and not Store.exists(path)):
+            raise refusal
+    try:
+        with lock(path, _MAKING_SECONDS), named_disk_errors(path):
+            if Store.exists(path):  # another process has made it
+                return
+            if not _is_unused(path):
+                raise refusal
+            with ExitStack() as undoing:
+                for name in (*HOLDERS, *_CATALOG_FILES, *_FOLDERS, MANIFEST):  # in turn from the last
+                    undoing.callback(_remove, path / name)
+                for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{_PARTIAL}*")]:
+                    _remove(left)
+                with _made(path / _PARTIAL, manifest) as partial:
+                    for name in (*_FOLDERS, CATALOG, MANIFEST):
+                        fsync_path(path)  # whatever a power cut leaves, the manifest is not there before all else
+                        (partial / name).rename(path / name)
+                    fsync_path(path)
+                undoing.pop_all()
+    except IndexLocked:
+        if not Store.exists(path):
+            raise
+
+
+def _has_others(path: Path) -> bool:
+    """Whether a folder holds anything that an index on its way does not."""
+    ours = {*_FOLDERS, *_CATALOG_FILES, *HOLDERS, f"{PARTIAL}{HOLDERS[1]}", "lost+found"}  # that is in new volumes
+    return any(entry.name not in ours and not entry.name.startswith(_PARTIAL) for entry in path.iterdir())
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether what lies in a folder without a manifest was never an index: an index may have lost its manifest."""
+    if any(any((path / name).iterdir()) for name in _FOLDERS if (path / name).exists()):
+        return False
+    if not (path / CATALOG).exists():
+        return True
+    with closing(Catalog(path / CATALOG)) as catalog, catalog.reading() as snapshot:
+        return snapshot.generation == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _migrate(path: Path) -> None:
+    """Bring an index of an older format to today's, after a copy of what changes; the lock is ours.
+
+    The manifest comes last, and every step may be done twice: a crash in between leaves an index to migrate.
+    """
+    values = json.loads((path / MANIFEST).read_text("utf-8"))
+    refuse_newer(path, values["format_version"])  # a newer program may have migrated it while we waited
+    if values["format_version"] == FORMAT_VERSION:
+        return
+    with Catalog(path / CATALOG).reading() as snapshot:
+        copy = path / f"before-format-{FORMAT_VERSION}-generation-{snapshot.generation}"
+    with named_disk_errors(path):
+        if not copy.exists():
+            partial = copy.with_name(f"{PARTIAL}{copy.name}")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            Catalog.copy(path / CATALOG, partial / CATALOG)
+            shutil.copy(path / MANIFEST, partial)
+            for file in (CATALOG, MANIFEST, "."):
+                fsync_path(partial / file)
+            partial.rename(copy)
+            fsync_path(path)
+        Catalog.migrate(path / CATALOG)
+        write_json(path / MANIFEST, values | {"format_version": FORMAT_VERSION})
+        fsync_path(path)

@@ -1,0 +1,95 @@
+"""Of which videos something can be learnt or said: who has a label, and for a probe of motion how long they are.
+
+It says something of those no shorter than the shortest that it learnt from. How far frames differ depends on how much
+of a beat they show: of a still nothing moves, whatever the heart does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import BadLabels
+from echosearch.index import View
+from echosearch.learning.labels import LabelFile, Labelled, join
+from echosearch.learning.probe import AnyTask, Probe
+from echosearch.types import YES, VideoRecord, shows, with_study_keys
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lengths:
+    """What the model saw of each live video: ids (n,) ascending, embedded frames (n,), seconds (n,), NaN if unknown."""
+
+    ids: Ids
+    frames: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.float64]
+
+    def shortest(self, ids: Ids) -> dict[str, Any]:
+        """The fewest frames and the least known seconds of some videos, as `Training` keeps them."""
+        some = np.isin(self.ids, ids)
+        known = self.seconds[some & np.isfinite(self.seconds)]
+        least = float(known.min()) if len(known) else None
+        return {"shortest_frames": int(self.frames[some].min()), "shortest_seconds": least}
+
+
+def lengths(view: View) -> Lengths:
+    """Of all live videos; the seconds are those of the part that frames are sampled from."""
+    rows = list(view.catalog.lengths())
+    ids, embedded, frames, fps = np.array(rows, np.float64).reshape(-1, 4).T
+    stop = view.manifest.recipe.sampling.stop
+    seen = frames if stop is None else np.minimum(frames, stop)
+    return Lengths(ids.astype(np.int64), embedded.astype(np.int64), seen / fps)
+
+
+def too_short(view: View, task: AnyTask) -> Ids:
+    """Live videos (n,), ascending, of which a probe of motion has seen none so short; none for all else."""
+    if not isinstance(task, Probe) or not task.motion:
+        return np.empty(0, np.int64)
+    told, all_ = task.training, lengths(view)
+    short = all_.frames < (told.shortest_frames or 2)
+    if told.shortest_seconds is not None:
+        short |= all_.seconds < told.shortest_seconds * (1 - 1e-9)  # NaN is not less
+    return all_.ids[short]
+
+
+def cautions(view: View, task: AnyTask) -> list[str]:
+    """What is to be said of videos that show less motion than a probe learnt from."""
+    short = too_short(view, task)
+    if not isinstance(task, Probe) or not len(short):
+        return []
+    told = task.training
+    time = "" if told.shortest_seconds is None else f" or {told.shortest_seconds:.2f} s"
+    return [
+        f"{len(short)} videos show less than {told.shortest_frames or 2} frames{time}, the least that {task.name} "
+        "learnt motion from, so their scores are not to be trusted; filters take them as unknown"
+    ]
+
+
+def labelled_videos(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
+    """All videos by id, and those that have a label."""
+    known, notes = with_study_keys(view.catalog.videos())
+    labelled = join(labels, known)
+    records = {record.video_id: record for record in known}
+    return records, replace(labelled, warnings=(*labelled.warnings, *notes))
+
+
+def usable(view: View, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
+    """All videos by id, and those that have a label and are long enough for the task."""
+    records, labelled = labelled_videos(view, labels)
+    short = np.isin(labelled.video_ids, too_short(view, task))
+    told = f"{short.sum()} labelled videos are shorter than any that {task.name} learnt motion from, and are left out"
+    return records, labelled.kept(~short, told)
+
+
+def of_views(records: Mapping[int, VideoRecord], labelled: Labelled, views: Sequence[str]) -> Labelled:
+    """The labelled videos of some views; all if none is given. BadLabels where none is left."""
+    of = shows(views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()]) == YES
+    if not of.any():
+        raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
+    return labelled.kept(of, f"{(~of).sum()} labelled videos are not of the view {', '.join(views)} and are left out")

@@ -1,0 +1,165 @@
+"""Scores beside labels: what a calibration is fitted to and an evaluation judges. Knows arrays and tasks, no index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echosearch.errors import BadLabels, BadOption
+from echosearch.learning.labels import Labelled
+from echosearch.learning.probe import Probe
+from echosearch.tasks import Task
+from echosearch.types import NO, UNKNOWN, Clusters, VideoRecord, people, shows
+
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
+
+_LEAST_WEIGHT = 1e-300
+"""A weight of a class that is 0 after rounding counts as this, so that its log odds are finite."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Labelled videos with their scores, by video: ids (n,) ascending, `scores` and `labels` (n,), study, patient.
+
+    `clusters` (n,) says which rows share a patient, `relatives` the contents of all videos of their person. Videos
+    whose view does not show the task's finding are left out, and `warnings` says how many.
+    """
+
+    ids: Ids
+    scores: Doubles
+    labels: Doubles
+    studies: tuple[str | None, ...]
+    patients: tuple[str | None, ...]
+    contents: tuple[str, ...]
+    clusters: Ids
+    warnings: tuple[str, ...]
+    relatives: tuple[frozenset[str], ...] = ()
+
+
+SCORE, LOG_ODDS = "score", "log odds of the weight"
+
+
+def scale_of(task: Task | Probe) -> str:
+    """On what scale `decision` calls the videos of a task."""
+    return LOG_ODDS if task.mode == "contrastive" else SCORE
+
+
+def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequence[str] = ()) -> Doubles:
+    """The one score (n,) by which videos are called positive, higher for yes.
+
+    Of a contrastive task the log odds of `classes` (of two classes the first, if none is named), of a categorical one
+    the highest of theirs (a single class need not be named), of any other its value. BadOption where they do not fit.
+    """
+    chosen = chosen_classes(task, classes)
+    if not chosen:
+        return columns["value"]
+    picked = np.stack([columns[name] for name in chosen], axis=1)
+    if task.mode == "categorical":
+        return np.asarray(picked.max(axis=1))
+    rest = np.stack([values for name, values in columns.items() if name not in chosen], axis=1)
+    odds: Doubles = np.log(np.maximum(picked.sum(axis=1), _LEAST_WEIGHT)) - np.log(
+        np.maximum(rest.sum(axis=1), _LEAST_WEIGHT)
+    )
+    return odds
+
+
+def log_odds(weight: float) -> float:
+    """The score of a weight between 0 and 1 of a contrastive task's classes. BadOption outside."""
+    if not 0 < weight < 1:
+        raise BadOption(f"a threshold on the weight of classes lies between 0 and 1, not {weight:g}")
+    return math.log(weight / (1 - weight))
+
+
+def weight_of(score: float) -> float:
+    """The weight between 0 and 1 that log odds stand for."""
+    return 1 / (1 + math.exp(-min(max(score, -700), 700)))
+
+
+def chosen_classes(task: Task | Probe, classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that count as positive. BadOption where they do not fit the task.
+
+    Of a categorical task without a normal class all may count: any grade of a finding.
+    """
+    names = tuple(each.name for each in task.classes)
+    if isinstance(task, Probe) or not names:
+        if classes:
+            raise BadOption(f"{task.name} has no classes, so none can be positive")
+        return ()
+    if not classes and len(names) == (2 if task.mode == "contrastive" else 1):
+        return names[:1]
+    if strange := [name for name in classes if name not in names]:
+        raise BadOption(f"{task.name} has the classes {', '.join(names)}, not {strange[0]!r}")
+    weighed = task.mode == "contrastive" or task.normal is not None
+    if not classes or (weighed and set(classes) == set(names)):
+        raise BadOption(f"say which classes of {task.name} are positive, some of {', '.join(names)}: --class CLASS")
+    return tuple(name for name in names if name in classes)
+
+
+def sample(
+    task: Task | Probe,
+    ids: Ids,
+    scores: Doubles,
+    labelled: Labelled,
+    records: Mapping[int, VideoRecord],
+) -> Sample:
+    """Scores (n,) of videos `ids`, ascending, beside the labels of those that have one. BadLabels where none is left.
+
+    `records` are all live videos: who is one person is decided over them.
+    """
+    shown = shows(task.views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()])
+    scored = np.isin(labelled.video_ids, ids)
+    elsewhere, unscored = int((shown == NO).sum()), int(((shown != NO) & ~scored).sum())
+    seen = np.flatnonzero((shown != NO) & scored).tolist()
+    if not seen:
+        raise BadLabels(
+            f"no labelled video can be used for {task.name}: {elsewhere} have a view that does not show it"
+            + (f", {unscored} have no score" if unscored else "")
+        )
+    kept = labelled.video_ids[seen]
+    together = people(records.values(), kept)
+    warnings = list(labelled.warnings)
+    if elsewhere:
+        warnings.append(f"{elsewhere} labelled videos have a view that does not show {task.name} and are left out")
+    if unknown := int((shown[seen] == UNKNOWN).sum()):
+        warnings.append(
+            f"of {unknown} labelled videos it is not known whether their view shows {task.name}; they count"
+        )
+    if unscored:
+        warnings.append(f"{unscored} labelled videos were added since the sweep and are left out")
+    warnings += unknown_patients(together)
+    return Sample(
+        ids=kept,
+        scores=scores[np.searchsorted(ids, kept)],
+        labels=labelled.labels[seen],
+        studies=tuple(labelled.studies[number] for number in seen),
+        patients=tuple(labelled.patients[number] for number in seen),
+        contents=tuple(records[video_id].content_sha256 for video_id in kept.tolist()),
+        clusters=together.codes,
+        warnings=tuple(warnings),
+        relatives=_relatives(records, kept),
+    )
+
+
+def _relatives(records: Mapping[int, VideoRecord], ids: Ids) -> tuple[frozenset[str], ...]:
+    """Of each of some videos the content hashes of all that are of its person."""
+    codes = people(records.values(), np.array(list(records), np.int64)).codes.tolist()
+    person_of = dict(zip(records, codes, strict=True))
+    contents: dict[int, set[str]] = {}
+    for video_id, record in records.items():
+        contents.setdefault(person_of[video_id], set()).add(record.content_sha256)
+    return tuple(frozenset(contents[person_of[video_id]]) for video_id in ids.tolist())
+
+
+def unknown_patients(together: Clusters) -> list[str]:
+    """What is to be said where videos have no patient to hold them together."""
+    if not together.by_study and not together.by_video:
+        return []
+    return [
+        f"of {together.by_study + together.by_video} videos the patient is not known: {together.by_study} are taken as "
+        f"one patient a study, {together.by_video} as one each (copies as one), so intervals may be too narrow"
+    ]
