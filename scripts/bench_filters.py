@@ -24,10 +24,10 @@ import numpy.typing as npt
 
 from echosearch.encoders.toy import ToyBackend
 from echosearch.filters.conditions import KnownName, parse_filter, resolve
-from echosearch.index import Batch, Manifest, Store, View
+from echosearch.index import Batch, IndexDescription, Snapshot, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import ExactIndex, Ranking, StoredVideo, Weighting
-from echosearch.types import Numerics, ProbeVectors, VideoFacts
+from echosearch.types import Fingerprint, Numerics, VideoFacts
 
 DIM: Final = 512
 BATCH: Final = 4096
@@ -50,14 +50,14 @@ def main() -> None:
         path = arguments.index or Path(folder, "index")
         if not Store.exists(path):
             make_index(path, arguments.videos)
-        with Store(path).view() as view:
-            compare(view, arguments.repeats)
+        with Store(path).snapshot() as snapshot:
+            compare(snapshot, arguments.repeats)
 
 
 def make_index(path: Path, videos: int) -> None:
     """An index of random unit vectors, each with a whole number `n` below 10,000."""
     rng = np.random.default_rng(0)
-    manifest = Manifest.of(ToyBackend(None, "none").card, ProbeVectors(units(rng, 2), units(rng, 3)), "none")
+    manifest = IndexDescription.of(ToyBackend(None, "none").card, Fingerprint(units(rng, 2), units(rng, 3)), "none")
     object.__setattr__(manifest, "dim", DIM)
     numerics = Numerics("fp32", "cpu", "none", "none", "none")
     with Store.create_as(path, manifest).writer() as writer:
@@ -85,21 +85,24 @@ def units(rng: np.random.Generator, count: int) -> Floats:
     return rows
 
 
-def compare(view: View, repeats: int) -> None:
+def compare(snapshot: Snapshot, repeats: int) -> None:
     """A table in Markdown: milliseconds of each, wall clock / processor, and the ratios of both."""
     query = units(np.random.default_rng(1), 1)
-    print(f"{len(view.rows)} videos, {DIM} dimensions, {HITS} hits; ms by wall clock / processor, medians of {repeats}")
+    print(
+        f"{len(snapshot.rows)} videos, {DIM} dimensions, {HITS} hits; "
+        f"ms by wall clock / processor, medians of {repeats}"
+    )
     print("| met by | videos | no filter | SQL alone | nearest alone | filtered | filtered / (no filter + SQL) |")
     print("|---" * 7 + "|")
     for share, text in CONDITIONS.items():
-        ids = matching(view, text)
-        check(view, query, ids)
+        ids = matching(snapshot, text)
+        check(snapshot, query, ids)
         [unfiltered, sql, among, filtered] = alternating(
             [
-                lambda: nearest(view, query),
-                lambda text=text: matching(view, text),
-                lambda ids=ids: nearest(view, query, ids),
-                lambda text=text: nearest(view, query, matching(view, text)),
+                lambda: nearest(snapshot, query),
+                lambda text=text: matching(snapshot, text),
+                lambda ids=ids: nearest(snapshot, query, ids),
+                lambda text=text: nearest(snapshot, query, matching(snapshot, text)),
             ],
             repeats,
         )
@@ -108,25 +111,25 @@ def compare(view: View, repeats: int) -> None:
         print(f"| {share} | {len(ids)} | {' | '.join(cells)} | {ratio[0]:.2f} / {ratio[1]:.2f} |", flush=True)
 
 
-def matching(view: View, text: str) -> Ids:
+def matching(snapshot: Snapshot, text: str) -> Ids:
     """The ids (m,) of the videos that meet a condition on attributes, by SQL."""
     condition = parse_filter(text)
-    columns = view.catalog.attribute_columns()
+    columns = snapshot.catalog.attribute_columns()
     names = resolve(condition, [KnownName(("attr", column.name), "number") for column in columns])
-    return view.catalog.matching(condition, names, {column.name: column.number for column in columns}, {}).ids
+    return snapshot.catalog.matching(condition, names, {column.name: column.number for column in columns}, {}).ids
 
 
-def nearest(view: View, query: Floats, among: Ids | None = None, weighting: Weighting = "cosine") -> Ranking:
+def nearest(snapshot: Snapshot, query: Floats, among: Ids | None = None, weighting: Weighting = "cosine") -> Ranking:
     """The best hits for one query (1, DIM)."""
-    [ranking] = view.index.nearest(query, HITS, weighting, among)
+    [ranking] = snapshot.index.nearest(query, HITS, weighting, among)
     return ranking
 
 
-def check(view: View, query: Floats, ids: Ids) -> None:
+def check(snapshot: Snapshot, query: Floats, ids: Ids) -> None:
     """AssertionError unless the filtered hits are those of the exact index, to the bit."""
     for weighting in ("cosine", "mean"):
-        [right] = ExactIndex(view.rows).nearest(query, HITS, weighting, ids)
-        found = nearest(view, query, ids, weighting)
+        [right] = ExactIndex(snapshot.rows).nearest(query, HITS, weighting, ids)
+        found = nearest(snapshot, query, ids, weighting)
         assert len(right.ids) == min(HITS, len(ids))
         assert np.array_equal(found.ids, right.ids), (weighting, found.ids, right.ids)
         assert np.array_equal(found.scores, right.scores), (weighting, found.scores, right.scores)

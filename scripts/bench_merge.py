@@ -27,7 +27,7 @@ from echosearch.encoders.toy import ToyBackend
 from echosearch.index import Batch, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import StoredVideo, fsync_path
-from echosearch.types import Numerics, ProbeVectors, VideoFacts
+from echosearch.types import Fingerprint, Numerics, VideoFacts
 
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")
 
@@ -60,8 +60,8 @@ def _commits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             for number in range(arguments.commits):
                 writer.commit(Batch(_videos(arguments.videos, arguments.frames, arguments.dim, number)), NUMERICS)
             seconds[name] = time.monotonic() - started
-        with Store(folder / name).view() as view:
-            found[f"segments {name}"] = len(view.segments)
+        with Store(folder / name).snapshot() as snapshot:
+            found[f"segments {name}"] = len(snapshot.segments)
         found[f"rows rewritten per row committed, {name}"] = sum(rows) / (arguments.commits * arguments.videos)
         shutil.rmtree(folder / name)
     found["time with merging / without"] = round(seconds["with"] / seconds["without"], 2)
@@ -104,7 +104,7 @@ def _large(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def _merge(path: Path, queue: Any) -> None:
     echosearch.index.merging.MERGE_FROM = 8  # type: ignore[misc]
     with Store(path).writer() as writer:
-        with writer.view():
+        with writer.snapshot():
             pass
         before, highest, done = _anonymous(), [0], Event()
 
@@ -148,7 +148,7 @@ def _store(path: Path, dim: int) -> Store:
     from dataclasses import replace
 
     card = replace(ToyBackend(None, "none").card, dim=dim)
-    return Store.create(path, card, ProbeVectors(_units(2, dim, 0), _units(3, dim, 1)))
+    return Store.create(path, card, Fingerprint(_units(2, dim, 0), _units(3, dim, 1)))
 
 
 def _videos(count: int, frames: int, dim: int, number: int) -> list[tuple[NewVideo, StoredVideo]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from echosearch.config import COMMIT_VIDEOS
-from echosearch.encoders import load_encoder, probe_clip
+from echosearch.encoders import fingerprint_clip, load_encoder
 from echosearch.index import Batch, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import StoredVideo
@@ -66,7 +66,7 @@ def main() -> None:
 def make_index(path: Path, count: int) -> None:
     """An index of random unit vectors, through the same writer as ever."""
     encoder = load_encoder(ModelRequest("toy"))
-    probe = encoder.probe(prepare(probe_clip(), encoder.card.recipe.preprocess))
+    probe = encoder.probe(prepare(fingerprint_clip(), encoder.card.recipe.preprocess))
     store = Store.create(path, encoder.card, probe)
     rng = np.random.default_rng(0)
     dim = encoder.card.dim

@@ -25,14 +25,14 @@ import numpy.typing as npt
 import torch
 
 from echosearch.encoders.toy import ToyBackend
-from echosearch.index import Batch, Manifest, Store
+from echosearch.index import Batch, IndexDescription, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import StoredVideo
 from echosearch.tasks.scorers import Model, task_scorer
 from echosearch.tasks.sweep import score, sweep
 from echosearch.tasks.task import Task
 from echosearch.tasks.task_files import find_task
-from echosearch.types import Numerics, ProbeVectors, VideoFacts
+from echosearch.types import Fingerprint, Numerics, VideoFacts
 
 DIM: Final = 512
 FRAMES: Final = 20
@@ -68,9 +68,11 @@ def make_index(path: Path, videos: int, frames_each: int) -> tuple[Store, list[F
     """An index of random videos, and the frames of its first 16 batches, in memory."""
     card = ToyBackend(None, "none").card
     rng = np.random.default_rng(0)
-    manifest = Manifest.of(card, ProbeVectors(units(rng, 2), units(rng, 3)), "float32" if frames_each else "none")
-    object.__setattr__(manifest, "dim", DIM)
-    store = Store.create_as(path, manifest)
+    description = IndexDescription.of(
+        card, Fingerprint(units(rng, 2), units(rng, 3)), "float32" if frames_each else "none"
+    )
+    object.__setattr__(description, "dim", DIM)
+    store = Store.create_as(path, description)
     numerics = Numerics("fp32", "cpu", "none", "none", "none")
     kept = []
     for first in range(0, videos, BATCH):
@@ -113,8 +115,8 @@ def regression(folder: Path, videos: int, repeats: int) -> None:
     found: dict[int, float] = {}
 
     def ours() -> None:
-        with store.view() as view:
-            for [(_, ids, columns)] in score(view.rows, [scorer], [view.rows.ids]):
+        with store.snapshot() as snapshot:
+            for [(_, ids, columns)] in score(snapshot.rows, [scorer], [snapshot.rows.ids]):
                 found.update(zip(ids.tolist(), columns[0].tolist(), strict=True))
 
     def theirs() -> torch.Tensor:
@@ -125,8 +127,8 @@ def regression(folder: Path, videos: int, repeats: int) -> None:
             part.reshape(-1, DIM) @ torch.from_numpy(prompts).T
 
     ours_s, theirs_s, product_s = alternating([ours, theirs, product], repeats)
-    with store.view() as view:
-        mine = np.array([found[id_] for id_ in view.rows.ids.tolist()])
+    with store.snapshot() as snapshot:
+        mine = np.array([found[id_] for id_ in snapshot.rows.ids.tolist()])
     other = theirs().numpy()
     assert len(mine) == len(other)
     far = np.abs(mine - other) > 1e-4  # a mean of 20 numbers differs in its last bit
@@ -146,13 +148,13 @@ def binary(folder: Path, videos: int, repeats: int) -> None:
     scorer = task_scorer(task, "exact", Model("bench", "fp32", None), lambda phrases: prompts)
 
     def ours() -> None:
-        with store.view() as view:
-            for _ in score(view.rows, [scorer], [view.rows.ids]):
+        with store.snapshot() as snapshot:
+            for _ in score(snapshot.rows, [scorer], [snapshot.rows.ids]):
                 pass
 
     def reading() -> None:
-        with store.view() as view:
-            for segment, _ in view.rows.by_segment():
+        with store.snapshot() as snapshot:
+            for segment, _ in snapshot.rows.by_segment():
                 with (segment.path / "pooled.npy").open("rb") as file:
                     while file.read(1 << 24):
                         pass
@@ -160,8 +162,8 @@ def binary(folder: Path, videos: int, repeats: int) -> None:
     ours_s, reading_s = alternating([ours, reading], repeats)
     print(f"binary task, {videos} videos: {ours_s:.2f} s; reading their bytes once: {reading_s:.2f} s")
     print(f"  reading / sweep        {reading_s / ours_s:.2f}   (bar 0.5)")
-    with store.view() as view:
-        ids = view.rows.ids
+    with store.snapshot() as snapshot:
+        ids = snapshot.rows.ids
     values = np.random.default_rng(3).random(len(ids))
     started = time.perf_counter()
     with store.writer() as writer:

@@ -156,7 +156,7 @@ def half(judged: Index) -> None:
     """Frames kept as float16: how ejection fractions change."""
     [swept] = judged.zeroshot.sweep("ejection_fraction")
     task = find_task("ejection_fraction")
-    encoder = load_encoder(judged.manifest.request())
+    encoder = load_encoder(judged.description.request())
     prompts = np.stack([text.vector for text in encoder.encode_text(task.groups[0])])
     values, before, after, stored = np.array(task.values), swept.columns["value"], [], 0
     for video_id in swept.ids.tolist():

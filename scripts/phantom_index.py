@@ -60,9 +60,9 @@ def phantom_index(
     videos = [video for study in studies for video in study.videos]
     encoder = load_encoder(request or ModelRequest("echo-mini"), "phantoms rendered, no decoder")
     if path.exists():
-        with Store(path).view() as view:
-            is_of_it = view.manifest.recipe.id == encoder.card.recipe.id  # weights may have been trained anew
-            if len(view.rows) == len(videos) and is_of_it:
+        with Store(path).snapshot() as snapshot:
+            is_of_it = snapshot.description.recipe.id == encoder.card.recipe.id  # weights may have been trained anew
+            if len(snapshot.rows) == len(videos) and is_of_it:
                 return studies
         shutil.rmtree(path)
     store = Store.create(path, encoder.card, probe(encoder), frames_dtype)

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pytest
 
 from echosearch.encoders.toy import DIM, ToyBackend
-from echosearch.index import Batch, Store, View
+from echosearch.index import Batch, Snapshot, Store
 from echosearch.index.catalog import AttributeValue, NewVideo, VideoMetadata
 from echosearch.index.vectors import FramesDtype, StoredVideo, Weighting
-from echosearch.types import EncoderCard, Numerics, ProbeVectors, VideoFacts
+from echosearch.types import EncoderCard, Fingerprint, Numerics, VideoFacts
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")
@@ -49,9 +49,9 @@ def toy_card() -> EncoderCard:
     return ToyBackend(None, "none").card
 
 
-def toy_probe() -> ProbeVectors:
+def toy_probe() -> Fingerprint:
     """Probe vectors whose float32 bits are not round."""
-    return ProbeVectors(random_units(2, DIM, 1), random_units(3, DIM, 2))
+    return Fingerprint(random_units(2, DIM, 1), random_units(3, DIM, 2))
 
 
 def make_store(path: Path, frames_dtype: FramesDtype = "float32") -> Store:
@@ -104,16 +104,16 @@ def add(store: Store, *new: New, finish: bool = False) -> list[int]:
         writer.commit(Batch(new), NUMERICS)
         if finish:
             writer.finish()
-    with store.view() as view:
-        known = view.catalog.known_files([video.path for video, _ in new])
+    with store.snapshot() as snapshot:
+        known = snapshot.catalog.known_files([video.path for video, _ in new])
     return [known[video.path].video_id for video, _ in new]
 
 
-def contents(view: View) -> dict[int, tuple[str, bytes, float, bytes, bytes]]:
+def contents(snapshot: Snapshot) -> dict[int, tuple[str, bytes, float, bytes, bytes]]:
     """All that an index says of each video, to compare two moments of it."""
     everything = {}
-    for record in view.catalog.videos():
-        kept = view.stored(record.video_id)
+    for record in snapshot.catalog.videos():
+        kept = snapshot.stored(record.video_id)
         frames = b"" if kept.frame_embeddings is None else kept.frame_embeddings.tobytes()
         parts = (record.path, kept.vector.tobytes(), kept.pooled_norm, frames, kept.frame_numbers.tobytes())
         everything[record.video_id] = parts

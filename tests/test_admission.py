@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from echosearch.encoders import PROBE_PHRASES, Encoder, load_encoder, probe_clip
+from echosearch.encoders import FINGERPRINT_PHRASES, Encoder, fingerprint_clip, load_encoder
 from echosearch.errors import NumericsMismatch, RecipeMismatch, SpaceMismatch
-from echosearch.index import Manifest
+from echosearch.index import IndexDescription
 from echosearch.index.admission import check_model, check_phrases, probe
 from echosearch.types import (
     EncoderCard,
+    Fingerprint,
     FrameSampling,
     ModelRequest,
     Numerics,
     PreprocessSpec,
-    ProbeVectors,
     Recipe,
     Space,
 )
@@ -63,9 +63,9 @@ class StandIn:
         return rows.astype(np.float32), ["" for _ in phrases]
 
 
-def manifest(card: EncoderCard = CARD) -> Manifest:
+def manifest(card: EncoderCard = CARD) -> IndexDescription:
     """The manifest of an index that this stand-in made, on a machine that turns nothing."""
-    return Manifest.of(card, probe(Encoder(StandIn(card))), "float32")
+    return IndexDescription.of(card, probe(Encoder(StandIn(card))), "float32")
 
 
 def with_precision(precision: str) -> EncoderCard:
@@ -81,8 +81,8 @@ def test_the_probe_is_the_clip_prepared_as_the_model_wants_it_and_the_phrases() 
     vectors = probe(Encoder(backend))
     assert vectors.frames.tolist() == [[1, 0, 0]] * 2
     assert vectors.phrases.tolist() == [[0, 1, 0]] * 3
-    np.testing.assert_array_equal(backend.pixels_seen[0], prepare(probe_clip(), CARD.recipe.preprocess))
-    assert backend.phrases_seen == list(PROBE_PHRASES)
+    np.testing.assert_array_equal(backend.pixels_seen[0], prepare(fingerprint_clip(), CARD.recipe.preprocess))
+    assert backend.phrases_seen == list(FINGERPRINT_PHRASES)
 
 
 def test_the_model_that_made_the_index_is_admitted_without_a_word() -> None:
@@ -92,7 +92,7 @@ def test_the_model_that_made_the_index_is_admitted_without_a_word() -> None:
 
 def test_a_shipped_encoder_is_admitted_to_the_index_that_it_made() -> None:
     toy = load_encoder(ModelRequest("toy"))
-    assert check_model(Manifest.of(toy.card, probe(toy), "none"), load_encoder(ModelRequest("toy"))) == []
+    assert check_model(IndexDescription.of(toy.card, probe(toy), "none"), load_encoder(ModelRequest("toy"))) == []
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_half_precision_on_either_side_needs_0_999_and_is_shown(here: str, there
 
 def test_probe_vectors_of_another_number_of_phrases_are_refused() -> None:
     whole = manifest()
-    fewer = replace(whole, probe=ProbeVectors(whole.probe.frames, whole.probe.phrases[:2]))
+    fewer = replace(whole, probe=Fingerprint(whole.probe.frames, whole.probe.phrases[:2]))
     for check in (check_model, check_phrases):
         with pytest.raises(NumericsMismatch, match=r"only at cosine -1\.000000, and 0\.9999 is needed"):
             check(fewer, Encoder(StandIn()))

@@ -201,7 +201,7 @@ def test_every_result_says_how_it_came_about(index: echosearch.Index) -> None:
     }  # fmt: skip
     assert told["query"] == {"phrases": ["red"], "not": [], "k": 1, "min_score": None}
     assert (told["index"], told["generation"], told["model"]) == (str(index.path), 1, "toy")
-    assert told["recipe"] == index.manifest.recipe.id
+    assert told["recipe"] == index.description.recipe.id
     assert told["warnings"] == ["toy is not a model: its vectors are mean colours, without any medical meaning."]
 
 

@@ -65,8 +65,8 @@ class Archive:
 
     def names(self, where: str) -> tuple[list[str], int, int]:
         """The videos that match, and how many are no and unknown."""
-        with self.store.view() as view:
-            found = self.cohorts.matching(view, [where])
+        with self.store.snapshot() as snapshot:
+            found = self.cohorts.matching(snapshot, [where])
         name_of = {video_id: name for name, video_id in self.id_of.items()}
         return [name_of[video_id] for video_id in found.ids.tolist()], found.no, found.unknown
 
@@ -77,16 +77,16 @@ class Archive:
 def archive_of(path: Path, videos: Sequence[tuple[Any, ...]] = VIDEOS) -> Archive:
     store = make_store(path)
     new = []
-    for number, (name, study, patient, view, date, _, _, age) in enumerate(videos):
+    for number, (name, study, patient, snapshot, date, _, _, age) in enumerate(videos):
         video, stored = new_video(f"{name}.avi", unit(*np.eye(8)[number % 8]))
-        metadata = VideoMetadata(study, patient, view, date, {"age": age, "site": f"={name}"})
+        metadata = VideoMetadata(study, patient, snapshot, date, {"age": age, "site": f"={name}"})
         new.append((replace(video, metadata=metadata), stored))
     with store.writer() as writer:
         writer.declare_attributes({"age": "integer", "site": "text"})
     add(store, *new)
     zeroshot = ZeroShot(store, "fp32", embed, lambda _: [])
-    with store.view() as view:
-        id_of = {Path(record.path).stem: record.video_id for record in view.catalog.videos()}
+    with store.snapshot() as snapshot:
+        id_of = {Path(record.path).stem: record.video_id for record in snapshot.catalog.videos()}
     for task, column in (("ejection_fraction", 5), ("pacemaker", 6)):
         scores = {id_of[video[0]]: video[column] for video in videos if video[column] is not None}
         ids = np.array(sorted(scores), np.int64)
@@ -142,8 +142,8 @@ def test_yes_and_p_are_the_calibrations(archive: Archive) -> None:
 
 
 def test_videos_without_a_score_are_told(archive: Archive) -> None:
-    with archive.store.view() as view:
-        found = archive.cohorts.matching(view, [f"{EF} < 35"])
+    with archive.store.snapshot() as snapshot:
+        found = archive.cohorts.matching(snapshot, [f"{EF} < 35"])
     assert found.notes == (
         "1 videos have no score of ejection_fraction yet, so it is unknown for them, and for their studies "
         "(--sweep-missing)",
@@ -179,19 +179,19 @@ def test_videos_without_a_score_are_told(archive: Archive) -> None:
     ],
 )
 def test_what_no_video_can_be_is_told(archive: Archive, where: str, notes: tuple[str, ...]) -> None:
-    with archive.store.view() as view:
-        assert archive.cohorts.matching(view, [where]).notes == notes
+    with archive.store.snapshot() as snapshot:
+        assert archive.cohorts.matching(snapshot, [where]).notes == notes
     assert archive.made(where).notes[: len(notes)] == notes
 
 
 def test_a_probe_of_motion_knows_nothing_of_stills(archive: Archive) -> None:
     """The videos of this archive show one frame each: they have a score, and it means nothing."""
     training = Training("l.csv", "", "EF", 90, None, 40, 5, True, 0.1, "MAE", 5.0, 14.0)
-    dim = archive.store.manifest.dim
+    dim = archive.store.description.dim
     zeroshot = archive.cohorts.zeroshot
-    zeroshot.add_probe(Probe("still", "ridge", archive.store.manifest.recipe.id, (0.0,) * dim, 30.0, training))
+    zeroshot.add_probe(Probe("still", "ridge", archive.store.description.recipe.id, (0.0,) * dim, 30.0, training))
     zeroshot.add_probe(
-        Probe("moving", "ridge", archive.store.manifest.recipe.id, (0.0,) * dim * 2, 30.0, training, motion=True)
+        Probe("moving", "ridge", archive.store.description.recipe.id, (0.0,) * dim * 2, 30.0, training, motion=True)
     )
     [swept] = zeroshot.sweep("probe:moving")
     assert set(swept.columns["value"].tolist()) == {30.0}
@@ -205,8 +205,8 @@ def test_a_probe_of_motion_knows_nothing_of_stills(archive: Archive) -> None:
 
 
 def test_conditions_that_are_repeated_all_have_to_hold(archive: Archive) -> None:
-    with archive.store.view() as view:
-        both = archive.cohorts.matching(view, ["view = 'A4C'", "attr.age >= 60"])
+    with archive.store.snapshot() as snapshot:
+        both = archive.cohorts.matching(snapshot, ["view = 'A4C'", "attr.age >= 60"])
     assert [
         video_id for name, video_id in archive.id_of.items() if name in ("v1", "v3", "v4", "v8")
     ] == both.ids.tolist()
@@ -435,8 +435,8 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
             )
     add(archive.store, new_video("v9.avi", unit(1, 1), study="S9", patient="P9", view="A4C"))
     key = archive.cohorts.zeroshot.key(archive.cohorts.zeroshot.find("ejection_fraction"))
-    with archive.store.view() as view:
-        new = max(view.rows.ids.tolist())
+    with archive.store.snapshot() as snapshot:
+        new = max(snapshot.rows.ids.tolist())
     with archive.store.writer() as writer:
         writer.store_scores([(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])])
         with writer.transaction() as transaction:

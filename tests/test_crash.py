@@ -25,7 +25,7 @@ from PIL import Image
 from echosearch import open_index
 from echosearch.cohort.cohort import Definition
 from echosearch.index import Store
-from echosearch.index.catalog import Snapshot
+from echosearch.index.catalog import CatalogReader
 from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.index.vectors import segment
 from echosearch.ingest import (
@@ -94,15 +94,15 @@ def _ingest(index: Path, tables: Any = (), **options: Any) -> None:
 
 def _state(index: Path) -> State:
     """path -> vector and study, of everything that can be found; refuses what is at odds."""
-    with Store(index).view() as view:
-        records = list(view.catalog.videos())
-        assert [record.video_id for record in records] == view.rows.ids.tolist()
+    with Store(index).snapshot() as snapshot:
+        records = list(snapshot.catalog.videos())
+        assert [record.video_id for record in records] == snapshot.rows.ids.tolist()
         assert len({record.path for record in records}) == len(records)
-        everything = np.arange(len(view.rows))
-        for record, vector in zip(records, view.rows.gather(everything)[0], strict=True):
-            [ranking] = view.index.nearest(vector[None], 1)
+        everything = np.arange(len(snapshot.rows))
+        for record, vector in zip(records, snapshot.rows.gather(everything)[0], strict=True):
+            [ranking] = snapshot.index.nearest(vector[None], 1)
             assert ranking.scores[0] == pytest.approx(1, abs=1e-6), record
-        return {record.path: (view.stored(record.video_id).vector.tobytes(), record.study) for record in records}
+        return {record.path: (snapshot.stored(record.video_id).vector.tobytes(), record.study) for record in records}
 
 
 def _forked(work: Callable[[], object]) -> int:
@@ -181,7 +181,7 @@ def _survives(
         assert _state(index) == after
         assert check(index).problems == ()
         with Store(index).catalog_only() as snapshot:
-            assert isinstance(snapshot, Snapshot)
+            assert isinstance(snapshot, CatalogReader)
             named = {row.name for row in snapshot.segments()} | snapshot.retired_segments().keys()
         assert {folder.name for folder in (index / "segments").iterdir()} <= named | {"aside"}
         assert not list(index.rglob(".partial-*"))
@@ -222,8 +222,8 @@ def test_ingest(index: Path) -> None:
 @pytest.mark.slow
 def test_delete(index: Path) -> None:
     def delete_again(path: Path) -> None:
-        with Store(path).view() as view:
-            left = set(view.rows.ids.tolist()) & {2, 3}
+        with Store(path).snapshot() as snapshot:
+            left = set(snapshot.rows.ids.tolist()) & {2, 3}
         if left:
             delete_videos(path, sorted(left))
 
@@ -235,8 +235,8 @@ def test_undelete(index: Path) -> None:
     delete_videos(index, [2, 3])
 
     def undelete_again(path: Path) -> None:
-        with Store(path).view() as view:
-            buried = view.catalog.tombstones()
+        with Store(path).snapshot() as snapshot:
+            buried = snapshot.catalog.tombstones()
         if buried:
             undelete_videos(path, sorted(buried))
 
@@ -293,9 +293,9 @@ def test_import_embeddings(index: Path) -> None:
 
 def _model(path: Path) -> tuple[int, int, int]:
     """What an index says that it is bound to; its vectors are of that length."""
-    with Store(path).view() as view:
-        recipe = view.manifest.recipe
-        return recipe.still_version, view.manifest.dim, recipe.sampling.count or 0
+    with Store(path).snapshot() as snapshot:
+        recipe = snapshot.description.recipe
+        return recipe.still_version, snapshot.description.dim, recipe.sampling.count or 0
 
 
 @pytest.mark.slow
@@ -322,8 +322,8 @@ def test_reembed(index: Path, sampling: FrameSampling | None) -> None:
         return seen in (before, after)
 
     def again(path: Path) -> None:
-        with Store(path).view() as view:
-            is_new = min(view.catalog.embedded(["still"])) > 9
+        with Store(path).snapshot() as snapshot:
+            is_new = min(snapshot.catalog.embedded(["still"])) > 9
         assert _model(path) == versions[is_new]
         command(path)
         assert _model(path) == versions[True]
@@ -342,8 +342,8 @@ def test_bringing_up(index: Path) -> None:
     file.write_text(json.dumps(values))
 
     def again(path: Path) -> None:
-        with Store(path).view() as view:
-            left = set(view.rows.ids.tolist()) & {2, 3}
+        with Store(path).snapshot() as snapshot:
+            left = set(snapshot.rows.ids.tolist()) & {2, 3}
         assert _model(path)[0] == (1 if left else 2)
         if left:
             delete_videos(path, sorted(left))

@@ -158,24 +158,24 @@ def told(err: str) -> str:
 
 def live(index: Path) -> dict[str, Any]:
     """All that an index says of its live videos, by path: ids that a failed ingest had reserved are not given again."""
-    with closing(Store(index)) as store, store.view() as view:
-        vectors = contents(view)
+    with closing(Store(index)) as store, store.snapshot() as snapshot:
+        vectors = contents(snapshot)
         return {
             record.path: (record.to_dict() | {"video_id": 0, "added_at": ""}, vectors[record.video_id][1:])
-            for record in view.catalog.videos()
+            for record in snapshot.catalog.videos()
         }
 
 
 def shape(index: Path) -> dict[str, Any]:
     """What else there is: rows, folders and what was deleted."""
-    with closing(Store(index)) as store, store.view() as view:
+    with closing(Store(index)) as store, store.snapshot() as snapshot:
         return {
-            "segments": len(view.catalog.segments()),
-            "dead": len(view.catalog.deleted_ids()),
-            "buried": view.catalog.tombstones(),
-            "roots": view.catalog.roots(),
-            "attributes": [column.name for column in view.catalog.attribute_columns()],
-            "failures": view.catalog.failures(),
+            "segments": len(snapshot.catalog.segments()),
+            "dead": len(snapshot.catalog.deleted_ids()),
+            "buried": snapshot.catalog.tombstones(),
+            "roots": snapshot.catalog.roots(),
+            "attributes": [column.name for column in snapshot.catalog.attribute_columns()],
+            "failures": snapshot.catalog.failures(),
             "folders": len(list((index / "segments").iterdir())),
             "ann": len(list((index / "ann").iterdir())),
             "partial": sorted(map(str, index.rglob(".partial-*"))),
@@ -289,7 +289,7 @@ def test_a_text_cache_on_a_full_disk_fails_nothing(made: Path, tmp_path: Path, r
         _, expected, _ = run("search", "a phrase not asked before", "--index", disk / "index", "--json")
         shutil.rmtree(disk / "index" / "cache")
         answered = 0
-        with closing(Store(disk / "index")) as store, store.view():  # holds SQLite's files open, which need room
+        with closing(Store(disk / "index")) as store, store.snapshot():  # holds SQLite's files open, which need room
             for leave in range(0, 64 << 10, 4096):
                 ballast = fill(disk, leave)
                 code, out, err = run("search", "a phrase not asked before", "--index", disk / "index", "--json")
@@ -463,11 +463,11 @@ def look(view):
     everything = [(key, value[0], value[1].hex()) for key, value in contents(view).items()]
     return json.dumps([view.generation, [(hit.video_id, hit.score, hit.best_frame) for hit in hits], everything])
 
-with store.view() as view:
+with store.snapshot() as view:
     print(look(view), flush=True)
     sys.stdin.readline()
     print(look(view), flush=True)
-with store.view() as view:
+with store.snapshot() as view:
     print(look(view), flush=True)
 """
 
@@ -544,9 +544,9 @@ def test_a_reader_that_misses_a_segment_reloads_once(
 
     index = tmp_path / "copy"  # a view of the library: within it all is of one commit, the newer one
     meanwhile(lambda: compact_and_clear(index))
-    with closing(Store(index)) as store, store.view() as view:
-        assert view.rows.ids.tolist() == [2, 3, 5, 6] == [record.video_id for record in view.catalog.videos()]
-        assert view.generation > json.loads(expected)["generation"]
+    with closing(Store(index)) as store, store.snapshot() as snapshot:
+        assert snapshot.rows.ids.tolist() == [2, 3, 5, 6] == [record.video_id for record in snapshot.catalog.videos()]
+        assert snapshot.generation > json.loads(expected)["generation"]
 
 
 @pytest.mark.parametrize("moves_on", [False, True])

@@ -161,7 +161,7 @@ def test_sweeps_are_the_published_formulas_on_these_embeddings(index: Index, enc
         if abs(value - oracle.regression_of(similarities, ef.values)) > 1e-9:
             # Sums of D products are rounded to float32, so neighbours may change ranks in a frame.
             differing += 1
-            assert oracle.narrowest_gap(similarities, 40) < 4 * index.manifest.dim**0.5 * 2**-24
+            assert oracle.narrowest_gap(similarities, 40) < 4 * index.description.dim**0.5 * 2**-24
     assert len(values[1]) >= 20
     assert differing <= len(values[1]) / 20
 
@@ -194,7 +194,7 @@ def test_every_result_says_what_the_model_knows(
 
 def test_the_index_names_the_package_and_no_path(index: Index, archive: Path, tmp_path: Path) -> None:
     """So that an index made on one machine opens on another."""
-    assert (index.manifest.model, index.manifest.weights) == ("echo-mini", "package:echo_mini")
+    assert (index.description.model, index.description.weights) == ("echo-mini", "package:echo_mini")
     again = ingest(index.path, [archive / "videos"], IngestOptions(workers=1))
     assert again.unchanged == len(list(index.videos()))
 

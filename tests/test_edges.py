@@ -441,8 +441,8 @@ def test_undoing_a_transaction_whose_connection_an_interrupt_cut_keeps_the_inter
             for act in (catalog.writing, catalog.reading):
                 with pytest.raises(KeyboardInterrupt), act() as inner:
                     cut(inner)
-        with store.view() as view:
-            assert view.rows.ids.tolist() == [1]
+        with store.snapshot() as snapshot:
+            assert snapshot.rows.ids.tolist() == [1]
 
 
 @pytest.mark.slow

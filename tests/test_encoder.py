@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from echosearch.encoders import PROBE_PHRASES, Encoder, cache_key, probe_clip
+from echosearch.encoders import FINGERPRINT_PHRASES, Encoder, cache_key, fingerprint_clip
 from echosearch.errors import BadQuery, EncoderFailed
 from echosearch.types import (
     EncodedText,
@@ -232,16 +232,16 @@ def test_no_phrases_ask_nothing() -> None:
     assert backend.asked == []
 
 
-def test_the_fingerprint_is_the_probe_clip_and_the_probe_phrases_embedded() -> None:
+def test_the_fingerprint_is_the_fingerprint_clip_and_the_probe_phrases_embedded() -> None:
     backend, pixels = StandIn(), random_pixels(2)
     probe = Encoder(backend).probe(pixels)
     np.testing.assert_array_equal(probe.frames, Encoder(StandIn()).encode_pixels(pixels))
-    np.testing.assert_allclose(probe.phrases, [expected_text(phrase) for phrase in PROBE_PHRASES], atol=1e-7)
-    assert backend.asked == [list(PROBE_PHRASES)]
+    np.testing.assert_allclose(probe.phrases, [expected_text(phrase) for phrase in FINGERPRINT_PHRASES], atol=1e-7)
+    assert backend.asked == [list(FINGERPRINT_PHRASES)]
 
 
-def test_the_probe_clip_is_the_same_everywhere() -> None:
-    clip = probe_clip()
+def test_the_fingerprint_clip_is_the_same_everywhere() -> None:
+    clip = fingerprint_clip()
     assert (clip.shape, clip.dtype) == ((2, 240, 320, 3), np.uint8)
     # |2x + 60t - 255|, |3y + 90t - 255|, |x + 2y + 120t - 255|, the sums modulo 510, by hand.
     assert clip[0, 0, 0].tolist() == [255, 255, 255]

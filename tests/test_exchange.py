@@ -160,7 +160,7 @@ def test_an_export_makes_the_same_index_without_the_videos(made: Path, write: Ca
     report = import_embeddings(tmp_path / "new", write(*exported))
     assert (report.added, report.unverified, report.failures) == (4, 0, ())
     assert contents(tmp_path / "new") == contents(made)
-    mine, theirs = Store(tmp_path / "new").manifest, Store(made).manifest
+    mine, theirs = Store(tmp_path / "new").description, Store(made).description
     assert (mine.recipe, mine.model, mine.dim, mine.logit_scale) == (
         theirs.recipe, theirs.model, theirs.dim, theirs.logit_scale,
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_indexes_that_keep_less_of_the_frames_come_back_too(media: Path, tmp_pat
     export_embeddings(old, tmp_path / "out.npz")
     report = import_embeddings(new, tmp_path / "out.npz")
     assert (report.added, report.unverified) == (4, 0)
-    assert Store(new).manifest.frames_dtype == frames
+    assert Store(new).description.frames_dtype == frames
     mine, theirs = echosearch.open_index(new), echosearch.open_index(old)
     for video in theirs.videos():
         assert mine.video_embedding(video.video_id).tobytes() == theirs.video_embedding(video.video_id).tobytes()
@@ -386,7 +386,7 @@ def test_the_recipe_must_be_said_and_be_the_index_s(
     assert not (tmp_path / "new").exists()
     with pytest.raises(RecipeMismatch, match=r"^--recipe echo-clip is not that of this index: [0-9a-f]{64} \(toy\)"):
         import_embeddings(made, mine, ImportOptions(recipe="echo-clip"))
-    recipe = Store(made).manifest.recipe.id
+    recipe = Store(made).description.recipe.id
     with pytest.raises(RecipeMismatch, match="is not that of this index"):
         import_embeddings(made, mine, ImportOptions(recipe=recipe[:7]))
     assert import_embeddings(made, mine, ImportOptions(recipe=recipe[:8])).unchanged == 4
@@ -630,12 +630,12 @@ def test_the_commands_say_what_they_did(run: Callable[..., tuple[int, str, str]]
 
 def test_the_toy_encoder_s_own_probe_is_what_an_export_carries(exported: Arrays) -> None:
     """What the help text tells a foreign program to embed gives the probe vectors of the manifest."""
-    from echosearch.encoders import PROBE_PHRASES, probe_clip
+    from echosearch.encoders import FINGERPRINT_PHRASES, fingerprint_clip
     from echosearch.video import prepare
 
     encoder = load_encoder(ModelRequest("toy"), decoder_name())
-    frames = encoder.encode_pixels(prepare(probe_clip(), encoder.card.recipe.preprocess))
-    phrases = np.stack([text.vector for text in encoder.encode_text(PROBE_PHRASES)])
+    frames = encoder.encode_pixels(prepare(fingerprint_clip(), encoder.card.recipe.preprocess))
+    phrases = np.stack([text.vector for text in encoder.encode_text(FINGERPRINT_PHRASES)])
     np.testing.assert_allclose(exported["probe_frames"], frames, atol=1e-6)
     np.testing.assert_allclose(exported["probe_phrases"], phrases, atol=1e-6)
 

@@ -44,7 +44,7 @@ from echosearch.filters.conditions import (
     parse_filter,
     resolve,
 )
-from echosearch.index.catalog import FIELDS, Catalog, Measures, Snapshot, VideoMetadata
+from echosearch.index.catalog import FIELDS, Catalog, CatalogReader, Measures, VideoMetadata
 from echosearch.types import VideoFacts
 
 Parts = tuple[str, ...]
@@ -852,7 +852,7 @@ def test_sql_decides_as_plain_logic_does(clinic: Clinic, condition: Condition) -
     assert combined.tolist() == [{True: 1, False: -1, None: 0}[expected[int(video_id)]] for video_id in ids]
 
 
-def ask(snapshot: Snapshot, clinic: Clinic, text: str) -> tuple[list[int], int, int]:
+def ask(snapshot: CatalogReader, clinic: Clinic, text: str) -> tuple[list[int], int, int]:
     """Ids, and how many are no and unknown."""
     condition = parse_filter(text)
     found = snapshot.matching(condition, resolve(condition, ALL_KNOWN), clinic.attributes, clinic.measures)

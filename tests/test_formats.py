@@ -216,7 +216,7 @@ def test_what_a_newer_echosearch_migrated_is_left_alone(tmp_path: Path) -> None:
     sentence = f"has format {FORMAT_VERSION + 1}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch$"
     with closing(sqlite3.connect(path / "catalog.sqlite")) as connection:
         connection.execute(f"PRAGMA user_version={FORMAT_VERSION + 1}")
-    for attempt in (lambda: Store(path).view().__enter__(), lambda: Store(path).writer().__enter__()):
+    for attempt in (lambda: Store(path).snapshot().__enter__(), lambda: Store(path).writer().__enter__()):
         with pytest.raises(NewerFormat, match=sentence):
             attempt()
     manifest = path / "manifest.json"

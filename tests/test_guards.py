@@ -62,10 +62,10 @@ def test_what_was_added_since_a_commit_is_what_later_commits_added(tmp_path: Pat
     generations, ids = [], []
     for number in range(3):
         ids += add(store, new_video(f"v{number}.avi", unit(number + 1, 1)))
-        with store.view() as view:
-            generations.append(view.generation)
-    with store.view() as view:
-        told = [view.catalog.added_since(generation) for generation in generations]
+        with store.snapshot() as snapshot:
+            generations.append(snapshot.generation)
+    with store.snapshot() as snapshot:
+        told = [snapshot.catalog.added_since(generation) for generation in generations]
     assert told == [set(ids[1:]), set(ids[2:]), set()]
 
 
@@ -112,8 +112,8 @@ def test_an_import_keeps_the_lengths_of_the_means(tmp_path: Path) -> None:
         _foreign(tmp_path / "f.npz", [0.75, 0.5]),
         ImportOptions(recipe="toy", root=tmp_path, workers=1),
     )
-    with Store(tmp_path / "index").view() as view:
-        assert [view.stored(video.video_id).pooled_norm for video in view.catalog.videos()] == [0.75, 0.5]
+    with Store(tmp_path / "index").snapshot() as snapshot:
+        assert [snapshot.stored(video.video_id).pooled_norm for video in snapshot.catalog.videos()] == [0.75, 0.5]
 
 
 @pytest.mark.usefixtures("write_two")
@@ -204,8 +204,8 @@ def test_a_faiss_file_is_synced_before_the_folder_gets_its_name(
 
     store = make_store(tmp_path / "index")
     add(store, *(new_video(f"v{number}.avi", unit(number + 1, 1)) for number in range(3)))
-    with store.view() as view:
-        index = FaissIndex.build(view.rows)
+    with store.snapshot() as snapshot:
+        index = FaissIndex.build(snapshot.rows)
         monkeypatch.setattr(os, "fsync", recorded)
         index.save(tmp_path / "ann")
     partial = ".partial-ann"

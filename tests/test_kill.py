@@ -42,7 +42,7 @@ from echosearch.index import Store
 store, stop = Store(Path(sys.argv[1])), Path(sys.argv[2])
 query = Query(np.eye(1, 32, dtype=np.float32)[0], "cosine")
 while not stop.exists():
-    with store.view() as view:
+    with store.snapshot() as view:
         hits = search(view, query, 1000)
         records = [record.video_id for record in view.catalog.videos()]
         print(json.dumps([view.generation, sorted(hit.video_id for hit in hits), records]), flush=True)
@@ -98,8 +98,8 @@ def test_every_answer_belongs_to_one_whole_generation(tmp_path: Path, monkeypatc
     right: dict[int, list[int]] = {}
 
     def note() -> None:
-        with store.view() as view:
-            right[view.generation] = view.rows.ids.tolist()
+        with store.snapshot() as snapshot:
+            right[snapshot.generation] = snapshot.rows.ids.tolist()
 
     note()
     random_numbers = random.Random(0)

@@ -60,8 +60,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _seen(index: Path) -> dict[int, Any]:
-    with closing(Store(index)) as store, store.view() as view:
-        return contents(view)
+    with closing(Store(index)) as store, store.snapshot() as snapshot:
+        return contents(snapshot)
 
 
 def _flip(path: Path) -> None:

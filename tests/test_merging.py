@@ -178,19 +178,19 @@ def test_segments_are_merged_as_batches_are_committed_and_replaced_folders_go(
             writer.commit(Batch([new_video(f"{number}.avi", row)]), NUMERICS)
             folders = list((store.path / "segments").iterdir())
             assert len(folders) <= 7 * 3
-            with writer.view() as view:
-                assert len(view.segments) == len(folders)
-                assert len(view.rows) == number + 1
-        with writer.view() as view:
-            assert sorted(len(segment.ids) for segment in view.segments.values()) == [1] * 6 + [8, 8, 64, 64]
-            assert [view.stored(id_).vector.tobytes() for id_ in range(1, 151)] == [row.tobytes() for row in rows]
+            with writer.snapshot() as snapshot:
+                assert len(snapshot.segments) == len(folders)
+                assert len(snapshot.rows) == number + 1
+        with writer.snapshot() as snapshot:
+            assert sorted(len(segment.ids) for segment in snapshot.segments.values()) == [1] * 6 + [8, 8, 64, 64]
+            assert [snapshot.stored(id_).vector.tobytes() for id_ in range(1, 151)] == [row.tobytes() for row in rows]
 
 
 def test_replaced_folders_stay_for_readers_until_the_grace_time_is_over(tmp_path: Path) -> None:
     with closing(make_store(tmp_path / "index")) as store, store.writer() as writer:
         for number in range(7):
             writer.commit(Batch([new_video(f"{number}.avi", unit(1, number))]), NUMERICS)
-        with store.view() as old:
+        with store.snapshot() as old:
             before = contents(old)
             writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
             close_maps()
@@ -204,16 +204,16 @@ def test_what_merging_keeps_of_deleted_videos_brings_them_back(tmp_path: Path) -
             writer.commit(Batch([new_video(f"{number}.avi", unit(1, number))]), NUMERICS)
         writer.delete([2, 5])
         writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
-        with writer.view() as view:
-            assert [segment.ids.tolist() for segment in view.segments.values()] == [[1, 2, 3, 4, 5, 6, 7, 8]]
-            assert view.rows.ids.tolist() == [1, 3, 4, 6, 7, 8]
+        with writer.snapshot() as snapshot:
+            assert [segment.ids.tolist() for segment in snapshot.segments.values()] == [[1, 2, 3, 4, 5, 6, 7, 8]]
+            assert snapshot.rows.ids.tolist() == [1, 3, 4, 6, 7, 8]
         with writer.transaction() as transaction:
             assert transaction.restore([2])[0] == [2]
-        with writer.view() as view:
-            assert view.stored(2).vector.tolist() == unit(1, 1).tolist()
+        with writer.snapshot() as snapshot:
+            assert snapshot.stored(2).vector.tolist() == unit(1, 1).tolist()
         assert writer.compact()["rows_dropped"] == 1
-        with writer.view() as view:
-            assert [segment.ids.tolist() for segment in view.segments.values()] == [[1, 2, 3, 4, 6, 7, 8]]
+        with writer.snapshot() as snapshot:
+            assert [segment.ids.tolist() for segment in snapshot.segments.values()] == [[1, 2, 3, 4, 6, 7, 8]]
 
 
 def test_a_merge_leaves_segments_alone_that_the_catalog_tells_otherwise(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_a_merge_leaves_segments_alone_that_the_catalog_tells_otherwise(tmp_path
     with store.writer() as writer:
         writer.merge()
         assert (writer.notes, len(writer._sizes())) == ((), 1)
-        with writer.view() as view:
-            assert view.rows.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+        with writer.snapshot() as snapshot:
+            assert snapshot.rows.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 LIMITED = """
@@ -275,7 +275,7 @@ def commit(writer, number):
 
 def read(name):
     most = 0
-    with Store(path).view() as view:
+    with Store(path).snapshot() as view:
         for id_ in view.rows.ids.tolist():
             kept = view.stored(id_)
             assert kept.vector.tobytes() == rows[id_ - 1].tobytes() == kept.frame_embeddings.tobytes()
@@ -294,7 +294,7 @@ with make_store(path).writer() as writer:
     for number in range(commits):
         commit(writer, number)
         if number % 10 == 0:
-            with writer.view() as view:  # as an ingest does, to see what it knows of a file
+            with writer.snapshot() as view:  # as an ingest does, to see what it knows of a file
                 view.stored(number + 1)
         most = max(most, descriptors())
     writer.finish()
@@ -396,9 +396,9 @@ def test_a_reader_follows_a_long_ingest_with_few_descriptors(tmp_path: Path) -> 
             for number, row in enumerate(rows):
                 writer.commit(Batch([new_video(f"{number}", row)]), NUMERICS)
                 if number % 5 == 0:
-                    with reader.view() as view:
-                        for id_ in view.rows.ids.tolist()[:: 1 + number // 20]:
-                            assert view.stored(id_).vector.tobytes() == rows[id_ - 1].tobytes()
+                    with reader.snapshot() as snapshot:
+                        for id_ in snapshot.rows.ids.tolist()[:: 1 + number // 20]:
+                            assert snapshot.stored(id_).vector.tobytes() == rows[id_ - 1].tobytes()
                     most = max(most, _descriptors() - before)
     assert most < 60
     add(reader, new_video("more", unit(1)))

@@ -17,12 +17,12 @@ from echosearch.types import (
     EncodedText,
     EncodedVideo,
     EncoderCard,
+    Fingerprint,
     FrameSampling,
     ModelRequest,
     Numerics,
     PreparedVideo,
     PreprocessSpec,
-    ProbeVectors,
     Recipe,
     Space,
     VideoEmbedding,
@@ -184,7 +184,7 @@ def test_there_are_differences_exactly_where_the_ids_differ(other: Recipe) -> No
 def test_probe_vectors_survive_json_bit_for_bit() -> None:
     rng = np.random.default_rng(3)
     frames, phrases = (np.stack([unit(*rng.normal(size=7)) for _ in range(count)]) for count in (2, 3))
-    back = ProbeVectors.from_dict(json.loads(json.dumps(ProbeVectors(frames, phrases).to_dict())))
+    back = Fingerprint.from_dict(json.loads(json.dumps(Fingerprint(frames, phrases).to_dict())))
     assert back.frames.dtype == back.phrases.dtype == np.float32
     assert back.frames.tobytes() == frames.tobytes()
     assert back.phrases.tobytes() == phrases.tobytes()
@@ -192,18 +192,18 @@ def test_probe_vectors_survive_json_bit_for_bit() -> None:
 
 
 def test_the_lowest_cosine_decides_and_frames_and_phrases_are_told_apart() -> None:
-    mine = ProbeVectors(np.stack([unit(1, 0), unit(0, 1)]), np.stack([unit(1, 0), unit(1, 0), unit(1, 0)]))
-    theirs = ProbeVectors(np.stack([unit(1, 0), unit(3, 4)]), np.stack([unit(1, 0), unit(4, 3), unit(12, 5)]))
+    mine = Fingerprint(np.stack([unit(1, 0), unit(0, 1)]), np.stack([unit(1, 0), unit(1, 0), unit(1, 0)]))
+    theirs = Fingerprint(np.stack([unit(1, 0), unit(3, 4)]), np.stack([unit(1, 0), unit(4, 3), unit(12, 5)]))
     assert mine.cosines(theirs) == pytest.approx((0.8, 0.8))
     assert mine.cosines(mine) == pytest.approx((1, 1))
-    turned = ProbeVectors(mine.frames, -mine.phrases)
+    turned = Fingerprint(mine.frames, -mine.phrases)
     assert mine.cosines(turned) == pytest.approx((1, -1))
 
 
 def test_probe_vectors_of_another_shape_do_not_agree_at_all() -> None:
-    mine = ProbeVectors(np.stack([unit(1, 0), unit(0, 1)]), unit(1, 0)[None])
-    wider = ProbeVectors(np.stack([unit(1, 0, 0), unit(0, 1, 0)]), unit(1, 0, 0)[None])
-    fewer = ProbeVectors(unit(1, 0)[None], unit(1, 0)[None])
+    mine = Fingerprint(np.stack([unit(1, 0), unit(0, 1)]), unit(1, 0)[None])
+    wider = Fingerprint(np.stack([unit(1, 0, 0), unit(0, 1, 0)]), unit(1, 0, 0)[None])
+    fewer = Fingerprint(unit(1, 0)[None], unit(1, 0)[None])
     assert mine.cosines(wider) == (-1, -1)
     assert mine.cosines(fewer) == (-1, 1)
 
@@ -211,9 +211,9 @@ def test_probe_vectors_of_another_shape_do_not_agree_at_all() -> None:
 def test_probe_vectors_are_of_unit_length() -> None:
     good, long = unit(1, 0)[None], np.array([[1.1, 0]], np.float32)
     with pytest.raises(ValueError, match=r"probe frame embeddings have rows that are not of unit length: 1\.1"):
-        ProbeVectors(long, good)
+        Fingerprint(long, good)
     with pytest.raises(ValueError, match=r"probe phrase embeddings have rows that are not of unit length: 1\.1"):
-        ProbeVectors(good, long)
+        Fingerprint(good, long)
 
 
 # --- pooling

@@ -115,8 +115,8 @@ class Asked:
     cohorts: Cohorts
 
     def videos(self) -> list[VideoRecord]:
-        with self.store.view() as view:
-            return list(view.catalog.videos())
+        with self.store.snapshot() as snapshot:
+            return list(snapshot.catalog.videos())
 
 
 def embed(phrases: Sequence[str]) -> list[EncodedText]:
@@ -206,8 +206,8 @@ def test_studies_numbered_within_patients_are_studies_of_each(
     assert note in told.warnings
     with pytest.raises(BadLabels, match=r"has for example '1' .* the index for example 'P0/1'"):
         index.zeroshot.evaluate("pacemaker", read_labels(bare(tmp_path)), repeats=10)
-    with index.store.view() as view:
-        assert view.catalog.totals()["studies"] == 24
+    with index.store.snapshot() as snapshot:
+        assert snapshot.catalog.totals()["studies"] == 24
     code, out, _ = run("cohort", "show", "all", "--index", str(tmp_path / "index"))
     assert (code, note in out) == (0, True)
 
@@ -238,15 +238,15 @@ def test_a_study_that_several_patients_have_is_not_deleted_unless_it_is_said_who
 def test_an_example_leaves_out_its_person_and_its_own_study(tmp_path: Path) -> None:
     tangled = index_of(tmp_path / "tangled", TANGLED)
     every = tangled.videos()
-    with tangled.store.view() as view:
-        told, _ = ids_to_leave_out(view, every[0], ["patient"])
+    with tangled.store.snapshot() as snapshot:
+        told, _ = ids_to_leave_out(snapshot, every[0], ["patient"])
     assert told == {video.video_id for video in every[:5]}
     rows = [(f"p{p}s{s}", str(s), f"P{p}", f"{p}{s}") for p in range(3) for s in (1, 2)]
     numbered_ = index_of(tmp_path / "numbered", rows)
     every = numbered_.videos()
-    with numbered_.store.view() as view:
-        assert ids_to_leave_out(view, every[0], ["study"])[0] == {every[0].video_id}
-        assert ids_to_leave_out(view, every[0], ["patient"])[0] == {every[0].video_id, every[1].video_id}
+    with numbered_.store.snapshot() as snapshot:
+        assert ids_to_leave_out(snapshot, every[0], ["study"])[0] == {every[0].video_id}
+        assert ids_to_leave_out(snapshot, every[0], ["patient"])[0] == {every[0].video_id, every[1].video_id}
 
 
 def bare(folder: Path) -> Path:

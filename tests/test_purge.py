@@ -262,12 +262,12 @@ def test_earlier_bytes_and_unnamed_videos_of_the_persons_studies_go_too(tmp_path
 def test_a_reader_of_an_earlier_commit_goes_on_or_says_why(lived: Lived) -> None:
     reader = open_index(lived.path)
     assert {hit.video_id for hit in reader.similar(1, k=119).hits} >= {35, 36}
-    with reader._store.view() as view:
+    with reader._store.snapshot() as snapshot:
         purge = pytest.raises(BackendError, match=r"all is purged from .* but for the catalog's log")
         with pytest.MonkeyPatch.context() as patch, purge:
             patch.setattr("echosearch.index.catalog.catalog._BUSY_SECONDS", 0.2)
             purge_videos(lived.path, [], patient=PATIENT)
-        assert 35 in view.rows.ids  # its own moment, whose bytes are open
+        assert 35 in snapshot.rows.ids  # its own moment, whose bytes are open
     assert 35 not in {hit.video_id for hit in reader.similar(1, k=117).hits}
     compact_index(lived.path)
     assert lived.found() == {name: set() for name in lived.traces()}

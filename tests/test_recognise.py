@@ -19,7 +19,7 @@ import echosearch
 from echosearch.encoders import Standing, list_presets, load_encoder
 from echosearch.encoders.recognise import Evidence, recognise
 from echosearch.errors import BadOption, EchoSearchError, ModelUnavailable, UnknownEncoder
-from echosearch.index import Manifest
+from echosearch.index import IndexDescription
 from echosearch.ingest import ImportOptions, IngestOptions, import_embeddings, ingest
 from echosearch.types import FrameSampling, ModelRequest, PreprocessSpec, Recipe, Space
 
@@ -350,7 +350,7 @@ def test_an_import_is_bound_to_the_preset_that_its_recipe_s_weights_are(tiny_mod
         import_embeddings(tmp_path / "index", tmp_path / "mine.npz", ImportOptions(recipe=where))
     where = f"local-dir:{named(tiny_model, tmp_path / 'said', preset='echo-clip')}"
     import_embeddings(tmp_path / "index", tmp_path / "mine.npz", ImportOptions(recipe=where))
-    manifest = echosearch.open_index(tmp_path / "index").manifest
+    manifest = echosearch.open_index(tmp_path / "index").description
     assert (manifest.model, manifest.weights, manifest.standing.published) == ("echo-clip", where, "echo-clip")
 
 
@@ -401,5 +401,5 @@ def test_how_an_index_stands_to_the_presets(
 
 def test_the_manifest_tells_the_caveat_first() -> None:
     card = replace(toy_card(), name=HUB, weights=HUB, recipe=recipe(spec=SPEC), notice="Random.")
-    notes = Manifest.of(card, toy_probe(), "float32").notes
+    notes = IndexDescription.of(card, toy_probe(), "float32").notes
     assert (notes[0], len(notes)) == ("Random.", 2)

@@ -128,7 +128,7 @@ def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def versions(path: Path) -> tuple[int, int]:
     """What the index and its manifest.json say: the same."""
     with closing(Store(path)) as store:
-        recipe = store.manifest.recipe
+        recipe = store.description.recipe
     told = json.loads((path / "manifest.json").read_text())["recipe"]
     assert recipe.to_dict() == json.loads(json.dumps(told)) | {
         "preprocess": recipe.to_dict()["preprocess"], "still_version": told.get("still_version", 1)
@@ -138,15 +138,15 @@ def versions(path: Path) -> tuple[int, int]:
 
 def contents(path: Path) -> dict[str, tuple[int, list[float], str | None, Any]]:
     """file -> id, first three numbers of the vector, study, EF."""
-    with closing(Store(path)) as store, store.view() as view:
+    with closing(Store(path)) as store, store.snapshot() as snapshot:
         return {
             Path(record.path).name: (
                 record.video_id,
-                [round(float(x), 4) for x in view.stored(record.video_id).vector[:3]],
+                [round(float(x), 4) for x in snapshot.stored(record.video_id).vector[:3]],
                 record.study,
                 record.attributes["EF"],
             )
-            for record in view.catalog.videos()
+            for record in snapshot.catalog.videos()
         }
 
 
@@ -161,30 +161,30 @@ def direction(red: float, green: float, blue: float) -> list[float]:
 
 def test_who_has_the_index_open_learns_how_its_stills_are_made_now(mixed: Path, run: Any) -> None:
     with closing(Store(mixed)) as store:
-        assert store.manifest.recipe.still_version == 1
+        assert store.description.recipe.still_version == 1
         assert run("reembed", "--index", mixed)[0] == 0
-        with store.view():
+        with store.snapshot():
             pass
-        assert store.manifest.recipe.still_version == 2
+        assert store.description.recipe.still_version == 2
 
 
 def test_an_index_without_stills_is_brought_up_by_its_next_writer_in_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "index", monkeypatch, stills=0)
-    recipe = Store(path).manifest.recipe.id
+    recipe = Store(path).description.recipe.id
     assert versions(path) == (1, 1)
     assert echosearch.open_index(path).search("red").warnings[1:] == ("k is 10, and the index holds 3 videos",)
-    with Store(path).view() as view:
-        generation = view.generation
+    with Store(path).snapshot() as snapshot:
+        generation = snapshot.generation
     with Store(path).writer():
         pass
     assert versions(path) == (1, 1)  # nothing was written
     delete_videos(path, [1])
-    with Store(path).view() as view:
-        assert view.generation == generation + 1
+    with Store(path).snapshot() as snapshot:
+        assert snapshot.generation == generation + 1
     assert versions(path) == (1, 2)
-    assert Store(path).manifest.recipe.id == recipe
+    assert Store(path).description.recipe.id == recipe
     write_still(tmp_path / "media" / "new.png", RED)
     report = add(path)
     assert (report.added, report.failures) == (1, ())
@@ -245,8 +245,8 @@ def test_a_copy_of_an_older_still_and_one_that_moved_stay_as_the_others(mixed: P
 
 def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path) -> None:
     before = contents(mixed)
-    with Store(mixed).view() as view:
-        generation = view.generation
+    with Store(mixed).snapshot() as snapshot:
+        generation = snapshot.generation
     report = reembed(mixed)
     now = contents(mixed)
     for number in range(3):
@@ -256,10 +256,10 @@ def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path
         assert new[0] == report["ids"][old[0]] > 6
         assert new[2:] == old[2:]
     assert (report["videos"], report["left_out"], report["learnt"]) == (3, [], 0)
-    with Store(mixed).view() as view:
-        assert view.generation == generation + 1
-        assert {old: view.catalog.replaced_by(old) for old in report["ids"]} == report["ids"]
-        assert view.index.num_uncovered == 0
+    with Store(mixed).snapshot() as snapshot:
+        assert snapshot.generation == generation + 1
+        assert {old: snapshot.catalog.replaced_by(old) for old in report["ids"]} == report["ids"]
+        assert snapshot.index.num_uncovered == 0
     a, b = np.array(direction(220, 60, 20)), np.array(direction(20, 60, 220))
     assert sorted(report["cosines"]) == ["still"]
     expected = float(a @ b + (0.1 * a[0] / (220 / 255)) ** 2)
@@ -338,8 +338,8 @@ def test_deleted_stills_do_not_come_back_with_old_vectors(mixed: Path) -> None:
     ids = {name: row[0] for name, row in contents(mixed).items()}
     delete_videos(mixed, [ids["s0.png"], ids["0.avi"]])
     reembed(mixed)
-    with Store(mixed).view() as view:
-        assert view.catalog.embedded(["still"]) == [7, 8]
+    with Store(mixed).snapshot() as snapshot:
+        assert snapshot.catalog.embedded(["still"]) == [7, 8]
     told = undelete_videos(mixed, [ids["s0.png"], ids["0.avi"]])
     assert (told["undeleted"], told["to_ingest"]) == ([ids["0.avi"]], [ids["s0.png"]])
     with pytest.raises(UnknownVideo, match="was not deleted"):
@@ -377,9 +377,9 @@ def test_frames_are_kept_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     of_version_1(tmp_path / "index")
     decode_here(monkeypatch)
     reembed(tmp_path / "index")
-    with Store(tmp_path / "index").view() as view:
-        assert {segment.info.frames_dtype for segment in view.segments.values()} == {frames}
-        assert view.stored(3).vector[0] > view.stored(3).vector[2]
+    with Store(tmp_path / "index").snapshot() as snapshot:
+        assert {segment.info.frames_dtype for segment in snapshot.segments.values()} == {frames}
+        assert snapshot.stored(3).vector[0] > snapshot.stored(3).vector[2]
     assert check(tmp_path / "index").problems == ()
 
 
@@ -412,8 +412,8 @@ def test_an_interrupt_leaves_the_index_as_it_was(mixed: Path) -> None:
     assert (contents(mixed), versions(mixed)) == (before, (1, 1))
     assert len(reembed(mixed)["ids"]) == 3  # new ids again: those that were reserved are never given twice
     assert contents(mixed)["s0.png"][0] == 9
-    with Store(mixed).view() as view:
-        named = view.segments.keys() | view.catalog.retired_segments().keys()
+    with Store(mixed).snapshot() as snapshot:
+        named = snapshot.segments.keys() | snapshot.catalog.retired_segments().keys()
     assert {folder.name for folder in (mixed / "segments").iterdir()} == named
 
 
@@ -440,13 +440,13 @@ def test_a_damaged_segment_is_named_before_anything_is_embedded(mixed: Path, mon
 
 def test_a_reader_follows_across_the_switch(mixed: Path) -> None:
     index = echosearch.open_index(mixed)
-    with index.zeroshot.store.view() as old:  # an answer that is still being made
+    with index.zeroshot.store.snapshot() as old:  # an answer that is still being made
         reembed(mixed)
         assert old.stored(4).vector[2] > old.stored(4).vector[0]
     hits = index.search("red", k=6)
     assert sorted(hit.video_id for hit in hits.hits) == [1, 2, 3, 7, 8, 9]
     assert len(hits.warnings) == 1  # what the toy says of itself
-    assert index.manifest.recipe.still_version == 2
+    assert index.description.recipe.still_version == 2
     assert index.similar(write_still(mixed.parent / "media" / "new.png", RED)).hits[0].video_id == 7
 
 
@@ -610,7 +610,7 @@ def test_a_model_is_exchanged(mixed: Path) -> None:
     assert contents(mixed) == before
     report = reembed(mixed, IngestOptions(ModelRequest("other"), yes=True), load=_other)
     assert (report["is_other_recipe"], report["videos"], report["cosines"]) == (True, 6, {})
-    manifest = Store(mixed).manifest
+    manifest = Store(mixed).description
     assert (manifest.model, manifest.dim, manifest.recipe.still_version) == ("other", 40, 2)
     assert check(mixed).problems == ()
     now = contents(mixed)
@@ -629,8 +629,8 @@ def test_the_same_weights_with_other_frames_are_another_recipe(mixed: Path) -> N
     options = IngestOptions(ModelRequest("toy", sampling=FrameSampling(count=1)), yes=True)
     report = reembed(mixed, options)
     assert (report["is_other_recipe"], report["videos"], sorted(report["cosines"])) == (True, 6, ["still", "video"])
-    with Store(mixed).view() as view:
-        assert {record.num_embedded_frames for record in view.catalog.videos()} == {1}
+    with Store(mixed).snapshot() as snapshot:
+        assert {record.num_embedded_frames for record in snapshot.catalog.videos()} == {1}
 
 
 def test_scores_by_another_model_compare_by_their_order_only(mixed: Path) -> None:
@@ -662,7 +662,7 @@ def test_a_manifest_that_was_not_written_any_more_is_written_by_the_next_writer(
     reembed(mixed, IngestOptions(ModelRequest("other"), yes=True), load=_other)
     new = (mixed / "manifest.json").read_text()
     (mixed / "manifest.json").write_text(old)  # as if it had died after the commit
-    assert Store(mixed).manifest.dim == 40
+    assert Store(mixed).description.dim == 40
     assert len(contents(mixed)) == 6
     assert check(mixed).problems == ()
     with Store(mixed).writer():

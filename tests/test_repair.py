@@ -53,8 +53,8 @@ def _segments(index: Path) -> list[Path]:
 
 
 def _seen(index: Path) -> dict[int, tuple[str, bytes, float, bytes, bytes]]:
-    with closing(Store(index)) as store, store.view() as view:
-        return contents(view)
+    with closing(Store(index)) as store, store.snapshot() as snapshot:
+        return contents(snapshot)
 
 
 def _files(folder: Path) -> dict[str, str]:
@@ -400,7 +400,7 @@ def test_a_catalog_from_before_a_merge_erases_nothing(
     [folder] = (index / "segments").iterdir()
     files = _files(index / "segments")
     for _ in range(2):
-        with pytest.raises(OutOfReach, match=MOUNT), Store(index).writer() as writer, writer.view():
+        with pytest.raises(OutOfReach, match=MOUNT), Store(index).writer() as writer, writer.snapshot():
             pass
     assert _files(index / "segments") == files
     told = (f"the index has no segment {folder}, which holds vectors that the index has not; it is left alone",)
@@ -419,7 +419,7 @@ def test_a_catalog_of_another_index_erases_nothing(index: Path, tmp_path: Path) 
     for file in index.glob("catalog.sqlite*"):
         file.unlink()
     shutil.copy(tmp_path / "other" / "catalog.sqlite", index)
-    with pytest.raises(OutOfReach, match=MOUNT), Store(index).writer() as writer, writer.view():
+    with pytest.raises(OutOfReach, match=MOUNT), Store(index).writer() as writer, writer.snapshot():
         pass
     assert _files(index / "segments") == files
 

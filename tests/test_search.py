@@ -14,7 +14,7 @@ import pytest
 from store_helpers import Vector, add, make_store, new_video, stored, unit
 
 from echosearch.errors import BadQuery
-from echosearch.index import Store, View
+from echosearch.index import Snapshot, Store
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.types import Hit, VideoRecord
 
@@ -33,17 +33,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def index_of(folder: Path, *videos: Any, frames: Any = "float32") -> Iterator[View]:
+def index_of(folder: Path, *videos: Any, frames: Any = "float32") -> Iterator[Snapshot]:
     """An index of these videos, ids from 1 on."""
     with closing(make_store(folder / "index", frames)) as store:
         add(store, *videos, finish=True)
-        with store.view() as view:
-            yield view
+        with store.snapshot() as snapshot:
+            yield snapshot
 
 
-def asked(view: View, vector: Vector, k: int = 10, **more: Any) -> tuple[Hit, ...]:
+def asked(snapshot: Snapshot, vector: Vector, k: int = 10, **more: Any) -> tuple[Hit, ...]:
     kind = more.pop("kind", "cosine")
-    return search(view, Query(vector, kind), k, **more)
+    return search(snapshot, Query(vector, kind), k, **more)
 
 
 # The query.
@@ -135,14 +135,14 @@ def test_the_mean_score_is_the_cosine_times_the_pooled_norm(tmp_path: Path) -> N
 
 
 def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
-    with closing(make_store(tmp_path / "index")) as store, store.view() as view:
-        assert asked(view, unit(1)) == ()
+    with closing(make_store(tmp_path / "index")) as store, store.snapshot() as snapshot:
+        assert asked(snapshot, unit(1)) == ()
 
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_fewer_than_one_hit_cannot_be_asked_for(store: Store, k: int) -> None:
-    with store.view() as view, pytest.raises(BadQuery, match=f"^k is at least 1, not {k}$"):
-        asked(view, unit(1), k)
+    with store.snapshot() as snapshot, pytest.raises(BadQuery, match=f"^k is at least 1, not {k}$"):
+        asked(snapshot, unit(1), k)
 
 
 # Percentiles.
@@ -184,10 +184,10 @@ def test_the_percentile_counts_those_left_out_and_not_the_deleted(tmp_path: Path
     with closing(make_store(tmp_path / "index")) as store:
         add(store, *scored(9, 7, 5, 3), finish=True)
         add(store, new_video("0.avi", unit(0, 1), content="new bytes", replaces=1))  # 1, the best, is now 5, with 0
-        with store.view() as view:
-            assert percentiles(asked(view, unit(1), left_out={2, 3})) == {4: 50.0, 5: 25.0}
-            assert percentiles(asked(view, unit(1), 1, left_out={2, 3})) == {4: 50.0}
-            assert percentiles(asked(view, unit(1), min_score=0.4)) == {2: 100.0, 3: 75.0}
+        with store.snapshot() as snapshot:
+            assert percentiles(asked(snapshot, unit(1), left_out={2, 3})) == {4: 50.0, 5: 25.0}
+            assert percentiles(asked(snapshot, unit(1), 1, left_out={2, 3})) == {4: 50.0}
+            assert percentiles(asked(snapshot, unit(1), min_score=0.4)) == {2: 100.0, 3: 75.0}
 
 
 # Leaving out.
@@ -228,11 +228,13 @@ def test_the_percentile_among_some_is_the_share_of_these_that_are_live(tmp_path:
     with closing(make_store(tmp_path / "index")) as store:
         add(store, *scored(9, 7, 5, 5, 3, 1), finish=True)
         add(store, new_video("1.avi", unit(0, 1), content="new bytes", replaces=2))  # 2 is now 7, with 0
-        with store.view() as view:
+        with store.snapshot() as snapshot:
             among = np.array([2, 3, 4, 5, 7, 99])  # 4 of them live: 0.5, 0.5, 0.3 and 0
-            assert percentiles(asked(view, unit(1), among=among)) == {3: 100.0, 4: 100.0, 5: 50.0, 7: 25.0}
-            assert percentiles(asked(view, unit(1), 3, among=among)) == {3: 100.0, 4: 100.0, 5: 50.0}
-            assert percentiles(asked(view, unit(1), among=view.rows.ids)) == percentiles(asked(view, unit(1)))
+            assert percentiles(asked(snapshot, unit(1), among=among)) == {3: 100.0, 4: 100.0, 5: 50.0, 7: 25.0}
+            assert percentiles(asked(snapshot, unit(1), 3, among=among)) == {3: 100.0, 4: 100.0, 5: 50.0}
+            assert percentiles(asked(snapshot, unit(1), among=snapshot.rows.ids)) == percentiles(
+                asked(snapshot, unit(1))
+            )
 
 
 def test_those_left_out_among_some_make_room_and_count_in_the_percentile(tmp_path: Path) -> None:
@@ -307,7 +309,7 @@ def test_without_frames_there_is_no_best_one(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def related(tmp_path: Path) -> Iterator[View]:
+def related(tmp_path: Path) -> Iterator[Snapshot]:
     videos = [
         new_video("1.avi", unit(1), study="S1", patient="P1", content="x"),
         new_video("2.avi", unit(1), study="S1", patient="P1", content="y"),
@@ -320,8 +322,8 @@ def related(tmp_path: Path) -> Iterator[View]:
         yield view
 
 
-def record(view: View, video_id: int) -> VideoRecord:
-    [found] = view.catalog.videos([video_id])
+def record(snapshot: Snapshot, video_id: int) -> VideoRecord:
+    [found] = snapshot.catalog.videos([video_id])
     return found
 
 
@@ -340,14 +342,14 @@ NO_PATIENT = "1 videos have no patient in the catalog; hits among them may be of
     ],
 )
 def test_what_belongs_to_the_example_is_left_out(
-    related: View, exclude: list[Any], ids: set[int], warnings: list[str]
+    related: Snapshot, exclude: list[Any], ids: set[int], warnings: list[str]
 ) -> None:
     assert ids_to_leave_out(related, record(related, 1), exclude) == (ids, warnings)
 
 
 @pytest.mark.parametrize(("video_id", "what"), [(5, "study"), (6, "study"), (6, "patient")])
 def test_an_example_of_unknown_study_or_patient_cannot_be_excluded_by_it(
-    related: View, video_id: int, what: Any
+    related: Snapshot, video_id: int, what: Any
 ) -> None:
     sentence = (
         f"^video {video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "

@@ -53,7 +53,7 @@ from echosearch.errors import (
     OutOfReach,
     UnknownVideo,
 )
-from echosearch.index import Batch, Manifest, Store, View
+from echosearch.index import Batch, IndexDescription, Snapshot, Store
 from echosearch.index.catalog import Catalog, FailedFile, KnownFile
 from echosearch.index.vectors import FaissIndex, Weighting
 from echosearch.search import Query, search
@@ -76,13 +76,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def look(path: Path) -> tuple[int, Contents]:
     """What somebody who opens the index now sees: generation and all videos with their vectors."""
-    with closing(Store(path)) as opened, opened.view() as view:
-        assert len(view.rows) == view.catalog.count()
-        return view.generation, contents(view)
+    with closing(Store(path)) as opened, opened.snapshot() as snapshot:
+        assert len(snapshot.rows) == snapshot.catalog.count()
+        return snapshot.generation, contents(snapshot)
 
 
-def found(view: View, query: Vector, k: int = 10, weighting: Weighting = "cosine") -> list[tuple[int, float]]:
-    [ranking] = view.index.nearest(query[None], k, weighting)
+def found(snapshot: Snapshot, query: Vector, k: int = 10, weighting: Weighting = "cosine") -> list[tuple[int, float]]:
+    [ranking] = snapshot.index.nearest(query[None], k, weighting)
     return list(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True))
 
 
@@ -114,15 +114,15 @@ def test_a_new_index_is_empty_and_whole(tmp_path: Path) -> None:
         "segments",
     ]
     assert [file.name for file in store.path.parent.iterdir()] == ["index"]
-    with store.view() as view:
-        assert found(view, unit(1)) == []
-        assert view.problems == ()
+    with store.snapshot() as snapshot:
+        assert found(snapshot, unit(1)) == []
+        assert snapshot.problems == ()
 
 
 def test_the_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     card, probe = toy_card(), toy_probe()
     store = Store.create(tmp_path / "index", card, probe, "float16")
-    manifest = Store(store.path).manifest
+    manifest = Store(store.path).description
     assert manifest.recipe == card.recipe
     assert manifest.recipe.id == card.recipe.id
     assert manifest.probe.frames.tobytes() == probe.frames.tobytes()
@@ -131,7 +131,7 @@ def test_the_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     told = (manifest.model, manifest.weights, manifest.dim, manifest.frames_dtype, manifest.precision)
     assert told == ("toy", "none", 32, "float16", "fp32")
     assert (manifest.notice, manifest.logit_scale) == (card.notice, 1.0)
-    assert manifest.created_at == store.manifest.created_at
+    assert manifest.created_at == store.description.created_at
 
     values = json.loads((store.path / "manifest.json").read_text())
     assert values["format_version"] == FORMAT_VERSION
@@ -147,7 +147,7 @@ def test_the_manifest_asks_for_the_model_with_which_it_was_made(weights: str, re
 
     sampling = FrameSampling(0, 40, 2)
     card = replace(toy_card(), weights=weights, recipe=replace(toy_card().recipe, sampling=sampling))
-    manifest = Manifest.of(card, toy_probe(), "float32")
+    manifest = IndexDescription.of(card, toy_probe(), "float32")
     way = card.recipe.preprocess  # the index's own, whatever the weights are recognised as by now
     assert manifest.request() == ModelRequest("toy", request_weights, sampling=sampling, preprocess=way)
     elsewhere = ModelRequest("local-dir:/else", sampling=sampling, preprocess=way)
@@ -209,24 +209,24 @@ def test_what_was_committed_is_there_when_the_index_is_opened_again(store: Store
             2: ("/media/echo/b.avi", one.tobytes(), 1.0, one.tobytes(), np.zeros(1, np.int32).tobytes()),
         },
     )
-    with Store(store.path).view() as view:
-        assert found(view, unit(0, 1), 2) == [(1, float(unit(1, 1)[1])), (2, 0.0)]
+    with Store(store.path).snapshot() as snapshot:
+        assert found(snapshot, unit(0, 1), 2) == [(1, float(unit(1, 1)[1])), (2, 0.0)]
 
 
 def test_one_commit_brings_videos_failures_and_touched_files(store: Store) -> None:
     add(store, new_video("a.avi", unit(1)))
-    with store.view() as view:
-        known = view.catalog.known_files([MEDIA / "a.avi"])[MEDIA / "a.avi"]
+    with store.snapshot() as snapshot:
+        known = snapshot.catalog.known_files([MEDIA / "a.avi"])[MEDIA / "a.avi"]
     failure = Failure("/media/echo/c.avi", "unreadable-video", "no")
     later = KnownFile(known.video_id, 7, 8, known.content_sha256)
     with store.writer() as writer:
         batch = Batch([new_video("b.avi", unit(0, 1))], [FailedFile(MEDIA, failure, 1, 2)], [later])
         assert writer.commit(batch, NUMERICS) == 2
-    with store.view() as view:
-        assert view.generation == 2
-        assert [record.video_id for record in view.catalog.videos()] == [1, 2]
-        assert view.catalog.failures() == [failure]
-        assert view.catalog.known_files([MEDIA / "a.avi"]) == {MEDIA / "a.avi": later}
+    with store.snapshot() as snapshot:
+        assert snapshot.generation == 2
+        assert [record.video_id for record in snapshot.catalog.videos()] == [1, 2]
+        assert snapshot.catalog.failures() == [failure]
+        assert snapshot.catalog.known_files([MEDIA / "a.avi"]) == {MEDIA / "a.avi": later}
 
 
 def test_a_commit_without_videos_writes_no_segment(store: Store) -> None:
@@ -234,8 +234,8 @@ def test_a_commit_without_videos_writes_no_segment(store: Store) -> None:
         failure = Failure("/media/echo/c.avi", "unreadable-video", "no")
         writer.commit(Batch(failed=[FailedFile(MEDIA, failure, None, None)]), NUMERICS)
     assert list((store.path / "segments").iterdir()) == []
-    with store.view() as view:
-        assert view.catalog.failures() == [failure]
+    with store.snapshot() as snapshot:
+        assert snapshot.catalog.failures() == [failure]
 
 
 def test_a_replaced_video_is_not_found_again_and_an_id_keeps_its_vector(store: Store) -> None:
@@ -245,12 +245,12 @@ def test_a_replaced_video_is_not_found_again_and_an_id_keeps_its_vector(store: S
         if finished:
             with store.writer() as writer:
                 writer.finish()
-        with Store(store.path).view() as view:
-            assert found(view, unit(1)) == [(2, 0.0), (3, 0.0)]
-            assert view.rows.ids.tolist() == [2, 3]
-            assert view.stored(3).vector.tolist() == unit(0, 0, 1).tolist()
+        with Store(store.path).snapshot() as snapshot:
+            assert found(snapshot, unit(1)) == [(2, 0.0), (3, 0.0)]
+            assert snapshot.rows.ids.tolist() == [2, 3]
+            assert snapshot.stored(3).vector.tolist() == unit(0, 0, 1).tolist()
             with pytest.raises(UnknownVideo, match=r"^there is no video 1 in this index$"):
-                view.stored(1)
+                snapshot.stored(1)
 
 
 def test_an_attribute_that_cannot_be_kept_stops_the_writer_before_anything_is_written(store: Store) -> None:
@@ -259,8 +259,8 @@ def test_an_attribute_that_cannot_be_kept_stops_the_writer_before_anything_is_wr
         with pytest.raises(BadManifest, match="attribute 'ef' holds numbers"):
             writer.declare_attributes({"ef": "text"})
         writer.commit(Batch([new_video("a.avi", unit(1), attributes={"ef": 55.5})]), NUMERICS)
-    with store.view() as view:
-        assert [record.attributes for record in view.catalog.videos()] == [{"ef": 55.5}]
+    with store.snapshot() as snapshot:
+        assert [record.attributes for record in snapshot.catalog.videos()] == [{"ef": 55.5}]
 
 
 @pytest.mark.parametrize("frames_dtype", ["float16", "none"])
@@ -268,8 +268,8 @@ def test_frames_are_kept_as_the_manifest_says(tmp_path: Path, frames_dtype: Any)
     store = make_store(tmp_path / "index", frames_dtype)
     frames = np.stack([unit(1, 3), unit(2, 1)])
     add(store, new_video("a.avi", stored(unit(1, 1), 0.9, frames)))
-    with store.view() as view:
-        kept = view.stored(1).frame_embeddings
+    with store.snapshot() as snapshot:
+        kept = snapshot.stored(1).frame_embeddings
     if frames_dtype == "none":
         assert kept is None
     else:
@@ -422,7 +422,7 @@ def refused(store: Store, error: type[IndexStateError], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         look(store.path)
     with pytest.raises(error, match=sentence), Store(store.path).writer() as writer:  # noqa: SIM117
-        with writer.view():
+        with writer.snapshot():
             pass
 
 
@@ -485,8 +485,8 @@ def test_a_catalog_older_than_the_segments_is_an_older_index(filled: Store, tmp_
         file.unlink()
     shutil.copy(tmp_path / "copy", filled.path / "catalog.sqlite")
     assert look(filled.path) == before
-    with Store(filled.path).view() as view:  # FAISS is newer now, and knows a dead row
-        assert found(view, unit(1), 1) == [(1, float(unit(1, 1)[0]))]
+    with Store(filled.path).snapshot() as snapshot:  # FAISS is newer now, and knows a dead row
+        assert found(snapshot, unit(1), 1) == [(1, float(unit(1, 1)[0]))]
 
 
 # One writer.
@@ -632,14 +632,14 @@ def before(store: Store) -> tuple[int, Contents]:
 def test_a_writer_that_dies_before_its_commit_changes_nothing(
     store: Store, before: tuple[int, Contents], step: str
 ) -> None:
-    with store.view() as view:
-        answers = found(view, unit(1, 2))
+    with store.snapshot() as snapshot:
+        answers = found(snapshot, unit(1, 2))
     [segment] = segment_folders(store).values()
     dies_at(store, step)
     assert look(store.path) == before
-    with Store(store.path).view() as view:
-        assert found(view, unit(1, 2)) == answers
-        assert view.problems == ()
+    with Store(store.path).snapshot() as snapshot:
+        assert found(snapshot, unit(1, 2)) == answers
+        assert snapshot.problems == ()
     left = {path.name for path in (store.path / "segments").iterdir()} - {segment.name}
     assert bool(left) == (step not in ("before the ids are reserved", "before the segment is written"))
 
@@ -661,18 +661,18 @@ def test_a_writer_that_dies_after_its_commit_has_committed(
     assert list(videos) == [2, 3, 4]
     assert videos[2] == before[1][2]
     right = [(3, 1.0), (2, float(oracle({2: (unit(1, 1), 1.0)}, unit(1, 2), 1)[0][1])), (4, 0.8)]
-    with Store(store.path).view() as view:
-        assert isinstance(view.index, FaissIndex)
-        assert view.index.num_uncovered == (0 if step == "before the older FAISS goes" else 2)
-        answers = found(view, unit(1, 2))
+    with Store(store.path).snapshot() as snapshot:
+        assert isinstance(snapshot.index, FaissIndex)
+        assert snapshot.index.num_uncovered == (0 if step == "before the older FAISS goes" else 2)
+        answers = found(snapshot, unit(1, 2))
         assert [video_id for video_id, _ in answers] == [3, 2, 4]
         assert [score for _, score in answers] == pytest.approx([score for _, score in right], abs=1e-6)
-        assert view.problems == ()
+        assert snapshot.problems == ()
     with store.writer() as writer:
         writer.finish()
         assert [path.name for path in (store.path / "ann").iterdir()] == ["2"]
-    with Store(store.path).view() as view:
-        assert found(view, unit(1, 2)) == answers
+    with Store(store.path).snapshot() as snapshot:
+        assert found(snapshot, unit(1, 2)) == answers
     assert look(store.path) == (generation, videos)
 
 
@@ -682,10 +682,10 @@ def test_what_a_dead_writer_has_left_is_never_seen_and_is_removed(store: Store, 
     shutil.copytree(segment, store.path / "segments" / ".partial-0123456789abcdef")
     shutil.copytree(store.path / "ann" / "1", store.path / "ann" / ".partial-9")
     assert look(store.path) == before
-    with Store(store.path).view() as view:
-        assert view.rows.ids.tolist() == [1, 2]
-        assert [video_id for video_id, _ in found(view, unit(1))] == [1, 2]
-        assert view.problems == ()
+    with Store(store.path).snapshot() as snapshot:
+        assert snapshot.rows.ids.tolist() == [1, 2]
+        assert [video_id for video_id, _ in found(snapshot, unit(1))] == [1, 2]
+        assert snapshot.problems == ()
     with store.writer():
         assert [path.name for path in (store.path / "segments").iterdir()] == [segment.name]
         assert [path.name for path in (store.path / "ann").iterdir()] == ["1"]
@@ -696,11 +696,11 @@ def test_what_a_dead_writer_has_left_is_never_seen_and_is_removed(store: Store, 
 
 
 def test_without_faiss_the_answers_are_the_same(filled: Store) -> None:
-    with filled.view() as view:
-        answers = [found(view, unit(1, i), k) for i in range(4) for k in (1, 3, 9)]
+    with filled.snapshot() as snapshot:
+        answers = [found(snapshot, unit(1, i), k) for i in range(4) for k in (1, 3, 9)]
     shutil.rmtree(filled.path / "ann")
-    with Store(filled.path).view() as view:
-        assert [found(view, unit(1, i), k) for i in range(4) for k in (1, 3, 9)] == answers
+    with Store(filled.path).snapshot() as snapshot:
+        assert [found(snapshot, unit(1, i), k) for i in range(4) for k in (1, 3, 9)] == answers
     with filled.writer() as writer:
         writer.finish()
     assert [path.name for path in (filled.path / "ann").iterdir()] == ["2"]
@@ -739,8 +739,8 @@ def test_faiss_with_many_dead_rows_is_written_anew(store: Store, monkeypatch: py
         )
         with store.writer() as writer:
             writer.finish()
-        with store.view() as view:
-            assert [video_id for video_id, _ in found(view, unit(1), 1)] == [number + 1]
+        with store.snapshot() as snapshot:
+            assert [video_id for video_id, _ in found(snapshot, unit(1), 1)] == [number + 1]
         [folder] = (store.path / "ann").iterdir()
         held = json.loads((folder / "ann.json").read_text())["count"]
         assert held == {1: 20, 2: 18, 3: 18}[number]  # 2 of 18 living is more than a tenth, 1 of 19 is not
@@ -752,39 +752,39 @@ def test_faiss_with_many_dead_rows_is_written_anew(store: Store, monkeypatch: py
 def test_a_view_stays_at_its_commit_and_the_next_one_sees_the_new(store: Store) -> None:
     add(store, new_video("a.avi", unit(1)), finish=True)
     with closing(Store(store.path)) as reader:
-        with reader.view() as view:
-            assert found(view, unit(0, 1)) == [(1, 0.0)]
+        with reader.snapshot() as snapshot:
+            assert found(snapshot, unit(0, 1)) == [(1, 0.0)]
             add(store, new_video("b.avi", unit(0, 1)), finish=True)
             add(store, new_video("a.avi", unit(0, 1, 1), content="new", replaces=1), finish=True)
-            assert view.generation == 1
-            assert found(view, unit(0, 1)) == [(1, 0.0)]
-            assert [record.video_id for record in view.catalog.videos()] == [1]
-            assert view.stored(1).vector.tolist() == unit(1).tolist()
+            assert snapshot.generation == 1
+            assert found(snapshot, unit(0, 1)) == [(1, 0.0)]
+            assert [record.video_id for record in snapshot.catalog.videos()] == [1]
+            assert snapshot.stored(1).vector.tolist() == unit(1).tolist()
             with pytest.raises(UnknownVideo, match="there is no video 2"):
-                view.stored(2)
-        with reader.view() as view:
-            assert view.generation == 3
-            assert found(view, unit(0, 1)) == [(2, 1.0), (3, float(unit(0, 1, 1)[1]))]
-            assert [record.video_id for record in view.catalog.videos()] == [2, 3]
+                snapshot.stored(2)
+        with reader.snapshot() as snapshot:
+            assert snapshot.generation == 3
+            assert found(snapshot, unit(0, 1)) == [(2, 1.0), (3, float(unit(0, 1, 1)[1]))]
+            assert [record.video_id for record in snapshot.catalog.videos()] == [2, 3]
 
 
 def test_a_view_opened_before_the_index_is_used_stays_at_its_commit_too(store: Store) -> None:
     """FAISS is read late, and may be newer than the view by then."""
     add(store, new_video("a.avi", unit(1)), finish=True)
-    with Store(store.path).view() as view:
+    with Store(store.path).snapshot() as snapshot:
         add(store, new_video("b.avi", unit(0, 1)), new_video("c.avi", unit(1)), finish=True)
-        assert found(view, unit(1)) == [(1, 1.0)]
-        assert view.problems == ()
+        assert found(snapshot, unit(1)) == [(1, 1.0)]
+        assert snapshot.problems == ()
 
 
 def test_segments_stay_open_from_one_commit_to_the_next(store: Store) -> None:
     add(store, new_video("a.avi", unit(1)))
     with closing(Store(store.path)) as reader:
-        with reader.view() as view:
-            first = view.rows.place(1)
+        with reader.snapshot() as snapshot:
+            first = snapshot.rows.place(1)
         add(store, new_video("b.avi", unit(0, 1)))
-        with reader.view() as view:
-            second = view.rows.place(1)
+        with reader.snapshot() as snapshot:
+            second = snapshot.rows.place(1)
     assert first is not None
     assert second is not None
     assert second[0] is first[0]
@@ -796,14 +796,14 @@ class InterruptedStore(Store):
     meanwhile: Callable[[], None] | None = None
 
     @property
-    def manifest(self) -> Manifest:
+    def description(self) -> IndexDescription:
         if self.meanwhile is not None:
             now, self.meanwhile = self.meanwhile, None
             now()
         return self._manifest
 
-    @manifest.setter
-    def manifest(self, manifest: Manifest) -> None:
+    @description.setter
+    def description(self, manifest: IndexDescription) -> None:
         self._manifest = manifest
 
 
@@ -813,13 +813,13 @@ def test_threads_that_share_a_store_do_not_take_each_others_vectors(store: Store
 
         def later() -> None:
             add(store, new_video("b.avi", unit(0, 1)))
-            with shared.view() as theirs:
+            with shared.snapshot() as theirs:
                 assert theirs.rows.ids.tolist() == [1, 2]
 
-        with shared.view() as view:
-            assert view.rows.ids.tolist() == [1]
+        with shared.snapshot() as snapshot:
+            assert snapshot.rows.ids.tolist() == [1]
         shared.meanwhile = later
-        with shared.view() as ours:
+        with shared.snapshot() as ours:
             assert ours.generation == 1
             assert ours.rows.ids.tolist() == [1]
             assert found(ours, unit(0, 1)) == [(1, 0.0)]
@@ -836,9 +836,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def answers_at(path: Path) -> list[tuple[int, float]]:
-    with closing(Store(path)) as opened, opened.view() as view:
-        hits = search(view, Query(unit(1), "cosine"), 2)
-        assert view.problems == ()
+    with closing(Store(path)) as opened, opened.snapshot() as snapshot:
+        hits = search(snapshot, Query(unit(1), "cosine"), 2)
+        assert snapshot.problems == ()
         return [(hit.video_id, hit.score) for hit in hits]
 
 
@@ -850,7 +850,7 @@ from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
 from echosearch.index import Batch, Store
 
-with Store(Path(sys.argv[1])).writer() as writer, Store(Path(sys.argv[1])).view():
+with Store(Path(sys.argv[1])).writer() as writer, Store(Path(sys.argv[1])).snapshot():
     writer.commit(Batch([new_video("b.avi", unit(1, 1))]), NUMERICS)  # stays in the log: somebody reads what was before
     os._exit(9)
 """
@@ -900,7 +900,7 @@ store = Store(path)
 def look(view):
     return view.generation, view.catalog.count(), [hit.video_id for hit in search(view, Query(unit(1), "cosine"), 9)]
 
-with store.view() as view:
+with store.snapshot() as view:
     print(look(view), view.problems, flush=True)
 try:
     with store.writer():
@@ -909,7 +909,7 @@ except EchoSearchError as error:
     print(type(error).__name__, error, flush=True)
 for line in sys.stdin:
     try:
-        with store.view() as view:
+        with store.snapshot() as view:
             if line == "hold\\n":
                 view.generation
                 print("held", flush=True)
@@ -974,7 +974,7 @@ def test_a_reader_who_may_not_write_never_mixes_two_commits_of_one_who_may(open_
             assert reader.stdout.readline().startswith("BackendError cannot write")
             add(store, new_video("b.avi", unit(1, 1)))
             assert ask(reader, "") == "(2, 2, [1, 2])"
-            with store.view(), store.writer() as writer:  # somebody reads, so the commit stays in SQLite's log
+            with store.snapshot(), store.writer() as writer:  # somebody reads, so the commit stays in SQLite's log
                 writer.commit(Batch([new_video("c.avi", unit(1, 2))]), NUMERICS)
                 assert (store.path / "catalog.sqlite-wal").stat().st_size > 0
                 assert ask(reader, "") == "(3, 3, [1, 2, 3])"
@@ -1038,9 +1038,9 @@ def test_a_disk_too_full_for_faiss_keeps_what_was_committed(small_disk: Path) ->
         with store.writer() as writer:
             writer.finish()
         assert [path.name for path in (store.path / "ann").iterdir()] == ["1"]
-        with Store(store.path).view() as view:
-            assert [video_id for video_id, _ in found(view, unit(1), 2)] == [1, 2]
-            assert view.problems == ()
+        with Store(store.path).snapshot() as snapshot:
+            assert [video_id for video_id, _ in found(snapshot, unit(1), 2)] == [1, 2]
+            assert snapshot.problems == ()
 
 
 def test_a_segment_that_cannot_be_written_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1108,9 +1108,9 @@ class IndexMachine(RuleBasedStateMachine):
         ids = add(self.store, *new)
         assert not self.ever & set(ids)
         self.ever |= set(ids)
-        with self.store.view() as view:
-            assert view.generation - self.generation in (1, 2, 3)  # segments may have been merged
-            self.generation = view.generation
+        with self.store.snapshot() as snapshot:
+            assert snapshot.generation - self.generation in (1, 2, 3)  # segments may have been merged
+            self.generation = snapshot.generation
         for video_id, name, (vector, norm) in zip(ids, names, rows, strict=True):
             self.rows[video_id] = vector, float(np.float32(norm))
             self.paths[video_id] = name
@@ -1119,9 +1119,9 @@ class IndexMachine(RuleBasedStateMachine):
     def finish(self) -> None:
         with self.store.writer() as writer:
             writer.finish()
-        with self.store.view() as view:
-            assert view.generation - self.generation in (0, 1)  # small segments may have been merged
-            self.generation = view.generation
+        with self.store.snapshot() as snapshot:
+            assert snapshot.generation - self.generation in (0, 1)  # small segments may have been merged
+            self.generation = snapshot.generation
 
     @rule()
     def lose_faiss(self) -> None:
@@ -1135,17 +1135,17 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(query=VECTORS, k=st.integers(1, 60), weighting=st.sampled_from(["cosine", "mean"]))
     def ask(self, query: Vector, k: int, weighting: Weighting) -> None:
         right = [(video_id, float(score)) for video_id, score in oracle(self.rows, query, k, weighting)]
-        with self.store.view() as view:
-            assert found(view, query, k, weighting) == right
+        with self.store.snapshot() as snapshot:
+            assert found(snapshot, query, k, weighting) == right
 
     @invariant()
     def nothing_is_lost_and_nothing_comes_back(self) -> None:
         if not hasattr(self, "store"):
             return
-        with self.store.view() as view:
-            assert view.generation == self.generation
-            assert view.rows.ids.tolist() == sorted(self.rows)
-            assert {record.video_id: record.path for record in view.catalog.videos()} == {
+        with self.store.snapshot() as snapshot:
+            assert snapshot.generation == self.generation
+            assert snapshot.rows.ids.tolist() == sorted(self.rows)
+            assert {record.video_id: record.path for record in snapshot.catalog.videos()} == {
                 video_id: str(MEDIA / name) for video_id, name in self.paths.items()
             }
 
@@ -1161,8 +1161,8 @@ class TestHistories(IndexMachine.TestCase):
 
 def test_faiss_index_of_the_store_is_used(filled: Store) -> None:
     """Not only right answers: they come from FAISS, and not from a scan."""
-    with filled.view() as view:
-        index = view.index
+    with filled.snapshot() as snapshot:
+        index = snapshot.index
         assert isinstance(index, FaissIndex)
         assert (index.num_uncovered, index.num_dead) == (0, 0)
 

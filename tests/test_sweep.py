@@ -72,9 +72,9 @@ def by_oracle(store: Store, task: Task) -> dict[int, list[float]]:
     """What the oracle makes of every live video."""
     groups = [phrase_vectors(group) for group in task.groups]
     found: dict[int, list[float]] = {}
-    with store.view() as view:
-        for video_id in view.rows.ids.tolist():
-            frames = view.stored(video_id).frame_embeddings
+    with store.snapshot() as snapshot:
+        for video_id in snapshot.rows.ids.tolist():
+            frames = snapshot.stored(video_id).frame_embeddings
             assert frames is not None
             if task.mode == "regression":
                 similarities = oracle.similarities(frames, groups[0]).astype(np.float32)
@@ -116,9 +116,9 @@ def test_with_many_prompts_only_near_ties_may_fall_otherwise(tmp_path: Path) -> 
     prompts = random_units(202, DIM, 6)
     [swept] = sweep(store, scorers(task, embed=lambda phrases: prompts))
     differing = 0
-    with store.view() as view:
+    with store.snapshot() as snapshot:
         for video_id, value in zip(swept.ids.tolist(), swept.columns["value"].tolist(), strict=True):
-            kept = view.stored(video_id).frame_embeddings
+            kept = snapshot.stored(video_id).frame_embeddings
             assert kept is not None
             similarities = oracle.similarities(kept, prompts)
             if abs(value - oracle.regression_of(similarities, task.values)) > 1e-9:
@@ -181,8 +181,8 @@ def test_an_unchanged_sweep_is_free(store: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def generation_of(store: Store) -> int:
-    with store.view() as view:
-        return view.generation
+    with store.snapshot() as snapshot:
+        return snapshot.generation
 
 
 def test_of_several_tasks_the_one_that_lacks_scores_gets_them(store: Store) -> None:
@@ -223,9 +223,9 @@ def test_approximate_never_stands_in_for_exact(store: Store) -> None:
     assert_close(table(exact), by_oracle(store, EF))
     # By the oracle too: the video embedding as if it were the only frame.
     prompts = phrase_vectors(EF.groups[0])
-    with store.view() as view:
+    with store.snapshot() as snapshot:
         for video_id, value in zip(rough.ids.tolist(), rough.columns["value"], strict=True):
-            one = oracle.similarities(view.stored(video_id).vector[None], prompts).astype(np.float32)
+            one = oracle.similarities(snapshot.stored(video_id).vector[None], prompts).astype(np.float32)
             assert value == oracle.regression_of(one, EF.values)
     assert rough.columns["value"].tolist() != exact.columns["value"].tolist()
 
@@ -265,8 +265,8 @@ def test_compaction_keeps_scores_of_what_stays_and_drops_those_of_what_went(stor
     [now] = sweep(store, scorers(EF))
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
-    with store.view() as view:
-        [row] = view.catalog.sweeps()
+    with store.snapshot() as snapshot:
+        [row] = snapshot.catalog.sweeps()
         assert row.videos == 16
 
 
@@ -314,8 +314,8 @@ def test_a_full_disk_is_named_and_nothing_half_is_kept(store: Store, monkeypatch
     monkeypatch.setattr("echosearch.index.catalog.Transaction.add_scores", full)
     with pytest.raises(BackendError, match=r"^cannot write to the index .*: No space left on device$"):
         sweep(store, scorers(PACER))
-    with store.view() as view:
-        assert view.catalog.sweeps() == []
+    with store.snapshot() as snapshot:
+        assert snapshot.catalog.sweeps() == []
 
 
 def test_an_index_without_frames_has_no_exact_regression(tmp_path: Path) -> None:
@@ -324,8 +324,8 @@ def test_an_index_without_frames_has_no_exact_regression(tmp_path: Path) -> None
     add(store, new_video("a", StoredVideo(video.vector, video.pooled_norm, video.frame_numbers, None)))
     with pytest.raises(BadQuery, match=r"^ef needs frame embeddings, and this index keeps none .* use the approximate"):
         sweep(store, scorers(PACER, EF))
-    with store.view() as view:
-        assert view.catalog.sweeps() == []  # nor anything of the other task
+    with store.snapshot() as snapshot:
+        assert snapshot.catalog.sweeps() == []  # nor anything of the other task
     [rough] = sweep(store, scorers(EF, form="approximate"))
     assert len(rough.ids) == 1
 
@@ -344,8 +344,8 @@ def test_an_empty_index_has_no_scores(tmp_path: Path) -> None:
 
 def test_sweeps_are_listed_with_what_they_are_of(store: Store) -> None:
     sweep(store, scorers(PACER, EF))
-    with store.view() as view:
-        rows = {row.key.task: row for row in view.catalog.sweeps()}
+    with store.snapshot() as snapshot:
+        rows = {row.key.task: row for row in snapshot.catalog.sweeps()}
     key = rows["ef"].key
     assert isinstance(key, SweepKey)
     assert (key.columns, key.form, key.recipe, rows["ef"].videos) == (("value", "spread"), "exact", "recipe", 20)
@@ -384,8 +384,8 @@ def test_a_stretch_holds_a_bounded_number_of_numbers_and_lets_them_go(
 ) -> None:
     """Whether the prompts are many or few; so memory does not grow with the index (the benchmark has the figures)."""
     monkeypatch.setattr(sweep_module, "_NUMBERS", 42 * 20)
-    with store.view() as view:
-        stretches = list(sweep_module._stretches(view.rows, scorers(task), [view.rows.ids]))
+    with store.snapshot() as snapshot:
+        stretches = list(sweep_module._stretches(snapshot.rows, scorers(task), [snapshot.rows.ids]))
     assert sum(len(stretch.ids) for stretch in stretches) == 20
     assert len(stretches) > 3
     widest = max(task_scorer(task, "exact", MODEL, phrase_vectors).numbers_per_frame, DIM)

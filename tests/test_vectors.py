@@ -680,9 +680,9 @@ def test_without_faiss_there_is_nothing_to_save(tmp_path: Path) -> None:
 
 
 def search_all(store: Store) -> tuple[list[tuple[int, float]], tuple[str, ...]]:
-    with store.view() as view:
-        hits = search(view, Query(unit(2, 1), "cosine"), 10)
-        return [(hit.video_id, hit.score) for hit in hits], view.problems
+    with store.snapshot() as snapshot:
+        hits = search(snapshot, Query(unit(2, 1), "cosine"), 10)
+        return [(hit.video_id, hit.score) for hit in hits], snapshot.problems
 
 
 @pytest.mark.parametrize("damage", [damage for damage, _ in DAMAGES] + [of_another_dim])

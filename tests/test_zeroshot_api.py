@@ -72,12 +72,12 @@ class Archive:
         return labels_of(self.folder, {f"/media/echo/{name}": label for name, label in some.items()})
 
     def kept(self, kind: FittedKind) -> list[str]:
-        with self.store.view() as view:
-            return [item.name for item in view.catalog.fitted(kind)]
+        with self.store.snapshot() as snapshot:
+            return [item.name for item in snapshot.catalog.fitted(kind)]
 
     def nothing_is_stored(self) -> bool:
-        with self.store.view() as view:
-            return not (self.kept("calibration") or self.kept("probe") or view.catalog.sweeps())
+        with self.store.snapshot() as snapshot:
+            return not (self.kept("calibration") or self.kept("probe") or snapshot.catalog.sweeps())
 
 
 def rows_of(count: int, seed: int) -> tuple[Vector, list[int]]:
@@ -439,10 +439,10 @@ def test_what_shows_less_motion_than_was_learnt_from_is_told_and_left_out(tmp_pa
         "are not to be trusted; filters take them as unknown"
     )
     assert caution in result.warnings
-    with archive.store.view() as view:
-        assert too_short(view, probe).tolist() == [still, quick]
-        assert too_short(view, PACER).tolist() == []
-        measured = measure(view, source_of(probe), archive.zeroshot.key(probe))
+    with archive.store.snapshot() as snapshot:
+        assert too_short(snapshot, probe).tolist() == [still, quick]
+        assert too_short(snapshot, PACER).tolist() == []
+        measured = measure(snapshot, source_of(probe), archive.zeroshot.key(probe))
     assert measured is not None
     assert sorted({still, quick, slow, untimed} & set(measured.ids.tolist())) == [slow, untimed]
     assert not measured.unscored.size
@@ -463,12 +463,12 @@ def source_of(probe: Probe) -> Source:
 
 
 def test_columns_are_of_live_videos_only(archive: Archive) -> None:
-    with archive.store.view() as view:
-        found = columns_of(view, Features(False, DIM), np.array(archive.ids[3:5]))
+    with archive.store.snapshot() as snapshot:
+        found = columns_of(snapshot, Features(False, DIM), np.array(archive.ids[3:5]))
         assert found.tolist() == archive.vectors[3:5].astype(np.float64).tolist()
         for ids in ([], [archive.ids[1], archive.ids[0]], [archive.ids[0], 10**6]):
             with pytest.raises(ValueError, match=r"^ids are ascending, live, and one or more$"):
-                columns_of(view, Features(False, DIM), np.array(ids, np.int64))
+                columns_of(snapshot, Features(False, DIM), np.array(ids, np.int64))
 
 
 def test_a_probe_of_motion_needs_frames(tmp_path: Path) -> None:
@@ -728,5 +728,5 @@ def test_an_evaluation_needs_no_right_to_write(archive: Archive) -> None:
     assert told.startswith("the scores were not kept: ")
     assert "is being written to by" in told
     assert judged.levels[0].units == 120
-    with archive.store.view() as view:
-        assert view.catalog.sweeps() == []
+    with archive.store.snapshot() as snapshot:
+        assert snapshot.catalog.sweeps() == []

@@ -63,7 +63,7 @@ from echosearch.filters import (
     qualified,
     resolve,
 )
-from echosearch.index import PURGED, VIEW, Matches, Store, View
+from echosearch.index import PURGED, VIEW, Matches, Snapshot, Store
 from echosearch.learning import AnyTask, kept
 from echosearch.search import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, domain, doubts, measure, task_of
 from echosearch.tasks import AGGREGATES, Aggregate, known_tasks, stored
@@ -102,25 +102,25 @@ class Cohorts:
     store: Store
     zeroshot: ZeroShot
     embed: Embed
-    notes: Callable[[View], list[str]]
+    notes: Callable[[Snapshot], list[str]]
 
     # Filters.
 
-    def matching(self, view: View, where: Sequence[str]) -> Filtered:
+    def matching(self, snapshot: Snapshot, where: Sequence[str]) -> Filtered:
         """The videos of one moment of the index of which all conditions are true. BadFilter says what is wrong."""
         conditions = [parse_filter(text) for text in where]
-        vocabulary = self._vocabulary(view)
-        question, notes = self._question(view, vocabulary, conditions, {})
+        vocabulary = self._vocabulary(snapshot)
+        question, notes = self._question(snapshot, vocabulary, conditions, {})
         both = question.criteria[0] if len(question.criteria) == 1 else All(question.criteria)
-        found: Matches = view.catalog.matching(both, question.names, question.attributes, question.columns())
+        found: Matches = snapshot.catalog.matching(both, question.names, question.attributes, question.columns())
         return Filtered(found.ids, found.no, found.unknown, tuple(notes), bool(question.measures))
 
     def sweep_missing(
         self, where: Sequence[str], wait_seconds: float = 0.0, progress: ProgressListener | None = None
     ) -> list[str]:
         """Sweep the tasks that conditions name, where some videos have no score yet; gives their names."""
-        with self.store.view() as view:
-            vocabulary = self._vocabulary(view)
+        with self.store.snapshot() as snapshot:
+            vocabulary = self._vocabulary(snapshot)
             tasks = self._tasks_named(vocabulary, [parse_filter(text) for text in where])
         return self._sweep_unscored(tasks, wait_seconds, progress)
 
@@ -148,28 +148,28 @@ class Cohorts:
 
     def preview(self, definition: Definition) -> Cohort:
         """The cohort that a definition gives now, without a name and not kept."""
-        with self.store.view() as view:
+        with self.store.snapshot() as snapshot:
             conditions = [parse_filter(text) for text in definition.where]
-            made, _ = self._made(view, self._vocabulary(view), definition, conditions)
+            made, _ = self._made(snapshot, self._vocabulary(snapshot), definition, conditions)
         return made
 
     def names(self) -> list[str]:
         """The cohorts that are kept, oldest first."""
-        with self.store.view() as view:
-            return list(view.catalog.cohorts())
+        with self.store.snapshot() as snapshot:
+            return list(snapshot.catalog.cohorts())
 
     def all(self) -> list[Cohort]:
         """All that are kept, oldest first."""
-        with self.store.view() as view:
-            return [Cohort.from_json(content) for content in view.catalog.cohorts().values()]
+        with self.store.snapshot() as snapshot:
+            return [Cohort.from_json(content) for content in snapshot.catalog.cohorts().values()]
 
     def get(self, name: str) -> Cohort:
         """One cohort. UnknownCohort offers the nearest names."""
-        with self.store.view() as view:
-            content = view.catalog.cohort(name)
+        with self.store.snapshot() as snapshot:
+            content = snapshot.catalog.cohort(name)
             if content is not None:
                 return Cohort.from_json(content)
-            known = list(view.catalog.cohorts())
+            known = list(snapshot.catalog.cohorts())
         near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:5]
         raise UnknownCohort(
             f"there is no cohort {name!r} in this index"
@@ -193,11 +193,11 @@ class Cohorts:
             raise BadOption(
                 f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index"
             )
-        with self.store.view() as view:
-            before, anew = followed(before, view.catalog.embedded_anew())
-            vocabulary = pinned(self._vocabulary(view), before)
+        with self.store.snapshot() as snapshot:
+            before, anew = followed(before, snapshot.catalog.embedded_anew())
+            vocabulary = pinned(self._vocabulary(snapshot), before)
             conditions = [parse_filter(text) for text in before.criteria]
-            now, selection = self._made(view, vocabulary, before.definition, conditions)
+            now, selection = self._made(snapshot, vocabulary, before.definition, conditions)
             if any(each.name.startswith(DOMAIN_BY) for each in before.measures):
                 note = "the domain is told by file and view, and no longer by tasks"
                 now = replace(now, notes=(*now.notes, note))
@@ -205,9 +205,9 @@ class Cohorts:
                 before,
                 replace(now, name=name, about=before.about, notes=(*now.notes, *anew)),
                 selection.reasons,
-                set(view.rows.ids.tolist()),
-                view.catalog.added_since(before.generation),
-                {each.patient for each in view.catalog.belongings() if each.patient is not None},
+                set(snapshot.rows.ids.tolist()),
+                snapshot.catalog.added_since(before.generation),
+                {each.patient for each in snapshot.catalog.belongings() if each.patient is not None},
             )
 
     def export(
@@ -224,11 +224,11 @@ class Cohorts:
         Unless `named`, numbers stand for people, and what may say who they are is left out.
         """
         cohort = self.get(name)
-        with self.store.view() as view:
-            if label is not None and label not in {each.name for each in view.catalog.attribute_columns()}:
+        with self.store.snapshot() as snapshot:
+            if label is not None and label not in {each.name for each in snapshot.catalog.attribute_columns()}:
                 raise BadOption(f"there is no attribute {label!r} in this index; `echosearch info` shows what there is")
-            every, _ = with_study_keys(view.catalog.videos())
-            cohort, _ = followed(cohort, view.catalog.embedded_anew())
+            every, _ = with_study_keys(snapshot.catalog.videos())
+            cohort, _ = followed(cohort, snapshot.catalog.embedded_anew())
         codes = people(every, np.array([record.video_id for record in every], np.int64)).codes.tolist()
         records = {record.video_id: record for record in every}
         return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label, named)
@@ -236,11 +236,11 @@ class Cohorts:
     def records(self, cohort: Cohort) -> dict[int, VideoRecord]:
         """The videos of a cohort, as far as they are still in the index, by the ids that they had in the cohort."""
         ids = {video_id for member in cohort.members for video_id in member.video_ids}
-        with self.store.view() as view:
+        with self.store.snapshot() as snapshot:
             now = {id_: id_ for id_ in ids} | {
-                old: new for old, new in view.catalog.embedded_anew().items() if old in ids
+                old: new for old, new in snapshot.catalog.embedded_anew().items() if old in ids
             }
-            found = {record.video_id: record for record in view.catalog.videos(now.values())}
+            found = {record.video_id: record for record in snapshot.catalog.videos(now.values())}
         return {old: found[new] for old, new in now.items() if new in found}
 
     # Audits.
@@ -290,8 +290,8 @@ class Cohorts:
     def audits(self, name: str) -> list[Audit]:
         """All audits of a cohort, oldest first."""
         self.get(name)
-        with self.store.view() as view:
-            return [Audit.from_dict(json.loads(content)) for content in view.catalog.audits(name)]
+        with self.store.snapshot() as snapshot:
+            return [Audit.from_dict(json.loads(content)) for content in snapshot.catalog.audits(name)]
 
     def precision(self, audit: Audit) -> PrecisionEstimate:
         """How many of a cohort's members are rightly in, from a judged random sample."""
@@ -348,19 +348,19 @@ class Cohorts:
         if name in self.names():
             raise BadOption(f"there is a cohort {name} already; give another name, or delete it: cohort delete {name}")
 
-    def _vocabulary(self, view: View) -> Vocabulary:
+    def _vocabulary(self, snapshot: Snapshot) -> Vocabulary:
         tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
-        tasks |= {probe.name: probe for probe in kept.probes(view)}
-        calibrations = tuple(kept.calibrations(view))
-        attributes = tuple(view.catalog.attribute_columns())
+        tasks |= {probe.name: probe for probe in kept.probes(snapshot)}
+        calibrations = tuple(kept.calibrations(snapshot))
+        attributes = tuple(snapshot.catalog.attribute_columns())
         return Vocabulary(attributes, tasks, calibrations, self.zeroshot.key, all_views=self.zeroshot.all_views)
 
     def _made(
-        self, view: View, vocabulary: Vocabulary, definition: Definition, conditions: Sequence[Condition]
+        self, snapshot: Snapshot, vocabulary: Vocabulary, definition: Definition, conditions: Sequence[Condition]
     ) -> tuple[Cohort, Selection]:
         """The cohort of one moment, without a name, and the selection behind it."""
         aggregates = _aggregates(definition, vocabulary)
-        question, notes = self._question(view, vocabulary, conditions, aggregates)
+        question, notes = self._question(snapshot, vocabulary, conditions, aggregates)
         if unused := aggregates.keys() - {each.source.task.name for each in question.measures.values()}:
             raise BadOption(f"no criterion asks {', '.join(sorted(unused))}, so there is nothing to aggregate")
         if definition.level != "video" and not definition.same_video:
@@ -370,14 +370,14 @@ class Cohorts:
                 for each in question.measures.values()
                 if each.source.calibration is not None
             ]
-        similarity = self._similarity(view, definition)
-        selection = select(view, definition, question, similarity)
+        similarity = self._similarity(snapshot, definition)
+        selection = select(snapshot, definition, question, similarity)
         if definition.level != "video" and not definition.same_video:
-            question = studied(question, with_study_keys(view.catalog.videos())[0])
+            question = studied(question, with_study_keys(snapshot.catalog.videos())[0])
         bounds = bounds_of(question)
         attributes = [each.name for each in vocabulary.attributes]
-        manifest = self.store.manifest
-        preset = manifest.standing.preset
+        description = self.store.description
+        preset = description.standing.preset
         cohort = Cohort(
             name="",
             definition=definition,
@@ -388,29 +388,29 @@ class Cohorts:
             table_one=table_one(selection, attributes),
             distributions=distributions_of(selection, question, bounds),
             index=str(self.store.path),
-            model=manifest.model,
+            model=description.model,
             domain=preset.domain if preset is not None else "not said; ask the model's authors",
-            recipe=manifest.recipe.id,
-            frames_dtype=manifest.frames_dtype,
-            generation=view.generation,
+            recipe=description.recipe.id,
+            frames_dtype=description.frames_dtype,
+            generation=snapshot.generation,
             version=__version__,
             created_at=_now(),
-            notes=(*self.notes(view), *notes, *selection.notes),
+            notes=(*self.notes(snapshot), *notes, *selection.notes),
             all_views=vocabulary.all_views,
         )
         return cohort, selection
 
     def _similarity(
-        self, view: View, definition: Definition
+        self, snapshot: Snapshot, definition: Definition
     ) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]] | None:
         if not definition.is_ranked:
             return None
-        query = view.stored(definition.like).vector if definition.like is not None else self.embed(definition.near)
-        return lambda ids: view.rows.scores(view.rows.positions(ids), query, "cosine")
+        query = snapshot.stored(definition.like).vector if definition.like is not None else self.embed(definition.near)
+        return lambda ids: snapshot.rows.scores(snapshot.rows.positions(ids), query, "cosine")
 
     def _question(
         self,
-        view: View,
+        snapshot: Snapshot,
         vocabulary: Vocabulary,
         conditions: Sequence[Condition],
         aggregates: Mapping[str, Aggregate],
@@ -425,10 +425,10 @@ class Cohorts:
         for name, found in resolved.items():
             if found.parts[0] in ("task", "probe", "calibration"):
                 sources.setdefault(found.parts, (name, vocabulary.source(name, found.parts, aggregates)))
-        notes, measures = doubts(view, criteria, resolved, vocabulary.attribute_numbers()), {}
+        notes, measures = doubts(snapshot, criteria, resolved, vocabulary.attribute_numbers()), {}
         notes += [source.calibration.assumption for _, source in sources.values() if source.calibration is not None]
         for parts, (name, source) in sources.items():
-            measured = measure(view, source, self.zeroshot.key(source.task), vocabulary.all_views)
+            measured = measure(snapshot, source, self.zeroshot.key(source.task), vocabulary.all_views)
             if measured is None:
                 raise BadFilter(
                     f"the filter, character {name.position}: {source.task.name} was never swept over this index; "
@@ -445,14 +445,14 @@ class Cohorts:
                     "is unknown for them (--all-views counts them)"
                 )
             measures[parts] = measured
-        if any(found.parts == VIEW for found in resolved.values()) and (count := view.catalog.count_predicted()):
+        if any(found.parts == VIEW for found in resolved.values()) and (count := snapshot.catalog.count_predicted()):
             notes.append(
-                f"the view of {count} videos is predicted by {self.store.manifest.model}, and not in the manifest"
+                f"the view of {count} videos is predicted by {self.store.description.model}, and not in the manifest"
             )
         told: dict[int, str | None] | None = None
         if any(found.parts == DOMAIN for found in resolved.values()):
-            preset = self.store.manifest.standing.preset
-            records = view.catalog.videos()
+            preset = self.store.description.standing.preset
+            records = snapshot.catalog.videos()
             told = {record.video_id: domain(record, preset, vocabulary.all_views) for record in records}
             if unknown := list(told.values()).count(None):
                 notes.append(f"of {unknown} videos the view is not known, so neither is the domain (--all-views)")
@@ -475,15 +475,15 @@ class Cohorts:
     def _sweep_unscored(
         self, tasks: Sequence[AnyTask], wait_seconds: float, progress: ProgressListener | None
     ) -> list[str]:
-        with self.store.view() as view:
-            missing = [task for task in tasks if self._unscored(view, task)]
+        with self.store.snapshot() as snapshot:
+            missing = [task for task in tasks if self._unscored(snapshot, task)]
         if missing:
             self.zeroshot.sweep(*missing, wait_seconds=wait_seconds, progress=progress)
         return [task.name for task in missing]
 
-    def _unscored(self, view: View, task: AnyTask) -> bool:
-        kept = stored(view, self.zeroshot.key(task))
-        return kept is None or len(kept.ids) < len(view.rows)
+    def _unscored(self, snapshot: Snapshot, task: AnyTask) -> bool:
+        kept = stored(snapshot, self.zeroshot.key(task))
+        return kept is None or len(kept.ids) < len(snapshot.rows)
 
 
 def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Aggregate]:

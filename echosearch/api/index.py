@@ -25,7 +25,7 @@ from echosearch.config import index_path
 from echosearch.encoders import TextCache, cache_key, load_encoder
 from echosearch.errors import BadOption, BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
 from echosearch.files import Output
-from echosearch.index import Manifest, Store, View
+from echosearch.index import IndexDescription, Snapshot, Store
 from echosearch.search import Query, combine, ids_to_leave_out, search
 from echosearch.types import (
     Device,
@@ -76,11 +76,11 @@ class Index:
         all_views: bool = False,
     ) -> None:
         self._store = Store(path)
-        manifest = self._store.manifest
-        self._request = replace(manifest.request(model), device=device, precision=precision)
+        description = self._store.description
+        self._request = replace(description.request(model), device=device, precision=precision)
         self._encoder: Encoder | None = None
         self._all_views = all_views
-        with self._store.view():
+        with self._store.snapshot():
             pass  # refuse now what cannot be used
 
     @property
@@ -89,9 +89,9 @@ class Index:
         return self._store.path
 
     @property
-    def manifest(self) -> Manifest:
+    def description(self) -> IndexDescription:
         """What the index is bound to."""
-        return self._store.manifest
+        return self._store.description
 
     def search(
         self,
@@ -128,8 +128,8 @@ class Index:
             if text.cut
         ]
         query = {"phrases": list(phrases), "not": list(without), "k": int(k), "min_score": min_score}
-        with self._store.view() as view:
-            return self._result(view, query, Query(vector, kind), k, min_score, set(), warnings, where)
+        with self._store.snapshot() as snapshot:
+            return self._result(snapshot, query, Query(vector, kind), k, min_score, set(), warnings, where)
 
     def similar(
         self,
@@ -152,22 +152,22 @@ class Index:
                 raise BadOption(f"exclude is 'study', 'patient' or 'content', not {what!r}")
         path = Path(example) if isinstance(example, str | Path) else None
         embedded = None if path is None else self._embed_unknown(path, exclude)
-        with self._store.view() as view:
+        with self._store.snapshot() as snapshot:
             record: VideoRecord | None = None
             left_out: set[int] = set()
             if embedded is not None:
                 vector = embedded
             elif path is not None:
-                record = _known_record(view, path)
+                record = _known_record(snapshot, path)
                 if record is None:
                     raise UnknownVideo(f"{path} was taken out of the index just now; ask again")
-                vector = view.stored(record.video_id).vector
+                vector = snapshot.stored(record.video_id).vector
             else:
                 video_id = operator.index(cast("int", example))
-                record = _record(view, video_id)
-                vector = view.stored(video_id).vector
+                record = _record(snapshot, video_id)
+                vector = snapshot.stored(video_id).vector
                 left_out.add(video_id)
-            more, warnings = ids_to_leave_out(view, record, exclude) if record and exclude else (set(), [])
+            more, warnings = ids_to_leave_out(snapshot, record, exclude) if record and exclude else (set(), [])
             query = {
                 "example": str(path) if path is not None else operator.index(cast("int", example)),
                 "exclude": list(exclude),
@@ -175,7 +175,7 @@ class Index:
                 "min_score": min_score,
             }
             hidden = left_out | more
-            return self._result(view, query, Query(vector, "cosine"), k, min_score, hidden, warnings, where)
+            return self._result(snapshot, query, Query(vector, "cosine"), k, min_score, hidden, warnings, where)
 
     @cached_property
     def zeroshot(self) -> ZeroShot:
@@ -195,87 +195,89 @@ class Index:
         self, study: str | None = None, patient: str | None = None, where: Sequence[str] = ()
     ) -> Iterator[VideoRecord]:
         """All videos, or those of a study or patient, or of which all conditions are true, by ascending id."""
-        with self._store.view() as view:
+        with self._store.snapshot() as snapshot:
             wanted: set[int] | None = None
             if study is not None or patient is not None:
-                wanted = view.catalog.ids_where(study=study, patient=patient)
+                wanted = snapshot.catalog.ids_where(study=study, patient=patient)
             if where:
-                matching = set(self.cohorts.matching(view, where).ids.tolist())
+                matching = set(self.cohorts.matching(snapshot, where).ids.tolist())
                 wanted = matching if wanted is None else wanted & matching
-            yield from view.catalog.videos(wanted)
+            yield from snapshot.catalog.videos(wanted)
 
     def matching(self, where: Sequence[str]) -> Filtered:
         """The videos of which all conditions are true, with the numbers of the others. BadFilter says what is wrong."""
         _refuse_one_string("where", where)
-        with self._store.view() as view:
-            return self.cohorts.matching(view, where)
+        with self._store.snapshot() as snapshot:
+            return self.cohorts.matching(snapshot, where)
 
     def videos_of(self, video_ids: Iterable[int]) -> Iterator[VideoRecord]:
         """Those of some ids that are live videos, by ascending id."""
-        with self._store.view() as view:
-            yield from view.catalog.videos(video_ids)
+        with self._store.snapshot() as snapshot:
+            yield from snapshot.catalog.videos(video_ids)
 
     def video(self, video_id: int) -> VideoRecord:
         """One video. UnknownVideo when there is none."""
-        with self._store.view() as view:
-            return _record(view, video_id)
+        with self._store.snapshot() as snapshot:
+            return _record(snapshot, video_id)
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""
-        with self._store.view() as view:
-            return view.catalog.failures()
+        with self._store.snapshot() as snapshot:
+            return snapshot.catalog.failures()
 
     def video_embedding(self, video_id: int) -> npt.NDArray[np.float32]:
         """(D,) float32 of unit length."""
-        with self._store.view() as view:
-            return view.stored(_possible(video_id)).vector
+        with self._store.snapshot() as snapshot:
+            return snapshot.stored(_possible(video_id)).vector
 
     def pooled_norm(self, video_id: int) -> float:
         """The length of the mean of the frame embeddings before it was renormalised."""
-        with self._store.view() as view:
-            return view.stored(_possible(video_id)).pooled_norm
+        with self._store.snapshot() as snapshot:
+            return snapshot.stored(_possible(video_id)).pooled_norm
 
     def frame_embeddings(self, video_id: int) -> npt.NDArray[np.float32]:
         """(T, D) float32 of unit length, as precise as the index keeps them. BadQuery where it keeps none."""
-        with self._store.view() as view:
-            frames = view.stored(_possible(video_id)).frame_embeddings
+        with self._store.snapshot() as snapshot:
+            frames = snapshot.stored(_possible(video_id)).frame_embeddings
         if frames is None:
             raise BadQuery("this index keeps no frame embeddings (--frames none)")
         return frames.astype(np.float32)
 
     def frame_numbers(self, video_id: int) -> npt.NDArray[np.int32]:
         """(T,) 0-based frames of the file that were embedded."""
-        with self._store.view() as view:
-            return view.stored(_possible(video_id)).frame_numbers
+        with self._store.snapshot() as snapshot:
+            return snapshot.stored(_possible(video_id)).frame_numbers
 
     def info(self) -> dict[str, Any]:
         """What the index is and holds, as plain JSON values."""
-        manifest = self.manifest
-        with self._store.view() as view:
-            totals = view.catalog.totals()
+        description = self.description
+        with self._store.snapshot() as snapshot:
+            totals = snapshot.catalog.totals()
             return {
                 "index": str(self.path),
-                "generation": view.generation,
-                "model": manifest.model,
-                "weights": manifest.weights,
-                "notice": manifest.notice,
-                "notes": manifest.notes,
-                "dim": manifest.dim,
-                "frames_dtype": manifest.frames_dtype,
-                "precision": manifest.precision,
-                "numerics": [json.loads(told) for told in sorted({told for *_, told in view.catalog.segment_sizes()})],
-                "created_at": manifest.created_at,
-                "space": manifest.recipe.space.id,
-                "recipe": manifest.recipe.id,
-                "sampling": str(manifest.recipe.sampling),
-                "preparation": manifest.recipe.in_words,
-                "recipe_parts": manifest.recipe.to_dict(),
+                "generation": snapshot.generation,
+                "model": description.model,
+                "weights": description.weights,
+                "notice": description.notice,
+                "notes": description.notes,
+                "dim": description.dim,
+                "frames_dtype": description.frames_dtype,
+                "precision": description.precision,
+                "numerics": [
+                    json.loads(told) for told in sorted({told for *_, told in snapshot.catalog.segment_sizes()})
+                ],
+                "created_at": description.created_at,
+                "space": description.recipe.space.id,
+                "recipe": description.recipe.id,
+                "sampling": str(description.recipe.sampling),
+                "preparation": description.recipe.in_words,
+                "recipe_parts": description.recipe.to_dict(),
                 **totals,
-                "views": tally(view.catalog.count_views()),
-                "unverified": view.catalog.count_unverified(),
-                "failures": len(view.catalog.failures()),
-                "attributes": {column.name: column.type for column in view.catalog.attribute_columns()},
-                "roots": [str(root) for root in view.catalog.roots()],
+                "views": tally(snapshot.catalog.count_views()),
+                "unverified": snapshot.catalog.count_unverified(),
+                "failures": len(snapshot.catalog.failures()),
+                "attributes": {column.name: column.type for column in snapshot.catalog.attribute_columns()},
+                "roots": [str(root) for root in snapshot.catalog.roots()],
                 "disk_bytes": _bytes_below(self.path),
             }
 
@@ -291,7 +293,7 @@ class Index:
 
     def _result(
         self,
-        view: View,
+        snapshot: Snapshot,
         query: dict[str, Any],
         vector: Query,
         k: int,
@@ -300,33 +302,33 @@ class Index:
         warnings: list[str],
         where: Sequence[str],
     ) -> SearchResult:
-        found = self.cohorts.matching(view, where) if where else None
-        hits = search(view, vector, k, min_score, left_out, None if found is None else found.ids)
+        found = self.cohorts.matching(snapshot, where) if where else None
+        hits = search(snapshot, vector, k, min_score, left_out, None if found is None else found.ids)
         if found is not None:
             query |= {"filter": found.summary(where)}
             warnings += [*found.notes, f"{found.sentence}; percentiles are among those"]
-        if not len(view.rows):
+        if not len(snapshot.rows):
             warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
-        elif found is None and k > len(view.rows):
-            warnings.append(f"k is {k}, and the index holds {len(view.rows)} videos")
+        elif found is None and k > len(snapshot.rows):
+            warnings.append(f"k is {k}, and the index holds {len(snapshot.rows)} videos")
         return SearchResult(
             query=query,
             index=str(self.path),
-            generation=view.generation,
-            model=self.manifest.model,
-            recipe=self.manifest.recipe.id,
+            generation=snapshot.generation,
+            model=self.description.model,
+            recipe=self.description.recipe.id,
             score_kind=vector.score_kind,
-            warnings=(*self._notes(view), *view.problems, *warnings),
+            warnings=(*self._notes(snapshot), *snapshot.problems, *warnings),
             hits=hits,
         )
 
-    def _notes(self, view: View) -> list[str]:
+    def _notes(self, snapshot: Snapshot) -> list[str]:
         """What is to be said of every answer of this index."""
-        notes = [*self.manifest.notes, *view.outdated.values()]
-        if unverified := view.catalog.count_unverified():
+        notes = [*self.description.notes, *snapshot.outdated.values()]
+        if unverified := snapshot.catalog.count_unverified():
             notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
-        if {self._request.precision, self.manifest.precision} != {"fp32"}:
-            notes.append(f"half precision: {self._request.precision} here, {self.manifest.precision} in the index")
+        if {self._request.precision, self.description.precision} != {"fp32"}:
+            notes.append(f"half precision: {self._request.precision} here, {self.description.precision} in the index")
         return notes
 
     def _query_of(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -345,8 +347,8 @@ class Index:
                 raise BadQuery(
                     f"the phrase {shown(phrase)} is not UTF-8 text; see the terminal's encoding (LANG, LC_ALL)"
                 )
-        cache = TextCache(self._store.cache_path, self.manifest.dim)
-        space, precision = self.manifest.recipe.space.id, self._request.precision
+        cache = TextCache(self._store.cache_path, self.description.dim)
+        space, precision = self.description.recipe.space.id, self._request.precision
         known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]
         found = [text for text in known if text is not None]
         if len(found) == len(phrases):
@@ -354,7 +356,7 @@ class Index:
         encoder = self._loaded()
         from echosearch.index import check_phrases
 
-        check_phrases(self.manifest, encoder)
+        check_phrases(self.description, encoder)
         return encoder.encode_text(phrases, cache)
 
     def _embed_unknown(self, path: Path, exclude: Sequence[str]) -> npt.NDArray[np.float32] | None:
@@ -364,22 +366,22 @@ class Index:
         path = media_path(path)
         if not path.is_file():
             raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
-        with self._store.view() as view:
-            if _known_record(view, path) is not None:
+        with self._store.snapshot() as snapshot:
+            if _known_record(snapshot, path) is not None:
                 return None
         if {"study", "patient"} & set(exclude):
             raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
         encoder = self._loaded()
         from echosearch.index import check_model
 
-        check_model(self.manifest, encoder)
-        recipe = self.manifest.recipe
+        check_model(self.description, encoder)
+        recipe = self.description.recipe
         try:
             prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
         except InputError as error:
             raise type(error)(f"{path}: {error}") from error
-        with self._store.view() as view:
-            if sentence := view.outdated.get(prepared.facts.kind):
+        with self._store.snapshot() as snapshot:
+            if sentence := snapshot.outdated.get(prepared.facts.kind):
                 raise RecipeMismatch(sentence)
         return pool(encoder.encode_pixels(prepared.pixels)).vector
 
@@ -402,17 +404,17 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _known_record(view: View, path: Path) -> VideoRecord | None:
+def _known_record(snapshot: Snapshot, path: Path) -> VideoRecord | None:
     """What the index knows of a file's bytes: at this very path, else wherever it has them."""
     from echosearch.video import content_sha256, media_path
 
     path = media_path(path)
-    known = view.catalog.known_files([path]).get(path)
+    known = snapshot.catalog.known_files([path]).get(path)
     digest = content_sha256(path)
     if known is not None and known.content_sha256 == digest:
-        return _record(view, known.video_id)
-    ids = view.catalog.ids_where(content_sha256=digest)
-    return _record(view, min(ids)) if ids else None
+        return _record(snapshot, known.video_id)
+    ids = snapshot.catalog.ids_where(content_sha256=digest)
+    return _record(snapshot, min(ids)) if ids else None
 
 
 def _check_numbers(k: int, min_score: float | None) -> None:
@@ -434,10 +436,10 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _record(view: View, video_id: int) -> VideoRecord:
-    for record in view.catalog.videos([_possible(video_id)]):
+def _record(snapshot: Snapshot, video_id: int) -> VideoRecord:
+    for record in snapshot.catalog.videos([_possible(video_id)]):
         return record
-    if (later := view.catalog.replaced_by(video_id)) is not None:
+    if (later := snapshot.catalog.replaced_by(video_id)) is not None:
         raise UnknownVideo(
             f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
         )

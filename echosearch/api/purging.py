@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from echosearch.cohort import purged_audit, purged_cohort
 from echosearch.errors import BadOption, UnknownVideo
-from echosearch.index import OUT_OF_REACH, Person, Rewriters, Snapshot, Store, purge
+from echosearch.index import OUT_OF_REACH, CatalogReader, Person, Rewriters, Store, purge
 from echosearch.video import media_path
 
 Learned = Literal["keep", "delete"]
@@ -59,8 +59,8 @@ def purge_videos(
             person = _person(snapshot, videos, study, patient)
         rewriters = Rewriters(purged_cohort, purged_audit, _fitted if learned == "keep" else _no_fitted)
         removed = purge(writer, person, rewriters)
-        with writer.view() as view:
-            return receipt | {"generation": view.generation, "video_ids": sorted(person.ids), "removed": removed}
+        with writer.snapshot() as snapshot:
+            return receipt | {"generation": snapshot.generation, "video_ids": sorted(person.ids), "removed": removed}
 
 
 def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
@@ -69,7 +69,7 @@ def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
     ]
 
 
-def _person(snapshot: Snapshot, videos: Sequence[int | Path], study: str | None, patient: str | None) -> Person:
+def _person(snapshot: CatalogReader, videos: Sequence[int | Path], study: str | None, patient: str | None) -> Person:
     """Whom to purge. UnknownVideo when one of what was named is not there, and never was."""
     ids, paths = _split(videos)
     there = {record.video_id for record in snapshot.videos(ids, deleted=True)}

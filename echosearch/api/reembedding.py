@@ -28,11 +28,11 @@ def reembed_index(
     """`ingest.reembed`, and in figures how far embeddings and the scores of each swept task `moved`; JSON values."""
     zeroshot = open_index(path, precision=options.precision).zeroshot
     kept: list[tuple[Task, Form, Swept]] = []
-    with zeroshot.store.view() as view:
-        for key in (row.key for row in view.catalog.sweeps()):
+    with zeroshot.store.snapshot() as snapshot:
+        for key in (row.key for row in snapshot.catalog.sweeps()):
             definition, form = json.loads(key.definition), _FORMS[key.form]
             task = None if definition["mode"] == "probe" else task_from_dict(definition)
-            if task is not None and (swept := stored(view, zeroshot.key(task, form))) is not None:
+            if task is not None and (swept := stored(snapshot, zeroshot.key(task, form))) is not None:
                 kept.append((task, form, swept))
     told = reembed(path, options, leave_out, dry_run, listener)
     told["left_out"] = [failure.to_dict() for failure in told["left_out"]]

@@ -25,7 +25,7 @@ from echosearch.errors import (
     UnknownTask,
     shown,
 )  # fmt: skip
-from echosearch.index import FittedKind, Store, SweepKey, View
+from echosearch.index import FittedKind, Snapshot, Store, SweepKey
 from echosearch.learning import (
     PREFIX,
     AnyTask,
@@ -110,7 +110,7 @@ class ZeroShot:
     store: Store
     precision: str
     embed: Callable[[Sequence[str]], list[EncodedText]]
-    notes: Callable[[View], list[str]]
+    notes: Callable[[Snapshot], list[str]]
     all_views: bool = False
 
     # Sweeps.
@@ -137,7 +137,7 @@ class ZeroShot:
         """
         chosen = self._chosen(tasks)
         form: Form = "approximate" if approximate else "exact"
-        manifest = self.store.manifest
+        description = self.store.description
         borrowed = {task.name: self.published_threshold(task) if published_threshold else None for task in chosen}
         if published_threshold and not any(borrowed.values()):
             raise BadOption(f"no threshold was published for {', '.join(borrowed)}")
@@ -147,53 +147,53 @@ class ZeroShot:
             check_named(self.calibrations(), calibration, [scorer.key for scorer in scorers])
         if keep:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
-            if VIEW_TASK in [task.name for task in chosen] and tells_views(manifest):
+            if VIEW_TASK in [task.name for task in chosen] and tells_views(description):
                 with self.store.writer(wait_seconds) as writer:
                     predict_views(writer, self.precision, self._embed([]))
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
-        with self.store.view() as view:
-            known = kept.calibrations(view)
+        with self.store.snapshot() as snapshot:
+            known = kept.calibrations(snapshot)
             return [
                 SweepResult(
                     task=task,
                     form=form,
                     index=str(self.store.path),
-                    generation=view.generation,
-                    model=manifest.model,
-                    recipe=manifest.recipe.id,
-                    frames_dtype=manifest.frames_dtype,
+                    generation=snapshot.generation,
+                    model=description.model,
+                    recipe=description.recipe.id,
+                    frames_dtype=description.frames_dtype,
                     ids=told.swept.ids,
                     columns=told.swept.columns,
                     shown=told.shown,
                     scored_now=told.swept.scored_now,
                     warnings=(
-                        *self.notes(view),
+                        *self.notes(snapshot),
                         *cut,
                         *told.about_views,
-                        *cautions(view, task),
+                        *cautions(snapshot, task),
                         *told.cautions,
                         *([_BORROWED] if borrowed[task.name] else []),
                     ),
                     called=told.called,
                     applied=borrowed[task.name],
-                    published=manifest.standing.published,
+                    published=description.standing.published,
                     all_views=self.all_views,
                 )
                 for task, found in zip(chosen, swept, strict=True)
-                for told in [tell(view, task, found, known, calibration, self.all_views, among)]
+                for told in [tell(snapshot, task, found, known, calibration, self.all_views, among)]
             ]
 
     def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
         """The threshold that was published for a task, if any. BadOption where it is not for this index's model."""
-        manifest = self.store.manifest
-        return task.threshold_for(manifest.model, manifest.standing) if isinstance(task, Task) else None
+        description = self.store.description
+        return task.threshold_for(description.model, description.standing) if isinstance(task, Task) else None
 
     def scored(self, *tasks: AnyTask | str, approximate: bool = False) -> dict[str, npt.NDArray[np.int64]]:
         """For each task by name the live videos (n,) that have a score already; needs no model."""
         form: Form = "approximate" if approximate else "exact"
-        with self.store.view() as view:
-            kept = {task.name: stored(view, self.key(task, form)) for task in self._chosen(tasks)}
+        with self.store.snapshot() as snapshot:
+            kept = {task.name: stored(snapshot, self.key(task, form)) for task in self._chosen(tasks)}
         return {name: np.empty(0, np.int64) if found is None else found.ids for name, found in kept.items()}
 
     def find(self, task: AnyTask | str) -> AnyTask:
@@ -236,8 +236,8 @@ class ZeroShot:
         chosen = chosen_classes(found, classes)
         at = [] if prevalence is None else [f"at-{prevalence}"]
         called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
-        with self.store.view() as view:
-            kept.check_free(view, "calibration", called, replace)
+        with self.store.snapshot() as snapshot:
+            kept.check_free(snapshot, "calibration", called, replace)
         told, key = self._sample(found, labels, "exact", chosen, check_labels, wait_seconds)
         if flattered := _trained_on(found, told):
             raise BadLabels(f"{flattered[0]}; a calibration would keep that flattery")
@@ -248,7 +248,7 @@ class ZeroShot:
             classes=chosen,
             scale=scale_of(found),
             **labels.origin,
-            model=self.store.manifest.model,
+            model=self.store.description.model,
             created_at=kept.now(),
             **calibrate(told, rule),
         )
@@ -263,8 +263,8 @@ class ZeroShot:
     def _prevalence(self, made: Calibration, task: AnyTask) -> float:
         """How common the finding is in the index by a new calibration. BadLabels where that cannot be told."""
         swept, _ = self._swept(self._scorer(task, "exact", []), 0.0)
-        with self.store.view() as view:
-            told = tell(view, task, swept, [made], all_views=self.all_views)
+        with self.store.snapshot() as snapshot:
+            told = tell(snapshot, task, swept, [made], all_views=self.all_views)
         found = told.called.prevalence if told.called is not None else None
         if found is None or found.value is None or not 0 < found.value < 1:
             reasons = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
@@ -274,19 +274,19 @@ class ZeroShot:
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
-        with self.store.view() as view:
-            return kept.calibrations(view)
+        with self.store.snapshot() as snapshot:
+            return kept.calibrations(snapshot)
 
     def add_calibration(self, calibration: Calibration, replace: bool = False, wait_seconds: float = 0.0) -> None:
         """Keep a calibration of another index. CalibrationMismatch unless recipe and task are the same.
 
         BadOption where its name is taken, unless that one is to be replaced.
         """
-        if calibration.recipe != self.store.manifest.recipe.id:
+        if calibration.recipe != self.store.description.recipe.id:
             raise CalibrationMismatch(
                 f"calibration {calibration.name} was made with {calibration.model} by another recipe "
-                f"({calibration.recipe[:12]}...) than this index's ({self.store.manifest.recipe.id[:12]}...), so its "
-                "threshold means nothing here"
+                f"({calibration.recipe[:12]}...) than this index's ({self.store.description.recipe.id[:12]}...), "
+                "so its threshold means nothing here"
             )
         found = self.find(calibration.task)
         form: Form = "approximate" if calibration.form == "approximate" else "exact"
@@ -310,18 +310,18 @@ class ZeroShot:
         if some are given. `motion` learns from how the embeddings vary over frames as well; BadQuery where the index
         keeps no frames.
         """
-        with self.store.view() as view:
-            kept.check_free(view, "probe", label, replace)
-            records, labelled = labelled_videos(view, labels)
+        with self.store.snapshot() as snapshot:
+            kept.check_free(snapshot, "probe", label, replace)
+            records, labelled = labelled_videos(snapshot, labels)
             labelled = of_views(records, labelled, views)
             shortest = {}
             if motion:
-                seen = lengths(view)
+                seen = lengths(snapshot)
                 stills = np.isin(labelled.video_ids, seen.ids[seen.frames < 2])
                 told_of = f"{stills.sum()} labelled videos show one frame and no motion, and are left out"
                 labelled = labelled.kept(~stills, told_of)
                 shortest = seen.shortest(labelled.video_ids)
-            known = columns_of(view, Features(motion, self.store.manifest.dim), labelled.video_ids)
+            known = columns_of(snapshot, Features(motion, self.store.description.dim), labelled.video_ids)
         together = people(records.values(), labelled.video_ids)
         chosen = probe_kind(labelled.labels, kind)
         weights, offset, told = train(known, labelled.labels, together.codes, chosen)
@@ -334,7 +334,7 @@ class ZeroShot:
             **told,
             **shortest,
         )
-        recipe = self.store.manifest.recipe.id
+        recipe = self.store.description.recipe.id
         probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views), motion=motion)
         kept.keep(self.store, probe, wait_seconds, replace)
         return probe, (*labelled.warnings, *unknown_patients(together))
@@ -344,22 +344,22 @@ class ZeroShot:
 
         BadOption where its name is taken, unless that one is to be replaced.
         """
-        manifest = self.store.manifest
-        if probe.recipe != manifest.recipe.id:
+        description = self.store.description
+        if probe.recipe != description.recipe.id:
             raise CalibrationMismatch(
                 f"{probe.name} was trained by another recipe ({probe.recipe[:12]}...) than this index's "
-                f"({manifest.recipe.id[:12]}...), so its weights mean nothing here"
+                f"({description.recipe.id[:12]}...), so its weights mean nothing here"
             )
-        if probe.dim != manifest.dim:
+        if probe.dim != description.dim:
             raise CalibrationMismatch(
-                f"{probe.name} is for {probe.dim} dimensions, and the embeddings here have {manifest.dim}"
+                f"{probe.name} is for {probe.dim} dimensions, and the embeddings here have {description.dim}"
             )
         kept.keep(self.store, probe, wait_seconds, replace)
 
     def probes(self) -> list[Probe]:
         """All that are kept in the index, by name."""
-        with self.store.view() as view:
-            return kept.probes(view)
+        with self.store.snapshot() as snapshot:
+            return kept.probes(snapshot)
 
     def forget(self, kind: FittedKind, name: str, wait_seconds: float = 0.0) -> None:
         """Delete a calibration or probe. BadOption where there is none."""
@@ -409,10 +409,10 @@ class ZeroShot:
         A report is paired with the first video of its study, patient or file that has one of `views`, if some are
         given. `mean` is EchoCLIP-R's published form.
         """
-        with self.store.view() as view:
-            pairs = pair(reports, list(view.catalog.videos()), views)
-            positions = view.rows.positions(np.array(pairs.video_ids, np.int64))
-            vectors, norms = view.rows.gather(positions)
+        with self.store.snapshot() as snapshot:
+            pairs = pair(reports, list(snapshot.catalog.videos()), views)
+            positions = snapshot.rows.positions(np.array(pairs.video_ids, np.int64))
+            vectors, norms = snapshot.rows.gather(positions)
         cut: list[str] = []
         embedded = self._embed(cut)(list(dict.fromkeys(pairs.texts)))
         row_of = {text: row for row, text in enumerate(dict.fromkeys(pairs.texts))}
@@ -437,8 +437,8 @@ class ZeroShot:
         found = self.find(task)
         scorer = self._scorer(found, "approximate" if approximate else "exact", [])
         swept, warnings = self._swept(scorer, 0.0)
-        with self.store.view() as view:
-            records = {record.video_id: record for record in view.catalog.videos()}
+        with self.store.snapshot() as snapshot:
+            records = {record.video_id: record for record in snapshot.catalog.videos()}
         swept = swept.kept(np.isin(swept.ids, list(records)))  # some may have been deleted meanwhile
         told = write_predictions(output, found, swept.ids, swept.columns, records, id_column, with_suffix)
         return (*warnings, *told)
@@ -456,13 +456,13 @@ class ZeroShot:
         return probe_key(task) if isinstance(task, Probe) else task_key(task, form, self._model(precision))
 
     def _model(self, precision: str | None = None) -> Model:
-        manifest = self.store.manifest
-        return Model(manifest.recipe.id, precision or self.precision, manifest.logit_scale)
+        description = self.store.description
+        return Model(description.recipe.id, precision or self.precision, description.logit_scale)
 
     def _scorer(self, task: AnyTask, form: Form, cut: list[str]) -> Scorer:
         if not isinstance(task, Probe):
             return task_scorer(task, form, self._model(), self._embed(cut))
-        if task.recipe != self.store.manifest.recipe.id:
+        if task.recipe != self.store.description.recipe.id:
             told = "was trained by another recipe, or on videos embedded anew since; train it again on this index"
             raise CalibrationMismatch(f"{task.name} {told}")
         if form == "approximate":
@@ -494,12 +494,12 @@ class ZeroShot:
     ) -> tuple[Sample, SweepKey]:
         """Labelled videos with their scores; sweeps what is missing once the labels are known to pass `check`."""
         scorer = self._scorer(task, form, [])
-        with self.store.view() as view:
-            records, labelled = usable(view, labels, task)
-            check(sample(task, view.rows.ids, np.zeros(len(view.rows.ids)), labelled, records))
+        with self.store.snapshot() as snapshot:
+            records, labelled = usable(snapshot, labels, task)
+            check(sample(task, snapshot.rows.ids, np.zeros(len(snapshot.rows.ids)), labelled, records))
         swept, warnings = self._swept(scorer, wait_seconds)
-        with self.store.view() as view:
-            records, labelled = usable(view, labels, task)
+        with self.store.snapshot() as snapshot:
+            records, labelled = usable(snapshot, labels, task)
         scores = decision(task, swept.columns, classes)
         found = sample(task, swept.ids, scores, labelled, records)
         return replace(found, warnings=(*found.warnings, *warnings)), swept.key

@@ -151,7 +151,7 @@ def evaluate(
         from echosearch.pictures import draw_evaluation, save
 
         unit = chosen.range.unit if chosen.range is not None else ""
-        title = f"{chosen.name}, {opened.manifest.model}, {labels.file.name}"
+        title = f"{chosen.name}, {opened.description.model}, {labels.file.name}"
         save(draw_evaluation(result, title, unit), picture)
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
     if table is not None:
@@ -249,7 +249,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
             f"Brier score {result.brier_score:.3f}"
         )
     for figure in task.published:
-        of = figure.whose(opened.manifest.standing.published)
+        of = figure.whose(opened.description.standing.published)
         click.echo(f"published {of}: {figure.name} {figure.value:g} ({figure.source})")
 
 

@@ -64,7 +64,7 @@ def import_embeddings(
     A file of your own holds `paths` (n,), and `frames` (all unit frame embeddings) with `offsets` (n + 1,) and
     `frame_numbers`, or else `v` (n, D) with `norms` (n,). Its vectors count as unverified, and every result says so,
     until a file with the same vectors also has `probe_frames` and `probe_phrases`: what the model there makes of
-    echosearch.encoders.probe_clip() and PROBE_PHRASES.
+    echosearch.encoders.fingerprint_clip() and FINGERPRINT_PHRASES.
 
     \b
     Example:

@@ -130,9 +130,9 @@ def show(video_id: int, index: str | None, output: str | None) -> None:
         "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
     }
     if output == "json":
-        render.print_json({"index": str(opened.path), "model": opened.manifest.model} | told)
+        render.print_json({"index": str(opened.path), "model": opened.description.model} | told)
         return
-    click.echo(f"index {render.printable(str(opened.path))}, model {opened.manifest.model}")
+    click.echo(f"index {render.printable(str(opened.path))}, model {opened.description.model}")
     attributes = told.pop("attributes")
     for name, value in {**told, **{f"attr.{name}": value for name, value in attributes.items()}}.items():
         click.echo(f"{name:24} {'' if value is None else render.printable(str(value))}")
@@ -187,7 +187,7 @@ def models(index: str | None, output: str | None) -> None:
         return
     path = index_path(index)
     if (path / "manifest.json").is_file():
-        click.echo(f"index {render.printable(str(path))} uses {open_index(str(path)).manifest.model}")
+        click.echo(f"index {render.printable(str(path))} uses {open_index(str(path)).description.model}")
     for model in found:
         click.echo(f"{model['name']:12} {model['about']}")
         click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from echosearch.cohort.cohort import Definition, Step
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
-from echosearch.index import View
+from echosearch.index import Snapshot
 from echosearch.search import DOMAIN, Measured, Parts, by_study
 from echosearch.types import VideoRecord, people, with_study_keys
 
@@ -83,11 +83,14 @@ class Selection:
 
 
 def select(
-    view: View, definition: Definition, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
+    snapshot: Snapshot,
+    definition: Definition,
+    question: Question,
+    similarity: Callable[[Ids], npt.NDArray[np.float32]] | None,
 ) -> Selection:
     """Apply a definition; `similarity` gives the scores (n,) of videos (n,), where units are ranked."""
-    records, notes = with_study_keys(view.catalog.videos())
-    return _Counting(definition, records, notes).run(view, question, similarity)
+    records, notes = with_study_keys(snapshot.catalog.videos())
+    return _Counting(definition, records, notes).run(snapshot, question, similarity)
 
 
 class _Counting:
@@ -108,7 +111,7 @@ class _Counting:
             self.notes.append(f"{len(homeless)} videos have no study in the catalog, so they are of no unit")
 
     def run(
-        self, view: View, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
+        self, snapshot: Snapshot, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
     ) -> Selection:
         if self.by_study:
             self._note_conflicts()
@@ -116,7 +119,7 @@ class _Counting:
             self._keep("the patient is known", [YES if unit.patient else UNKNOWN for unit in self.units])
         if self.definition.one_per == "study":
             self._keep("the study is known", [YES if unit.study else UNKNOWN for unit in self.units])
-        for criterion, truths in self._decided(view, question):
+        for criterion, truths in self._decided(snapshot, question):
             self._keep(criterion, [truths[unit.name] for unit in self.units])
         self._hold_on_to_meeting()
         scores: dict[str, float] = {}
@@ -141,13 +144,13 @@ class _Counting:
 
     # Criteria.
 
-    def _decided(self, view: View, question: Question) -> list[tuple[str, dict[str, int]]]:
+    def _decided(self, snapshot: Snapshot, question: Question) -> list[tuple[str, dict[str, int]]]:
         """For each criterion in words what is true of each unit."""
         if not question.criteria:
             return []
         of = {record.video_id: record.study for record in self.records}
         if not self.by_study:
-            ids, truths = view.catalog.decisions(
+            ids, truths = snapshot.catalog.decisions(
                 question.criteria, question.names, question.attributes, question.columns()
             )
             names = [str(video_id) for video_id in ids.tolist()]
@@ -156,7 +159,7 @@ class _Counting:
                 for place, each in enumerate(question.criteria)
             ]
         if self.definition.same_video:
-            ids, truths = view.catalog.decisions(
+            ids, truths = snapshot.catalog.decisions(
                 question.criteria, question.names, question.attributes, question.columns()
             )
             together = np.minimum.accumulate(truths, axis=1)
@@ -166,7 +169,7 @@ class _Counting:
                 for place, each in enumerate(question.criteria)
             ]
         leaves = list(dict.fromkeys(leaf for each in question.criteria for leaf in atoms(each)))
-        ids, truths = view.catalog.decisions(leaves, question.names, question.attributes, question.columns(of))
+        ids, truths = snapshot.catalog.decisions(leaves, question.names, question.attributes, question.columns(of))
         names = [unit.name for unit in self.every]
         decided: dict[Condition, Truth] = {}
         for place, leaf in enumerate(leaves):

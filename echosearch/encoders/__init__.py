@@ -5,10 +5,10 @@ Importing this package imports no torch: a backend does so when it is loaded.
 
 from echosearch.encoders import load as load
 from echosearch.encoders.encoder import (
-    PROBE_PHRASES as PROBE_PHRASES,
+    FINGERPRINT_PHRASES as FINGERPRINT_PHRASES,
     Encoder as Encoder,
     cache_key as cache_key,
-    probe_clip as probe_clip,
+    fingerprint_clip as fingerprint_clip,
 )
 from echosearch.encoders.load import (
     describe_presets as describe_presets,

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, EncoderFailed
-from echosearch.types import EmbeddingCache, EncodedText, EncoderBackend, EncoderCard, ProbeVectors
+from echosearch.types import EmbeddingCache, EncodedText, EncoderBackend, EncoderCard, Fingerprint
 
-PROBE_PHRASES: Final = (
+FINGERPRINT_PHRASES: Final = (
     "THE LEFT VENTRICULAR EJECTION FRACTION IS ESTIMATED TO BE 55% ",
     "ECHO DENSITY IN RIGHT VENTRICLE SUGGESTIVE OF CATHETER, PACER LEAD, OR ICD LEAD. ",
     "red left",
 )
-"""With `probe_clip` what a machine embeds to show that it makes the same vectors."""
+"""With `fingerprint_clip` what a machine embeds to show that it makes the same vectors."""
 
 
-def probe_clip() -> npt.NDArray[np.uint8]:
+def fingerprint_clip() -> npt.NDArray[np.uint8]:
     """Two RGB frames (2, 240, 320, 3) uint8 of smooth coloured ramps, from integer arithmetic alone."""
     t, y, x = np.mgrid[0:2, 0:240, 0:320]
     red = np.abs((2 * x + 60 * t) % 510 - 255)
@@ -78,10 +78,10 @@ class Encoder:
                     cache.put(cache_key(space_id, precision, phrase), found[phrase])
         return [found[phrase] for phrase in phrases]
 
-    def probe(self, pixels: npt.NDArray[np.uint8]) -> ProbeVectors:
+    def probe(self, pixels: npt.NDArray[np.uint8]) -> Fingerprint:
         """The encoder's fingerprint: the prepared probe clip (T, 3, S, S) and the probe phrases, embedded."""
-        phrases = np.stack([text.vector for text in self.encode_text(PROBE_PHRASES)])
-        return ProbeVectors(self.encode_pixels(pixels), phrases)
+        phrases = np.stack([text.vector for text in self.encode_text(FINGERPRINT_PHRASES)])
+        return Fingerprint(self.encode_pixels(pixels), phrases)
 
 
 def unit_rows(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

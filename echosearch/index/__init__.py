@@ -1,14 +1,15 @@
 """One index on disk: manifest, catalog, segments and FAISS, which change together or not at all."""
 
 from echosearch.index.admission import (
+    check_fingerprint as check_fingerprint,
     check_model as check_model,
     check_phrases as check_phrases,
-    check_probe as check_probe,
     probe as probe,
 )
 from echosearch.index.catalog.conditions import FIELDS as FIELDS, VIEW as VIEW, Matches as Matches
 from echosearch.index.catalog.migrations import refuse_newer as refuse_newer
 from echosearch.index.catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters
+from echosearch.index.catalog.reader import AttributeColumn as AttributeColumn, CatalogReader as CatalogReader
 from echosearch.index.catalog.records import (
     AttributeType as AttributeType,
     AttributeValue as AttributeValue,
@@ -22,15 +23,14 @@ from echosearch.index.catalog.records import (
     SweepKey as SweepKey,
     VideoMetadata as VideoMetadata,
 )
-from echosearch.index.catalog.snapshot import AttributeColumn as AttributeColumn, Snapshot as Snapshot
 from echosearch.index.check import (
     check_index as check_index,
     compare_sources as compare_sources,
     repair_index as repair_index,
 )
-from echosearch.index.description import Manifest as Manifest
+from echosearch.index.description import IndexDescription as IndexDescription
 from echosearch.index.purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge
-from echosearch.index.snapshot import View as View
+from echosearch.index.snapshot import Snapshot as Snapshot
 from echosearch.index.store import Store as Store
 from echosearch.index.vectors.rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
 from echosearch.index.vectors.segment import (

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from echosearch.config import GRACE_SECONDS
 from echosearch.errors import IndexStateError, InputError, OutOfReach, ReadRefused
-from echosearch.index.catalog import Snapshot
+from echosearch.index.catalog import CatalogReader
 from echosearch.index.leftovers import leftovers
 from echosearch.index.snapshot import whole_segment
 from echosearch.index.store import Store
@@ -74,8 +74,8 @@ def check_index(index_path: Path) -> CheckReport:
 
 def compare_sources(index_path: Path, progress: ProgressListener | None = None) -> tuple[str, ...]:
     """Read the files of all live videos; a sentence for each that is not there, or not what was embedded."""
-    with Store(index_path).view() as view:
-        records = list(view.catalog.videos())
+    with Store(index_path).snapshot() as snapshot:
+        records = list(snapshot.catalog.videos())
     found = []
     for done, record in enumerate(records, start=1):
         try:
@@ -126,7 +126,7 @@ def repair_index(index_path: Path, wait_seconds: float = 0.0, missing: bool = Fa
         )
 
 
-def _examined(index_path: Path, snapshot: Snapshot) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+def _examined(index_path: Path, snapshot: CatalogReader) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Segments that are damaged, those that may be lost, and those that this process cannot read; and why."""
     damaged, lost, refused = {}, {}, {}
     for name, _, _ in snapshot.segment_sizes():
@@ -141,7 +141,7 @@ def _examined(index_path: Path, snapshot: Snapshot) -> tuple[dict[str, str], dic
     return damaged, lost, refused
 
 
-def _too_many(snapshot: Snapshot, names: list[str]) -> str | None:
+def _too_many(snapshot: CatalogReader, names: list[str]) -> str | None:
     """The sentence that lists what would be let go of, where it is more than a few videos."""
     lost = snapshot.places(video_id for name in names for video_id in snapshot.ids_in(name))
     if len(lost) <= _MOST_UNASKED:
@@ -155,6 +155,6 @@ def _too_many(snapshot: Snapshot, names: list[str]) -> str | None:
 
 
 def _faiss_problems(store: Store) -> list[str]:
-    with store.view() as view:
-        damage = view.index.damage()
-        return [*view.problems, *damage]
+    with store.snapshot() as snapshot:
+        damage = snapshot.index.damage()
+        return [*snapshot.problems, *damage]

@@ -14,7 +14,7 @@ from echosearch.encoders import Standing
 from echosearch.errors import DamagedIndex, IndexNotFound
 from echosearch.index.catalog import refuse_newer
 from echosearch.index.vectors import FramesDtype
-from echosearch.types import EncoderCard, ModelRequest, ProbeVectors, Recipe
+from echosearch.types import EncoderCard, Fingerprint, ModelRequest, Recipe
 
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = ".partial-"
@@ -24,7 +24,7 @@ _WAY_BACK: Final = "restore it from a copy of the index"
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class IndexDescription:
     """What an index is bound to: the model that made it, its recipe, and the vectors that prove a machine."""
 
     created_at: str
@@ -36,10 +36,10 @@ class Manifest:
     precision: str
     logit_scale: float | None
     recipe: Recipe
-    probe: ProbeVectors
+    probe: Fingerprint
 
     @classmethod
-    def of(cls, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype) -> Manifest:
+    def of(cls, card: EncoderCard, probe: Fingerprint, frames_dtype: FramesDtype) -> IndexDescription:
         """The manifest of a new index."""
         return cls(
             datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,7 +85,7 @@ class Manifest:
         )
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_description(path: Path) -> IndexDescription:
     """The manifest of an index. IndexStateError says why there is none that can be used."""
     file = path / MANIFEST
     if not file.is_file():
@@ -105,28 +105,29 @@ def read_manifest(path: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
     refuse_newer(path, version)
-    return manifest_from(file, values)
+    return description_from(file, values)
 
 
-def manifest_from(file: Path, told: dict[str, Any] | str) -> Manifest:
+def description_from(file: Path, told: dict[str, Any] | str) -> IndexDescription:
     """The manifest that `to_dict` wrote, or its JSON, kept in a file. DamagedIndex on anything else."""
     try:
         values = json.loads(told) if isinstance(told, str) else told
-        manifest = Manifest(
+        description = IndexDescription(
             recipe=Recipe.from_dict(values["recipe"]),
-            probe=ProbeVectors.from_dict(values["probe"]),
-            **{name: values[name] for name in Manifest.__dataclass_fields__ if name not in ("recipe", "probe")},
+            probe=Fingerprint.from_dict(values["probe"]),
+            **{name: values[name] for name in IndexDescription.__dataclass_fields__ if name not in ("recipe", "probe")},
         )
         recipe_id = values["recipe_id"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
-    if manifest.dim != (dim := manifest.probe.frames.shape[1]):
+    if description.dim != (dim := description.probe.frames.shape[1]):
         raise DamagedIndex(
-            f"{file} was changed: it says that vectors have {manifest.dim} numbers, and its own have {dim}; {_WAY_BACK}"
+            f"{file} was changed: it says that vectors have {description.dim} numbers, and its own have {dim}; "
+            f"{_WAY_BACK}"
         )
-    if manifest.recipe.id != recipe_id:
+    if description.recipe.id != recipe_id:
         raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
-    return manifest
+    return description
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from echosearch.errors import IndexStateError
-from echosearch.index.catalog import Snapshot
+from echosearch.index.catalog import CatalogReader
 from echosearch.index.vectors import PARTIAL_PREFIX, Segment, open_segment, out_of_reach
 
 ASIDE: Final = "aside"
@@ -40,7 +40,7 @@ class Leftovers:
     newer: list[str] = field(default_factory=list)
 
 
-def leftovers(path: Path, snapshot: Snapshot, grace_seconds: float) -> Leftovers:
+def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Leftovers:
     """What lies beside the segments of an index. OutOfReach when the folder of its segments cannot be read."""
     folder = path / "segments"
     active = {name for name, _, _ in snapshot.segment_sizes()}
@@ -77,7 +77,7 @@ def _aside(folder: Path) -> list[str]:
         return [f"{reason}; it is to be a folder, for what a repair lets go of: mend it, or move it elsewhere"]
 
 
-def _place(folder: Path, snapshot: Snapshot, found: Leftovers) -> None:
+def _place(folder: Path, snapshot: CatalogReader, found: Leftovers) -> None:
     """Say of something that the catalog does not know what is to become of it."""
     if not _NAME.fullmatch(folder.name):
         found.notes.append(f"{folder} is no part of the index; it is left alone")
@@ -105,7 +105,7 @@ def _place(folder: Path, snapshot: Snapshot, found: Leftovers) -> None:
         )
 
 
-def _is_of_a_writer_that_died(segment: Segment, snapshot: Snapshot) -> bool:
+def _is_of_a_writer_that_died(segment: Segment, snapshot: CatalogReader) -> bool:
     """Whether none of its videos was ever committed, or all lie, bit for bit, in segments that the index has."""
     places = snapshot.segments_of(segment.ids.tolist())
     rows: dict[str | None, list[int]] = defaultdict(list)

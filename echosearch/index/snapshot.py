@@ -17,8 +17,8 @@ from echosearch.errors import (
     RecipeMismatch,
     UnknownVideo,
 )
-from echosearch.index.catalog import Catalog, Snapshot
-from echosearch.index.description import Manifest, manifest_from
+from echosearch.index.catalog import Catalog, CatalogReader
+from echosearch.index.description import IndexDescription, description_from
 from echosearch.index.vectors import (
     FaissIndex,
     LiveRows,
@@ -33,51 +33,52 @@ CATALOG: Final = "catalog.sqlite"
 _KINDS: Final[dict[MediaKind, str]] = {"video": "cines", "still": "stills"}
 
 
-class Views:
-    """Views of an index folder; what does not change between two commits stays open."""
+class Snapshots:
+    """Snapshots of an index folder; what does not change between two commits stays open."""
 
-    def __init__(self, path: Path, manifest: Manifest, catalog: Catalog) -> None:
+    def __init__(self, path: Path, description: IndexDescription, catalog: Catalog) -> None:
         self.path = path
         self._catalog = catalog
         self._loaded: _Loaded | None = None
-        with catalog.reading() as snapshot:
-            self.manifest = _described(path, snapshot) or manifest
+        with catalog.reading() as reader:
+            self.description = _described(path, reader) or description
 
     @contextmanager
-    def view(self) -> Iterator[View]:
+    def snapshot(self) -> Iterator[Snapshot]:
         """One moment of the index: whatever is asked within sees the same commit."""
         with ExitStack() as stack:
-            snapshot = stack.enter_context(self._catalog.reading())
+            catalog = stack.enter_context(self._catalog.reading())
             try:
-                loaded = self._load(snapshot)
+                loaded = self._load(catalog)
             except (DamagedIndex, CatalogSegmentsDisagree):
-                missed = snapshot.generation
+                missed = catalog.generation
                 stack.close()
-                snapshot = stack.enter_context(self._catalog.reading())
-                if snapshot.generation == missed:
+                catalog = stack.enter_context(self._catalog.reading())
+                if catalog.generation == missed:
                     raise
-                loaded = self._load(snapshot)  # what an older commit names may be gone by now: once more
-            yield View(self.manifest, snapshot, loaded)  # not self._loaded: another thread may be at another commit
+                loaded = self._load(catalog)  # what an older commit names may be gone by now: once more
+            # Not of self._loaded: another thread may be at another commit.
+            yield Snapshot(self.description, catalog, loaded)
 
-    def _load(self, snapshot: Snapshot) -> _Loaded:
+    def _load(self, catalog: CatalogReader) -> _Loaded:
         loaded = self._loaded
-        if loaded is None or loaded.generation != snapshot.generation:
+        if loaded is None or loaded.generation != catalog.generation:
             close_maps()  # also those of segments that are no more
-            manifest = _described(self.path, snapshot) or self.manifest
-            if manifest.recipe.id != self.manifest.recipe.id:
+            description = _described(self.path, catalog) or self.description
+            if description.recipe.id != self.description.recipe.id:
                 raise RecipeMismatch(
                     f"the videos of {self.path} were embedded anew, with another model or in another way, since it was "
                     "opened; open it again"
                 )
-            self.manifest = manifest
-            loaded = self._loaded = _Loaded.open(self.path, self.manifest, snapshot, loaded)
+            self.description = description
+            loaded = self._loaded = _Loaded.open(self.path, self.description, catalog, loaded)
         return loaded
 
     @contextmanager
-    def catalog_only(self) -> Iterator[Snapshot]:
+    def catalog_only(self) -> Iterator[CatalogReader]:
         """What the catalog says, whether or not the segments agree: to find out what is damaged."""
-        with self._catalog.reading() as snapshot:
-            yield snapshot
+        with self._catalog.reading() as catalog:
+            yield catalog
 
     def close(self) -> None:
         """Let go of the catalog."""
@@ -95,16 +96,16 @@ class _Loaded:
         self.problems: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, manifest: Manifest, snapshot: Snapshot, before: _Loaded | None) -> _Loaded:
+    def open(cls, path: Path, description: IndexDescription, catalog: CatalogReader, before: _Loaded | None) -> _Loaded:
         """Open what the catalog names; segments that `before` has stay open. IndexStateError when at odds."""
         segments: dict[str, Segment] = {}
-        for row in snapshot.segments():
+        for row in catalog.segments():
             segment = before.segments.get(row.name) if before else None
             segment = segment or open_segment(path / "segments", row.name)
-            if segment.info.dim != manifest.dim:
+            if segment.info.dim != description.dim:
                 raise CatalogSegmentsDisagree(
                     f"segment {row.name} of {path} has vectors of {segment.info.dim} numbers, and its manifest says "
-                    f"{manifest.dim}; restore both from one copy of the index"
+                    f"{description.dim}; restore both from one copy of the index"
                 )
             told = (segment.info.count, segment.info.ids_sha256, int(segment.ids.sum()))
             if told != (row.count, row.ids_sha256, row.ids_sum) or row.count != row.videos:
@@ -113,8 +114,8 @@ class _Loaded:
                     f"({segment.info.count} and {row.videos}); restore both from one copy of the index"
                 )
             segments[row.name] = segment
-        deleted = np.array(snapshot.deleted_ids(), np.int64)
-        return cls(path, snapshot.generation, segments, LiveRows(list(segments.values()), deleted, manifest.dim))
+        deleted = np.array(catalog.deleted_ids(), np.int64)
+        return cls(path, catalog.generation, segments, LiveRows(list(segments.values()), deleted, description.dim))
 
     @cached_property
     def index(self) -> FaissIndex:
@@ -135,11 +136,11 @@ class _Loaded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class Snapshot:
     """One generation of an index: what the catalog says, and the vectors that it speaks of."""
 
-    manifest: Manifest
-    catalog: Snapshot
+    description: IndexDescription
+    catalog: CatalogReader
     _loaded: _Loaded
 
     @property
@@ -165,7 +166,7 @@ class View:
     @property
     def outdated(self) -> dict[MediaKind, str]:
         """A sentence for each kind of video that is here, deleted or not, and is embedded in another way now."""
-        counts = {kind: len(self.catalog.embedded([kind])) for kind in self.manifest.recipe.outdated}
+        counts = {kind: len(self.catalog.embedded([kind])) for kind in self.description.recipe.outdated}
         sentence = "are embedded as by another version of echosearch, and compare with no others; bring them up with:"
         return {
             kind: f"{count} {_KINDS[kind]} {sentence} echosearch reembed" for kind, count in counts.items() if count
@@ -193,7 +194,7 @@ class View:
         return place
 
 
-def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
+def whole_segment(path: Path, name: str, snapshot: CatalogReader) -> Segment:
     """A segment of an index, every byte of which was read. DamagedIndex or CatalogSegmentsDisagree says what is wrong.
 
     OutOfReach when it cannot be read today.
@@ -206,9 +207,9 @@ def whole_segment(path: Path, name: str, snapshot: Snapshot) -> Segment:
     return segment
 
 
-def _described(path: Path, snapshot: Snapshot) -> Manifest | None:
+def _described(path: Path, catalog: CatalogReader) -> IndexDescription | None:
     """The manifest that the catalog has; a `manifest.json` that says otherwise was not written any more."""
-    return None if snapshot.description is None else manifest_from(path / CATALOG, snapshot.description)
+    return None if catalog.description is None else description_from(path / CATALOG, catalog.description)
 
 
 def newest_ann(path: Path) -> Path | None:

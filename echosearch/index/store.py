@@ -20,28 +20,28 @@ from echosearch.config import FORMAT_VERSION
 from echosearch.errors import IndexLocked, IndexStateError
 from echosearch.files import Output, refuse_inside_index
 from echosearch.index.catalog import Catalog, refuse_newer
-from echosearch.index.description import MANIFEST, PARTIAL, Manifest, read_manifest, write_json
+from echosearch.index.description import MANIFEST, PARTIAL, IndexDescription, read_description, write_json
 from echosearch.index.lock import HOLDERS, lock, named_disk_errors
-from echosearch.index.snapshot import CATALOG, Views
+from echosearch.index.snapshot import CATALOG, Snapshots
 from echosearch.index.vectors import FramesDtype, fsync_path
 from echosearch.index.writer import Writer
-from echosearch.types import EncoderCard, ProbeVectors
+from echosearch.types import EncoderCard, Fingerprint
 
 
-class Store(Views):
+class Store(Snapshots):
     """An index folder, open for reading; `writer` opens it for writing as well."""
 
     def __init__(self, path: Path) -> None:
         """Open the index in a folder. IndexStateError says why it cannot be used."""
-        super().__init__(path, read_manifest(path), Catalog(path / CATALOG))
+        super().__init__(path, read_description(path), Catalog(path / CATALOG))
 
     @classmethod
-    def create(cls, path: Path, card: EncoderCard, probe: ProbeVectors, frames_dtype: FramesDtype = "float32") -> Store:
+    def create(cls, path: Path, card: EncoderCard, probe: Fingerprint, frames_dtype: FramesDtype = "float32") -> Store:
         """A new, empty index in a folder that does not exist or is empty; it is there once its manifest is."""
-        return cls.create_as(path, Manifest.of(card, probe, frames_dtype))
+        return cls.create_as(path, IndexDescription.of(card, probe, frames_dtype))
 
     @classmethod
-    def create_as(cls, path: Path, manifest: Manifest) -> Store:
+    def create_as(cls, path: Path, description: IndexDescription) -> Store:
         """`create`, with a manifest that is there already; where another process made one first, that one is opened.
 
         Its manifest is then that process' own: whoever adds to it has to check that it is the same.
@@ -49,10 +49,10 @@ class Store(Views):
         refuse_inside_index(path)
         with named_disk_errors(path):
             if not os.path.lexists(path):
-                with _made(path.with_name(f"{PARTIAL}{path.name}"), manifest) as partial:
+                with _made(path.with_name(f"{PARTIAL}{path.name}"), description) as partial:
                     _move(partial, path)
         if not cls.exists(path):
-            _make_in_place(path, manifest)
+            _make_in_place(path, description)
         return cls(path)
 
     @staticmethod
@@ -79,7 +79,7 @@ class Store(Views):
         """The right to change the index; IndexLocked says who has it, after waiting for it so long."""
         with lock(self.path, wait_seconds):
             _migrate(self.path)
-            writer = Writer(self.path, self.manifest)
+            writer = Writer(self.path, self.description)
             try:
                 yield writer
             finally:
@@ -97,7 +97,7 @@ _MAKING_SECONDS: Final = 5.0
 
 
 @contextmanager
-def _made(name: Path, manifest: Manifest) -> Iterator[Path]:
+def _made(name: Path, description: IndexDescription) -> Iterator[Path]:
     """An empty index under a name of its own that begins so; what is not moved from there is removed."""
     partial = name.with_name(f"{name.name}-{secrets.token_hex(4)}")
     try:
@@ -105,7 +105,7 @@ def _made(name: Path, manifest: Manifest) -> Iterator[Path]:
         for folder in _FOLDERS:
             (partial / folder).mkdir()
         Catalog.create(partial / CATALOG).close()
-        write_json(partial / MANIFEST, manifest.to_dict())
+        write_json(partial / MANIFEST, description.to_dict())
         fsync_path(partial)
         yield partial
     finally:
@@ -123,7 +123,7 @@ def _move(partial: Path, path: Path) -> None:
     fsync_path(path.parent)
 
 
-def _make_in_place(path: Path, manifest: Manifest) -> None:
+def _make_in_place(path: Path, description: IndexDescription) -> None:
     """Make an index in an empty folder that is there: a disk's own, a linked one, one in a folder of somebody else.
 
     What a process left there that died before the manifest is made anew. IndexStateError when other things are there.
@@ -143,7 +143,7 @@ def _make_in_place(path: Path, manifest: Manifest) -> None:
                     undoing.callback(_remove, path / name)
                 for left in [*(path / name for name in (*_FOLDERS, *_CATALOG_FILES)), *path.glob(f"{_PARTIAL}*")]:
                     _remove(left)
-                with _made(path / _PARTIAL, manifest) as partial:
+                with _made(path / _PARTIAL, description) as partial:
                     for name in (*_FOLDERS, CATALOG, MANIFEST):
                         fsync_path(path)  # whatever a power cut leaves, the manifest is not there before all else
                         (partial / name).rename(path / name)

@@ -27,11 +27,11 @@ from echosearch.index.catalog import (
     SweepKey,
     Transaction,
 )
-from echosearch.index.description import MANIFEST, Manifest, write_json
+from echosearch.index.description import MANIFEST, IndexDescription, write_json
 from echosearch.index.leftovers import ASIDE, leftovers
 from echosearch.index.lock import named_disk_errors
 from echosearch.index.merging import Size, grouped, to_merge
-from echosearch.index.snapshot import CATALOG, Views, ann_folders, newest_ann, whole_segment
+from echosearch.index.snapshot import CATALOG, Snapshots, ann_folders, newest_ann, whole_segment
 from echosearch.index.vectors import (
     PARTIAL_PREFIX,
     FaissIndex,
@@ -65,15 +65,15 @@ class Batch:
     gone: Sequence[int] = ()
 
 
-class Writer(Views):
+class Writer(Snapshots):
     """The one process that changes an index, while it holds the lock. Made by `Store.writer`."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        super().__init__(path, manifest, Catalog(path / CATALOG, writable=True))
+    def __init__(self, path: Path, description: IndexDescription) -> None:
+        super().__init__(path, description, Catalog(path / CATALOG, writable=True))
         self._left_alone: dict[str, str] = {}
         self.brings_up = True
         """Whether its commits bring the index up to this program's versions of kinds of which it holds no video."""
-        self._write_manifest()
+        self._write_description()
         self._tidy()
 
     @property
@@ -83,8 +83,8 @@ class Writer(Views):
 
     def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
         """Make room for a manifest's columns. BadManifest when text would go among numbers."""
-        with self.view() as view:
-            known = {column.name: column.type for column in view.catalog.attribute_columns()}
+        with self.snapshot() as snapshot:
+            known = {column.name: column.type for column in snapshot.catalog.attribute_columns()}
         if any(known.get(name) != type_ for name, type_ in types.items()):
             with self.transaction() as transaction:
                 transaction.declare_attributes(types)
@@ -117,10 +117,10 @@ class Writer(Views):
 
     def _write(self, rows: SegmentRows | MergedRows, numerics: Numerics) -> SegmentInfo:
         with named_disk_errors(self.path):
-            return write_segment(self.path / "segments", rows, self.manifest.frames_dtype, numerics)
+            return write_segment(self.path / "segments", rows, self.description.frames_dtype, numerics)
 
     def switch(
-        self, manifest: Manifest, parts: Sequence[Part], gone: Sequence[int], relearn: Callable[[str], str]
+        self, description: IndexDescription, parts: Sequence[Part], gone: Sequence[int], relearn: Callable[[str], str]
     ) -> int:
         """Put videos embedded anew in the place of the old ones, with what the index is bound to now, in one commit.
 
@@ -136,24 +136,24 @@ class Writer(Views):
                 _replace(transaction, *other)
             transaction.delete(gone, on_purpose=False)
             changed = transaction.rewrite_learned(relearn)
-            transaction.describe(json.dumps(manifest.to_dict()))
-        self._loaded, self.manifest = None, manifest
-        self._write_manifest()
+            transaction.describe(json.dumps(description.to_dict()))
+        self._loaded, self.description = None, description
+        self._write_description()
         return changed
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One commit to the catalog: all of it or, when an error leaves the block, nothing. See `brings_up`."""
         with named_disk_errors(self.path), self._catalog.writing() as transaction:
-            recipe = self.manifest.recipe
+            recipe = self.description.recipe
             now = recipe.brought_up(*(kind for kind in recipe.outdated if not transaction.embedded([kind])))
             if is_brought_up := self.brings_up and now != recipe and now.id == recipe.id:
-                transaction.describe(json.dumps(replace(self.manifest, recipe=now).to_dict()))
+                transaction.describe(json.dumps(replace(self.description, recipe=now).to_dict()))
             yield transaction
         if is_brought_up:
-            self._write_manifest()
+            self._write_description()
 
-    def _write_manifest(self) -> None:
+    def _write_description(self) -> None:
         """Write the copy of what the catalog says that the index is bound to, unless it says so already."""
         with self._catalog.reading() as snapshot:
             told = snapshot.description
@@ -174,14 +174,14 @@ class Writer(Views):
         Damaged segments stay as they are; `notes` say which.
         """
         before = len(self._sizes())
-        with self.view() as view:
-            dead = np.array(view.catalog.deleted_ids(), np.int64)
+        with self.snapshot() as snapshot:
+            dead = np.array(snapshot.catalog.deleted_ids(), np.int64)
         self.drop_vectors(dead)
         self.merge()
         self._tidy()
         self._catalog.shrink()
-        with self.view() as view:
-            dropped = len(dead) - len(view.catalog.deleted_ids())
+        with self.snapshot() as snapshot:
+            dropped = len(dead) - len(snapshot.catalog.deleted_ids())
         counts = {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": dropped}
         return {**counts, "notes": list(self.notes)}
 
@@ -205,8 +205,8 @@ class Writer(Views):
                     ) from error
 
     def _holding(self, ids: npt.NDArray[np.int64]) -> list[Size]:
-        with self.view() as view:
-            segments = view.segments
+        with self.snapshot() as snapshot:
+            segments = snapshot.segments
         return [size for size in self._sizes() if np.isin(segments[size.name].ids, ids, assume_unique=True).any()]
 
     def erase_replaced(self) -> int:
@@ -316,11 +316,11 @@ class Writer(Views):
     def finish(self) -> None:
         """Merge small segments, and write FAISS anew where it lacks committed rows or holds many dead ones."""
         self.merge()
-        with self.view() as view:
-            index, rows = self._loaded_index(), view.rows
+        with self.snapshot() as snapshot:
+            index, rows = self._loaded_index(), snapshot.rows
             if not len(rows) or (index.num_uncovered == 0 and index.num_dead <= len(rows) // 10):
                 return
-            folder = self.path / "ann" / str(view.generation)
+            folder = self.path / "ann" / str(snapshot.generation)
             with named_disk_errors(self.path):
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one of this very generation
                 FaissIndex.build(rows).save(folder)

@@ -103,8 +103,8 @@ class Adding:
         self.missing_roots: set[Path] = set()  # folders that are not there, of whose videos copies were found
         self._roots_there: dict[Path, bool] = {}
         self._committed = 0
-        with writer.view() as view:
-            self._first_new_id = view.catalog.next_video_id()
+        with writer.snapshot() as snapshot:
+            self._first_new_id = snapshot.catalog.next_video_id()
         self._start_batch()
 
     def add_all(self, prepared: Iterable[tuple[MediaFile, PreparedVideo | Failure]], encoder: Encoder) -> None:
@@ -145,24 +145,24 @@ class Adding:
         file = work.file
         if file.known is not None and file.known.video_id in self._taken:
             file = replace(file, known=None)  # that video was found elsewhere, so this path is another's
-        with self._writer.view() as view:
+        with self._writer.snapshot() as snapshot:
             # As they were when this run began, so that nothing depends on where a batch ends.
             same = [
                 replace(video, is_live=video.is_live or video.video_id in self._left)
-                for video in view.catalog.with_content(digest)
+                for video in snapshot.catalog.with_content(digest)
                 if video.video_id < self._first_new_id
             ]
 
             def holds(video: SameBytes) -> bool:
                 return self._holds(video, file, digest)
 
-            is_purged = view.catalog.is_purged(digest)
+            is_purged = snapshot.catalog.is_purged(digest)
             arrival = Arrival(file.path, digest, file.known, same, file.is_deleted, is_purged)
             decision = decide(arrival, self._undelete, holds, self._taken)
             copy = decision.video if decision.fate == "added" else None
-            stored = view.stored(copy.video_id) if copy and view.rows.place(copy.video_id) else None
+            stored = snapshot.stored(copy.video_id) if copy and snapshot.rows.place(copy.video_id) else None
             kind = None if isinstance(work.outcome, Failure) else work.outcome.facts.kind
-            if decision.fate == "added" and stored is None and kind and (sentence := view.outdated.get(kind)):
+            if decision.fate == "added" and stored is None and kind and (sentence := snapshot.outdated.get(kind)):
                 return Work(file, Failure(str(file.path), RecipeMismatch.code(), sentence))
         if decision.video is not None and copy is None:
             self._taken.add(decision.video.video_id)
@@ -188,8 +188,8 @@ class Adding:
     def _is_there(self, root: Path) -> bool:
         """Whether a root still holds a video that it is known for; an empty folder may be a disk that is missing."""
         if root not in self._roots_there:
-            with self._writer.view() as view:
-                known = [path for other, path in view.catalog.places().values() if other == root]
+            with self._writer.snapshot() as snapshot:
+                known = [path for other, path in snapshot.catalog.places().values() if other == root]
             self._roots_there[root] = not all(map(is_gone, known))
         return self._roots_there[root]
 
@@ -276,8 +276,8 @@ class Adding:
                 self._changed.append(change)
 
     def _records(self, ids: Sequence[int]) -> list[VideoRecord]:
-        with self._writer.view() as view:
-            return list(view.catalog.videos(ids, deleted=True))
+        with self._writer.snapshot() as snapshot:
+            return list(snapshot.catalog.videos(ids, deleted=True))
 
     def _stored(self, work: Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
         """The vectors of a video: pooled from its frames, or those of a file with the same bytes."""
@@ -298,9 +298,9 @@ class Adding:
         return copy
 
     def _committed_copy(self, digest: str) -> StoredVideo | None:
-        with self._writer.view() as view:
-            ids = view.catalog.verified(view.catalog.ids_where(content_sha256=digest))
-            return view.stored(min(ids)) if ids else None
+        with self._writer.snapshot() as snapshot:
+            ids = snapshot.catalog.verified(snapshot.catalog.ids_where(content_sha256=digest))
+            return snapshot.stored(min(ids)) if ids else None
 
     def _fail(self, file: MediaFile, failure: Failure) -> None:
         self._failed.append(FailedFile(file.root, failure, file.size_bytes, file.mtime_ns))
@@ -329,8 +329,8 @@ class Adding:
         self._tell()
 
     def _generation(self) -> int:
-        with self._writer.view() as view:
-            return view.generation
+        with self._writer.snapshot() as snapshot:
+            return snapshot.generation
 
     def _start_batch(self) -> None:
         self._new: list[tuple[NewVideo, StoredVideo]] = []

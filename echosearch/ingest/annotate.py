@@ -35,15 +35,15 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
     """
     store = Store(index_path)
     with store.writer(wait_seconds) as writer:
-        with writer.view() as view:
-            table = table.among({column.name: column.type for column in view.catalog.attribute_columns()})
-            places = view.catalog.places()
+        with writer.snapshot() as snapshot:
+            table = table.among({column.name: column.type for column in snapshot.catalog.attribute_columns()})
+            places = snapshot.catalog.places()
             told, warnings = table.match(
                 [path for _, path in places.values()], sorted({root for root, _ in places.values()})
             )
             if not told and places:
                 raise table.fits_nothing([path for _, path in places.values()])
-            records = list(view.catalog.videos([id_ for id_, (_, path) in places.items() if path in told]))
+            records = list(snapshot.catalog.videos([id_ for id_, (_, path) in places.items() if path in told]))
             found = [(record, table.change(record, told[Path(record.path)])) for record in records]
         changes = [change for _, change in found if change is not None]
         changed: Counter[str] = Counter()
@@ -55,8 +55,8 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
             writer.declare_attributes(table.types)
             with writer.transaction() as transaction:
                 transaction.change_metadata(changes)
-        with writer.view() as view:
-            generation = view.generation
+        with writer.snapshot() as snapshot:
+            generation = snapshot.generation
     return AnnotateReport(
         str(index_path),
         generation,

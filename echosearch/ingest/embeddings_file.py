@@ -26,7 +26,7 @@ import numpy.typing as npt
 from echosearch.errors import BadEmbeddings
 from echosearch.files import Output, refuse_device
 from echosearch.index import AttributeType, FramesDtype, StoredVideo, refuse_newer
-from echosearch.types import UNIT_TOLERANCE, ProbeVectors, VideoEmbedding, pool
+from echosearch.types import UNIT_TOLERANCE, Fingerprint, VideoEmbedding, pool
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class OutVideo:
 def write_embeddings(
     output: Output,
     about: dict[str, Any],
-    probe: ProbeVectors,
+    probe: Fingerprint,
     videos: Sequence[OutVideo],
     stored: Callable[[int], StoredVideo],
     frames_dtype: FramesDtype,
@@ -140,12 +140,12 @@ class EmbeddingsFile:
         return cast("dict[str, AttributeType]", found)
 
     @property
-    def probe(self) -> ProbeVectors | None:
+    def probe(self) -> Fingerprint | None:
         """What its model makes of the probe clip and phrases, where it says so."""
         if not {"probe_frames", "probe_phrases"} <= self._arrays.keys():
             return None
         with self._named_errors():
-            return ProbeVectors(*(self._arrays[name].astype(np.float32) for name in ("probe_frames", "probe_phrases")))
+            return Fingerprint(*(self._arrays[name].astype(np.float32) for name in ("probe_frames", "probe_phrases")))
 
     def videos(self) -> Iterator[StoredVideo]:
         """The vectors of each video, checked, in the order of `paths`; frames are read as they are needed."""

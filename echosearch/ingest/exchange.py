@@ -22,15 +22,15 @@ from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMis
 from echosearch.index import (
     Batch,
     FailedFile,
+    IndexDescription,
     KnownFile,
-    Manifest,
     NewVideo,
+    Snapshot,
     Store,
     StoredVideo,
     VideoMetadata,
-    View,
     Writer,
-    check_probe,
+    check_fingerprint,
     probe,
 )
 from echosearch.ingest.decoding import Decoders, decoders
@@ -124,29 +124,31 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
     """
     store = Store(index_path)
     output = store.output(out, "the embeddings", ".npz", force)
-    with store.view() as view:
-        places = view.catalog.places()
-        files = view.catalog.known_files([path for _, path in places.values()])
-        videos = [_out_video(view, record, *places[record.video_id], files) for record in view.catalog.videos()]
-        types = {column.name: column.type for column in view.catalog.attribute_columns()}
-        about = store.manifest.to_dict() | {"attributes": types, "generation": view.generation}
-        dtype = store.manifest.frames_dtype
-        write_embeddings(output, about, store.manifest.probe, videos, view.stored, dtype)
+    with store.snapshot() as snapshot:
+        places = snapshot.catalog.places()
+        files = snapshot.catalog.known_files([path for _, path in places.values()])
+        videos = [_out_video(snapshot, record, *places[record.video_id], files) for record in snapshot.catalog.videos()]
+        types = {column.name: column.type for column in snapshot.catalog.attribute_columns()}
+        about = store.description.to_dict() | {"attributes": types, "generation": snapshot.generation}
+        dtype = store.description.frames_dtype
+        write_embeddings(output, about, store.description.probe, videos, snapshot.stored, dtype)
         return ExportReport(
             str(index_path),
-            view.generation,
+            snapshot.generation,
             str(output.path),
             len(videos),
             sum(video.num_frames for video in videos),
-            view.catalog.count_unverified(),
+            snapshot.catalog.count_unverified(),
         )
 
 
-def _out_video(view: View, record: VideoRecord, root: Path, path: Path, files: Mapping[Path, KnownFile]) -> OutVideo:
+def _out_video(
+    snapshot: Snapshot, record: VideoRecord, root: Path, path: Path, files: Mapping[Path, KnownFile]
+) -> OutVideo:
     more = {
         "root": str(root),
         "mtime_ns": files[path].mtime_ns,
-        "numerics": asdict(view.numerics(record.video_id)),
+        "numerics": asdict(snapshot.numerics(record.video_id)),
     }
     return OutVideo(record.video_id, record.path, record.num_embedded_frames, record.to_dict() | more)
 
@@ -169,12 +171,12 @@ def import_embeddings(
     paths = _paths(file, options)
     for _ in file.videos():
         pass  # all of it is checked before anything is changed
-    manifest = _manifest(index_path, file, options, load)
-    unverified, warnings = _verdict(manifest, file, options)
+    description = _description(index_path, file, options, load)
+    unverified, warnings = _verdict(description, file, options)
     if not Store.exists(index_path):
-        Store.create_as(index_path, manifest)
-        manifest = _manifest(index_path, file, options, load)  # another process may have made it meanwhile
-        unverified, warnings = _verdict(manifest, file, options)
+        Store.create_as(index_path, description)
+        description = _description(index_path, file, options, load)  # another process may have made it meanwhile
+        unverified, warnings = _verdict(description, file, options)
     store = Store(index_path)
     with ExitStack() as stack:
         writer = stack.enter_context(store.writer(options.wait_seconds))
@@ -187,13 +189,13 @@ def import_embeddings(
             memory_bytes = int(options.worker_memory_gib * 2**30)
             decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
             root = options.root or Path(os.path.commonpath([path.parent for path in paths]))
-            run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), manifest))
+            run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), description))
         writer.declare_attributes(file.attributes)
         run.add_all(zip(paths, file.videos(), strict=True), len(paths))
         writer.finish()
         warnings += writer.notes
-        with writer.view() as view:
-            left, generation = view.catalog.count_unverified(), view.generation
+        with writer.snapshot() as snapshot:
+            left, generation = snapshot.catalog.count_unverified(), snapshot.generation
     return ImportReport(
         index=str(index_path),
         generation=generation,
@@ -204,7 +206,7 @@ def import_embeddings(
         deleted_earlier=run.deleted_earlier,
         unverified=left,
         failures=tuple(run.failures),
-        warnings=(*manifest.notes, *warnings),
+        warnings=(*description.notes, *warnings),
     )
 
 
@@ -222,27 +224,27 @@ def _paths(file: EmbeddingsFile, options: ImportOptions) -> list[Path]:
     return paths
 
 
-def _manifest(index_path: Path, file: EmbeddingsFile, options: ImportOptions, load: Load) -> Manifest:
+def _description(index_path: Path, file: EmbeddingsFile, options: ImportOptions, load: Load) -> IndexDescription:
     """That of the index; for a new one, bound to the model that the file, or else --recipe, names."""
     if Store.exists(index_path):
-        manifest = Store(index_path).manifest
-        kept, has = manifest.frames_dtype, file.frames_dtype
+        description = Store(index_path).description
+        kept, has = description.frames_dtype, file.frames_dtype
         if (kept, has) in (("float32", "none"), ("float16", "none"), ("float32", "float16")):
             raise RecipeMismatch(
                 f"this index keeps frame embeddings as {kept}, and {file.path} has "
                 f"{'none' if has == 'none' else has}; export them so, or import into another index"
             )
-        return manifest
+        return description
     if file.about is not None:
         if file.probe is None:
             raise BadEmbeddings(f"{file.path} has no probe vectors, so no index can be made of it")
-        return Manifest.of(_card_of(file), file.probe, file.frames_dtype)
+        return IndexDescription.of(_card_of(file), file.probe, file.frames_dtype)
     if options.recipe is None:
         raise _no_recipe(file)
     if re.fullmatch(rf"[0-9a-f]{{{_SHORTEST_ID},64}}", options.recipe):
         raise BadOption(f"there is no index at {index_path} yet; for a new one --recipe names a model")
     encoder = load(ModelRequest(options.recipe), decoder_name())
-    return Manifest.of(encoder.card, probe(encoder), file.frames_dtype)
+    return IndexDescription.of(encoder.card, probe(encoder), file.frames_dtype)
 
 
 def _card_of(file: EmbeddingsFile) -> EncoderCard:
@@ -262,27 +264,29 @@ def _card_of(file: EmbeddingsFile) -> EncoderCard:
         raise BadEmbeddings(f"{file.path}: `about` cannot be read: {error!r}") from error
 
 
-def _verdict(manifest: Manifest, file: EmbeddingsFile, options: ImportOptions) -> tuple[str | None, list[str]]:
+def _verdict(
+    description: IndexDescription, file: EmbeddingsFile, options: ImportOptions
+) -> tuple[str | None, list[str]]:
     """None where probe vectors show that the file's vectors are made as the index's; else where they came from."""
-    _check_dim(manifest.dim, file)
-    numerics = replace(_UNKNOWN, precision=manifest.precision)  # no excuse of half precision for who says nothing
+    _check_dim(description.dim, file)
+    numerics = replace(_UNKNOWN, precision=description.precision)  # no excuse of half precision for who says nothing
     if file.about is not None:
         card = _card_of(file)
         numerics = card.numerics
-        if card.recipe.id != manifest.recipe.id:
-            error = RecipeMismatch if card.recipe.space.id == manifest.recipe.space.id else SpaceMismatch
-            told = "; ".join(card.recipe.differences(manifest.recipe))
+        if card.recipe.id != description.recipe.id:
+            error = RecipeMismatch if card.recipe.space.id == description.recipe.space.id else SpaceMismatch
+            told = "; ".join(card.recipe.differences(description.recipe))
             raise error(
                 f"the vectors of {file.path} were made in another way than those of this index: {told} (the index)"
             )
     elif options.recipe is None:
         raise _no_recipe(file)
-    if options.recipe is not None and not _names(options.recipe, manifest):
+    if options.recipe is not None and not _names(options.recipe, description):
         raise RecipeMismatch(
-            f"--recipe {options.recipe} is not that of this index: {manifest.recipe.id} ({manifest.model}); "
+            f"--recipe {options.recipe} is not that of this index: {description.recipe.id} ({description.model}); "
             "vectors made in another way belong into another index"
         )
-    warnings = [] if file.probe is None else check_probe(manifest, file.probe, numerics)
+    warnings = [] if file.probe is None else check_fingerprint(description, file.probe, numerics)
     if file.probe is None or not file.has_frame_numbers:
         missing = "no probe vectors" if file.probe is None else "no frame numbers"
         origin = f"imported from {file.path.name}, recipe as declared ({options.recipe})"
@@ -293,11 +297,11 @@ def _verdict(manifest: Manifest, file: EmbeddingsFile, options: ImportOptions) -
 
 def _check_kinds(writer: Writer, file: EmbeddingsFile, kinds: set[MediaKind]) -> None:
     """RecipeMismatch where videos of some kind are embedded as by another version of echosearch than those here."""
-    ours = writer.manifest.recipe
+    ours = writer.description.recipe
     theirs = ours if file.about is None else _card_of(file).recipe
     writer.brings_up = not theirs.outdated
-    with writer.view() as view:
-        held = [kind for kind in kinds if theirs.outdated or view.catalog.embedded([kind])]
+    with writer.snapshot() as snapshot:
+        held = [kind for kind in kinds if theirs.outdated or snapshot.catalog.embedded([kind])]
     if any(theirs.versions[kind] != ours.versions[kind] for kind in held):
         told = (
             f"{file.path} was made by another version of echosearch: {'; '.join(theirs.differences(ours))} (the index)"
@@ -305,9 +309,9 @@ def _check_kinds(writer: Writer, file: EmbeddingsFile, kinds: set[MediaKind]) ->
         raise RecipeMismatch(f"{told}; bring up the older of the two indexes, then export again: echosearch reembed")
 
 
-def _names(recipe: str, manifest: Manifest) -> bool:
-    is_id = len(recipe) >= _SHORTEST_ID and manifest.recipe.id.startswith(recipe.lower())
-    return is_id or recipe in (manifest.model, manifest.weights)
+def _names(recipe: str, description: IndexDescription) -> bool:
+    is_id = len(recipe) >= _SHORTEST_ID and description.recipe.id.startswith(recipe.lower())
+    return is_id or recipe in (description.model, description.weights)
 
 
 def _no_recipe(file: EmbeddingsFile) -> BadOption:
@@ -349,11 +353,11 @@ def _of_record(path: Path, record: dict[str, Any]) -> _Known:
 
 
 def _open_files(
-    decoding: Decoders[Path], root: Path, manifest: Manifest, paths: Sequence[Path]
+    decoding: Decoders[Path], root: Path, description: IndexDescription, paths: Sequence[Path]
 ) -> dict[Path, _Known | Failure]:
     """What the files themselves say of videos."""
     tasks = [(path, path) for path in paths]
-    outcomes = decoding.prepared(tasks, _FIRST_FRAME, manifest.recipe.preprocess, 2 * decoding.workers)
+    outcomes = decoding.prepared(tasks, _FIRST_FRAME, description.recipe.preprocess, 2 * decoding.workers)
     return {
         path: outcome if isinstance(outcome, Failure) else _of_file(path, root, outcome) for path, outcome in outcomes
     }
@@ -426,21 +430,21 @@ class _Import:
         self._tell(total, total)
 
     def _take(self, chunk: Mapping[Path, StoredVideo]) -> None:
-        with self._writer.view() as view:
-            there = view.catalog.known_files(list(chunk))
-            deleted = view.catalog.tombstones_at(list(chunk))
+        with self._writer.snapshot() as snapshot:
+            there = snapshot.catalog.known_files(list(chunk))
+            deleted = snapshot.catalog.tombstones_at(list(chunk))
             for path, known in there.items():
-                self._compare(view, known.video_id, chunk[path], self._unverified or self.claims.get(path))
+                self._compare(snapshot, known.video_id, chunk[path], self._unverified or self.claims.get(path))
             new = [path for path in chunk if path not in there and path not in deleted]
             self.deleted_earlier += len(chunk) - len(there) - len(new)
-            sampling = self._writer.manifest.recipe.sampling
+            sampling = self._writer.description.recipe.sampling
         described = self._describe(new)
-        with self._writer.view() as view:
+        with self._writer.snapshot() as snapshot:
             for path in new:
                 outcome = described[path]
                 if isinstance(outcome, Failure):
                     self._fail(path.parent, outcome)
-                elif _is_deleted(view, outcome[0].content_sha256):
+                elif _is_deleted(snapshot, outcome[0].content_sha256):
                     self.deleted_earlier += 1
                 else:
                     self._add(outcome, chunk[path], sampling)
@@ -455,11 +459,11 @@ class _Import:
         video = replace(video, num_embedded_frames=len(numbers), unverified=self._unverified or video.unverified)
         self._new.setdefault(numerics, []).append((video, stored))
 
-    def _compare(self, view: View, video_id: int, stored: StoredVideo, origin: str | None) -> None:
+    def _compare(self, snapshot: Snapshot, video_id: int, stored: StoredVideo, origin: str | None) -> None:
         """A video that is there keeps its vectors; equal ones from a source that is trusted speak for them."""
-        if not _agree(view.stored(video_id), stored):
+        if not _agree(snapshot.stored(video_id), stored):
             self.other_vectors += 1
-        elif origin is None and not view.catalog.verified([video_id]):
+        elif origin is None and not snapshot.catalog.verified([video_id]):
             self._to_verify.append(video_id)
         else:
             self.unchanged += 1
@@ -487,9 +491,9 @@ class _Import:
             self._listener(IngestProgress(done, total, len(self.failures), self.added))
 
 
-def _is_deleted(view: View, digest: str) -> bool:
-    same = view.catalog.with_content(digest)
-    return view.catalog.is_purged(digest) or any(video.on_purpose for video in same)
+def _is_deleted(snapshot: Snapshot, digest: str) -> bool:
+    same = snapshot.catalog.with_content(digest)
+    return snapshot.catalog.is_purged(digest) or any(video.on_purpose for video in same)
 
 
 def _agree(kept: StoredVideo, other: StoredVideo) -> bool:

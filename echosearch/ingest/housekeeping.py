@@ -10,7 +10,7 @@ from typing import Any
 
 from echosearch.errors import InputError, UnknownVideo
 from echosearch.files import absolute
-from echosearch.index import Snapshot, Store
+from echosearch.index import CatalogReader, Store
 from echosearch.video import media_path
 
 Wanted = Sequence[int | Path]
@@ -30,12 +30,12 @@ def delete_videos(
     """
     store = Store(index_path)
     with nullcontext(store) if dry_run else store.writer(wait_seconds) as opened:
-        with opened.view() as view:
-            chosen = _live(view.catalog, videos, study, patient)
+        with opened.snapshot() as snapshot:
+            chosen = _live(snapshot.catalog, videos, study, patient)
         if not isinstance(opened, Store):
             opened.delete(chosen)
-        with opened.view() as view:
-            generation = view.generation
+        with opened.snapshot() as snapshot:
+            generation = snapshot.generation
     return {
         "index": str(index_path),
         "generation": generation,
@@ -58,12 +58,12 @@ def undelete_videos(
     `path_taken` another video has the path, so they stay deleted. UnknownVideo when one of them was not deleted.
     """
     with Store(index_path).writer(wait_seconds) as writer:
-        with writer.view() as view:
-            chosen = _deleted(view.catalog, videos, study, patient)
+        with writer.snapshot() as snapshot:
+            chosen = _deleted(snapshot.catalog, videos, study, patient)
         with writer.transaction() as transaction:
             back, to_ingest, taken = transaction.restore(chosen)
-        with writer.view() as view:
-            generation = view.generation
+        with writer.snapshot() as snapshot:
+            generation = snapshot.generation
     return {
         "index": str(index_path),
         "generation": generation,
@@ -78,8 +78,8 @@ def compact_index(index_path: Path, wait_seconds: float = 0.0) -> dict[str, Any]
     with Store(index_path).writer(wait_seconds) as writer:
         report = writer.compact()
         writer.finish()
-        with writer.view() as view:
-            return {"index": str(index_path), "generation": view.generation} | report
+        with writer.snapshot() as snapshot:
+            return {"index": str(index_path), "generation": snapshot.generation} | report
 
 
 def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0) -> int:
@@ -88,14 +88,14 @@ def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0
     with Store(index_path).writer(wait_seconds) as writer:
         with writer.transaction() as transaction:
             changed = transaction.rename_root(*folders)
-        with writer.view() as view:
-            roots = view.catalog.roots()
+        with writer.snapshot() as snapshot:
+            roots = snapshot.catalog.roots()
     if not changed:
         raise InputError(f"no folder of the index lies at or below {folders[0]}; it has: {', '.join(map(str, roots))}")
     return changed
 
 
-def _live(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | None) -> dict[int, Path]:
+def _live(catalog: CatalogReader, videos: Wanted, study: str | None, patient: str | None) -> dict[int, Path]:
     """The path of each live video that is meant, by id. UnknownVideo when one of them is not there."""
     wanted: set[int] = set()
     for video in videos:
@@ -118,7 +118,7 @@ def _live(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | N
     return {video_id: path for video_id, (_, path) in catalog.places(wanted).items()}
 
 
-def _deleted(catalog: Snapshot, videos: Wanted, study: str | None, patient: str | None) -> set[int]:
+def _deleted(catalog: CatalogReader, videos: Wanted, study: str | None, patient: str | None) -> set[int]:
     """The ids that were deleted on purpose and are meant. UnknownVideo when one of them was not."""
     wanted: set[int] = set()
     for video in videos:

@@ -110,7 +110,7 @@ def ingest(
             decoders(options.workers, options.timeout_seconds, memory_bytes)
         )
         store, encoder = _open_or_create(index_path, options, load)
-        warnings[:0] = store.manifest.notes
+        warnings[:0] = store.description.notes
         writer = stack.enter_context(store.writer(options.wait_seconds))
         gone = _vanished(writer, files, sources, options) if options.prune else []
         for table in {id(table): table for table, _ in told.values()}.values():
@@ -118,7 +118,7 @@ def ingest(
         plan = _plan(writer, files, options, listener)
         if plan.todo or encoder or _names_another_model(store, options):
             encoder = encoder or load(_request(store, options), decoder_name())
-            warnings += check_model(store.manifest, encoder)
+            warnings += check_model(store.description, encoder)
         if plan.todo:
             decoding.wait_until_ready()
         if plan.own:
@@ -142,8 +142,8 @@ def ingest(
                 f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
                 f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
             )
-        with writer.view() as view:  # what has moved is not gone
-            pruned = [id_ for id_, (_, path) in view.catalog.places(gone).items() if is_gone(path)]
+        with writer.snapshot() as snapshot:  # what has moved is not gone
+            pruned = [id_ for id_, (_, path) in snapshot.catalog.places(gone).items() if is_gone(path)]
         outdated = _outdated_failures(writer, sources)
         if pruned or outdated:
             with writer.transaction() as transaction:
@@ -151,14 +151,14 @@ def ingest(
                 transaction.forget_failures(outdated)
         writer.finish()
         warnings += writer.notes
-        with writer.view() as view:
-            generation = view.generation
-            warnings += view.outdated.values()
+        with writer.snapshot() as snapshot:
+            generation = snapshot.generation
+            warnings += snapshot.outdated.values()
     recognised = f" ({encoder.card.recognised})" if encoder is not None and encoder.card.recognised else ""
     return IngestReport(
         index=str(index_path),
         generation=generation,
-        model=f"{store.manifest.model}{recognised}: {store.manifest.recipe.in_words}",
+        model=f"{store.description.model}{recognised}: {store.description.recipe.in_words}",
         added=run.added,
         replaced=run.replaced,
         unchanged=len(plan.unchanged) + run.touched,
@@ -179,12 +179,12 @@ def ingest(
 
 def tell_views(writer: Writer, encoder: Encoder) -> None:
     """Keep the views that the index's model tells, where it is measured to."""
-    cache = TextCache(writer.path / "cache", writer.manifest.dim)
+    cache = TextCache(writer.path / "cache", writer.description.dim)
 
     def embed(phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.stack([text.vector for text in encoder.encode_text(phrases, cache)])
 
-    if tells_views(writer.manifest):
+    if tells_views(writer.description):
         predict_views(writer, encoder.card.numerics.precision, embed)
 
 
@@ -276,7 +276,7 @@ def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tup
             raise UnknownEncoder(f"a new index needs a model; name one with --model:\n{how_to_choose()}")
         encoder = load(options.model, decoder_name())
         store = Store.create(index_path, encoder.card, probe(encoder), options.frames or "float32")
-    kept = store.manifest.frames_dtype
+    kept = store.description.frames_dtype
     if options.frames not in (None, kept):
         raise RecipeMismatch(f"this index keeps its frames as {kept}, not {options.frames}; leave --frames out")
     return store, encoder
@@ -284,7 +284,7 @@ def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tup
 
 def _request(store: Store, options: IngestOptions) -> ModelRequest:
     """The model to use with an index that exists: its own, or the one asked for, prepared as here if an address."""
-    own, asked = store.manifest.request(), options.model
+    own, asked = store.description.request(), options.model
     if asked is None:
         return replace(own, device=options.device, precision=options.precision)
     preprocess = own.preprocess if ":" in asked.name else None
@@ -308,7 +308,7 @@ class _Plan:
 
 def _names_another_model(store: Store, options: IngestOptions) -> bool:
     """Whether the model asked for may not be the index's, so that it has to be loaded to know."""
-    asked, manifest = options.model, store.manifest
+    asked, manifest = options.model, store.description
     if asked is None:
         return False
     other_sampling = asked.sampling is not None and asked.sampling != manifest.recipe.sampling
@@ -323,10 +323,10 @@ def _plan(
     A file with the size and time that it had counts as unchanged; with `rehash` its bytes are read as well.
     """
     paths = [file.path for file in files]
-    with writer.view() as view:
-        known = view.catalog.known_files(paths)
-        failed = {} if options.retry_failed or options.rehash else view.catalog.failed_files(paths, _CODES_OF_BYTES)
-        deleted = {} if options.undelete else view.catalog.tombstones_at(paths)
+    with writer.snapshot() as snapshot:
+        known = snapshot.catalog.known_files(paths)
+        failed = {} if options.retry_failed or options.rehash else snapshot.catalog.failed_files(paths, _CODES_OF_BYTES)
+        deleted = {} if options.undelete else snapshot.catalog.tombstones_at(paths)
     todo, unchanged, failed_earlier, deleted_earlier, own = [], {}, 0, 0, []
     for done, file in enumerate(files):
         before = known.get(file.path)
@@ -357,8 +357,8 @@ def _has_bytes(path: Path, digest: str) -> bool:
 
 def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[MetadataChange]:
     """What the manifests say otherwise than the catalog of videos that are not embedded again."""
-    with writer.view() as view:
-        records = list(view.catalog.videos([video_id for video_id, path in unchanged.items() if path in told]))
+    with writer.snapshot() as snapshot:
+        records = list(snapshot.catalog.videos([video_id for video_id, path in unchanged.items() if path in told]))
     changes = []
     for record in records:
         table, metadata = told[Path(record.path)]
@@ -369,10 +369,10 @@ def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[
 def _outdated_failures(writer: Writer, sources: Sequence[Path]) -> list[Path]:
     """Failures below the sources that are true no more: of files that are as they were when embedded, or gone."""
     folders = {media_path(source) for source in sources}
-    with writer.view() as view:
-        paths = [Path(failure.path) for failure in view.catalog.failures()]
+    with writer.snapshot() as snapshot:
+        paths = [Path(failure.path) for failure in snapshot.catalog.failures()]
         paths = [path for path in paths if folders & {path, *path.parents}]
-        known = view.catalog.known_files(paths)
+        known = snapshot.catalog.known_files(paths)
 
     def is_outdated(path: Path) -> bool:
         if path in known:
@@ -387,8 +387,8 @@ def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path
     """Live videos below the sources whose files are gone. BadOption when that is more than a tenth, unless said yes."""
     there = {file.path for file in files}
     folders = [media_path(source) for source in sources]
-    with writer.view() as view:
-        places = view.catalog.places()
+    with writer.snapshot() as snapshot:
+        places = snapshot.catalog.places()
     below = {
         video_id: path
         for video_id, (_, path) in places.items()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadOption
 from echosearch.files import is_gone
-from echosearch.index import Manifest, Part, Store, Writer, check_model, probe
+from echosearch.index import IndexDescription, Part, Store, Writer, check_model, probe
 from echosearch.ingest.adding import Adding, MediaFile, Work
 from echosearch.ingest.decide import Decision
 from echosearch.ingest.decoding import decoders
@@ -51,18 +51,18 @@ def reembed(
     told |= {"ids": {}, "cosines": {}, "learnt": 0}
     with ExitStack() as stack:
         opened = stack.enter_context(nullcontext(store) if dry_run else store.writer(options.wait_seconds))
-        before, kinds = opened.manifest, opened.manifest.recipe.outdated
+        before, kinds = opened.description, opened.description.recipe.outdated
         if options.model is None and not kinds:
             return told
         own = replace(before.request(), device=options.device, precision=options.precision)
         encoder = load(options.model or own, decoder_name())
-        manifest = _bound_to(before, encoder, options)
-        told["is_other_recipe"] = is_other = manifest.recipe.id != before.recipe.id
-        with opened.view() as view:
-            gone = view.catalog.embedded(PIPELINE_VERSIONS if is_other else kinds)
-            places = view.catalog.places(gone)
-            known = view.catalog.known_files([path for _, path in places.values()])
-            changed = {each.content_sha256[:16] for each in view.catalog.videos(gone, deleted=True)}
+        description = _bound_to(before, encoder, options)
+        told["is_other_recipe"] = is_other = description.recipe.id != before.recipe.id
+        with opened.snapshot() as snapshot:
+            gone = snapshot.catalog.embedded(PIPELINE_VERSIONS if is_other else kinds)
+            places = snapshot.catalog.places(gone)
+            known = snapshot.catalog.known_files([path for _, path in places.values()])
+            changed = {each.content_sha256[:16] for each in snapshot.catalog.videos(gone, deleted=True)}
         files = [replace(media_file(root, path), known=known[path]) for root, path in places.values()]
         missing = [Failure(str(file.path), "missing", "the file is gone") for file in files if is_gone(file.path)]
         if not isinstance(opened, Writer) or not (kinds or is_other):
@@ -82,27 +82,27 @@ def reembed(
             is_of_them = not (is_other or changed.isdisjoint(_DIGEST.findall(learnt)))
             return learnt.replace(recipe, recipe.replace(': "', ': "superseded: ')) if is_of_them else learnt
 
-        told["learnt"] = opened.switch(manifest, run.parts, gone, superseded)
+        told["learnt"] = opened.switch(description, run.parts, gone, superseded)
         tell_views(opened, encoder)
         opened.finish()
     new = {video.replaces: video.video_id for _, placed in run.parts for video in placed}
     told |= {"videos": len(new), "left_out": run.failures, "ids": {old: new[old] for old in run.same & new.keys()}}
-    return told | {"cosines": run.cosines if manifest.recipe.space == before.recipe.space else {}}
+    return told | {"cosines": run.cosines if description.recipe.space == before.recipe.space else {}}
 
 
-def _bound_to(before: Manifest, encoder: Encoder, options: IngestOptions) -> Manifest:
+def _bound_to(before: IndexDescription, encoder: Encoder, options: IngestOptions) -> IndexDescription:
     """What the index is bound to afterwards. BadOption where that is another recipe, and nobody agreed to it."""
-    manifest = replace(before, recipe=before.recipe.brought_up(*before.recipe.outdated))
-    if options.model is None or encoder.card.recipe.id == manifest.recipe.id:
-        check_model(manifest, encoder)
-        return manifest
+    description = replace(before, recipe=before.recipe.brought_up(*before.recipe.outdated))
+    if options.model is None or encoder.card.recipe.id == description.recipe.id:
+        check_model(description, encoder)
+        return description
     if not options.yes:
         raise BadOption(
             f"all videos would be embedded in another way: {'; '.join(encoder.card.recipe.differences(before.recipe))} "
             "(the index); scores of before do not compare with those after, and calibrations and probes do not apply "
             "then. If that is right, say so: --yes"
         )
-    return replace(Manifest.of(encoder.card, probe(encoder), before.frames_dtype), created_at=before.created_at)
+    return replace(IndexDescription.of(encoder.card, probe(encoder), before.frames_dtype), created_at=before.created_at)
 
 
 class _Anew(Adding):
@@ -131,9 +131,9 @@ class _Anew(Adding):
         if new := self._new:
             self._committed += len(new)
             self._start_batch()
-            with self._writer.view() as view:
+            with self._writer.snapshot() as snapshot:
                 for video, stored in new:
-                    old = view.stored(video.replaces or 0).vector
+                    old = snapshot.stored(video.replaces or 0).vector
                     if video.replaces in self.same and len(old) == len(stored.vector):
                         self.cosines[video.facts.kind].append(float(old @ stored.vector))
             self.parts.append(self._writer.place(new, numerics))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, CalibrationMismatch
-from echosearch.index import SweepKey, View
+from echosearch.index import Snapshot, SweepKey
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.kept import named
 from echosearch.learning.probe import AnyTask
@@ -35,7 +35,7 @@ class Told:
 
 
 def tell(
-    view: View,
+    snapshot: Snapshot,
     task: AnyTask,
     swept: Swept,
     known: Sequence[Calibration],
@@ -47,8 +47,8 @@ def tell(
 
     It is called by the calibration of that `name` if it fits, else by the newest that does.
     """
-    every = list(view.catalog.belongings())
-    live = np.isin(swept.ids, view.rows.ids)
+    every = list(snapshot.catalog.belongings())
+    live = np.isin(swept.ids, snapshot.rows.ids)
     swept = swept.kept(live if among is None else live & np.isin(swept.ids, among))
     view_of = {each.video_id: each.view for each in every}
     shown = shows(task.views, [view_of[video_id] for video_id in swept.ids.tolist()])
@@ -65,7 +65,7 @@ def tell(
     if not fitting or not len(swept.ids):
         return Told(swept, shown, None, tuple(about), ())
     calibration = next((each for each in fitting if each.name == name), fitting[-1])
-    seen = counted(shown, all_views) & ~np.isin(swept.ids, too_short(view, task))
+    seen = counted(shown, all_views) & ~np.isin(swept.ids, too_short(snapshot, task))
     called, cautions = _called(every, task, swept, seen, calibration)
     return Told(swept, shown, called, tuple(about), cautions)
 

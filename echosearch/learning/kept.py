@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from echosearch.errors import BadOption
-from echosearch.index import Fitted, FittedKind, Store, View
+from echosearch.index import Fitted, FittedKind, Snapshot, Store
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.probe import Probe, check_label
 
@@ -16,15 +16,15 @@ def read(kind: FittedKind, text: str, source: str) -> Calibration | Probe:
     return Probe.from_json(text, source) if kind == "probe" else Calibration.from_json(text, source)
 
 
-def calibrations(view: View) -> list[Calibration]:
+def calibrations(snapshot: Snapshot) -> list[Calibration]:
     """All that one moment of the index has, oldest first."""
-    kept = [Calibration.from_json(item.content, item.name) for item in view.catalog.fitted("calibration")]
+    kept = [Calibration.from_json(item.content, item.name) for item in snapshot.catalog.fitted("calibration")]
     return sorted(kept, key=lambda calibration: calibration.created_at)
 
 
-def probes(view: View) -> list[Probe]:
+def probes(snapshot: Snapshot) -> list[Probe]:
     """All that one moment of the index has, by name."""
-    return [Probe.from_json(item.content) for item in view.catalog.fitted("probe")]
+    return [Probe.from_json(item.content) for item in snapshot.catalog.fitted("probe")]
 
 
 def named(known: Sequence[Calibration], name: str) -> Calibration:
@@ -36,11 +36,11 @@ def named(known: Sequence[Calibration], name: str) -> Calibration:
     raise BadOption(f"there is no calibration {name!r} in this index; there are {names}")
 
 
-def check_free(view: View, kind: FittedKind, name: str, replace: bool) -> None:
+def check_free(snapshot: Snapshot, kind: FittedKind, name: str, replace: bool) -> None:
     """BadOption where something of that kind has the name already and shall not be replaced, or cannot have it."""
     if kind == "probe":
-        check_label(name, () if replace else [probe.label for probe in probes(view)])
-    elif not replace and (taken := [each for each in calibrations(view) if each.name == name]):
+        check_label(name, () if replace else [probe.label for probe in probes(snapshot)])
+    elif not replace and (taken := [each for each in calibrations(snapshot) if each.name == name]):
         raise BadOption(
             f"there is a calibration {name} of {taken[0].task} already; give another name (--name), or --replace"
         )
@@ -51,8 +51,8 @@ def keep(store: Store, made: Calibration | Probe, wait_seconds: float, replace: 
     kind: FittedKind = "probe" if isinstance(made, Probe) else "calibration"
     name = made.label if isinstance(made, Probe) else made.name
     with store.writer(wait_seconds) as writer:
-        with writer.view() as view:
-            check_free(view, kind, name, replace)
+        with writer.snapshot() as snapshot:
+            check_free(snapshot, kind, name, replace)
         with writer.transaction() as transaction:
             transaction.put_fitted(Fitted(kind, name, made.recipe, made.to_json(), now()))
 

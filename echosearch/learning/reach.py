@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels
-from echosearch.index import View
+from echosearch.index import Snapshot
 from echosearch.learning.labels import LabelFile, Labelled, join
 from echosearch.learning.probe import AnyTask, Probe
 from echosearch.types import YES, VideoRecord, shows, with_study_keys
@@ -38,29 +38,29 @@ class Lengths:
         return {"shortest_frames": int(self.frames[some].min()), "shortest_seconds": least}
 
 
-def lengths(view: View) -> Lengths:
+def lengths(snapshot: Snapshot) -> Lengths:
     """Of all live videos; the seconds are those of the part that frames are sampled from."""
-    rows = list(view.catalog.lengths())
+    rows = list(snapshot.catalog.lengths())
     ids, embedded, frames, fps = np.array(rows, np.float64).reshape(-1, 4).T
-    stop = view.manifest.recipe.sampling.stop
+    stop = snapshot.description.recipe.sampling.stop
     seen = frames if stop is None else np.minimum(frames, stop)
     return Lengths(ids.astype(np.int64), embedded.astype(np.int64), seen / fps)
 
 
-def too_short(view: View, task: AnyTask) -> Ids:
+def too_short(snapshot: Snapshot, task: AnyTask) -> Ids:
     """Live videos (n,), ascending, of which a probe of motion has seen none so short; none for all else."""
     if not isinstance(task, Probe) or not task.motion:
         return np.empty(0, np.int64)
-    told, all_ = task.training, lengths(view)
+    told, all_ = task.training, lengths(snapshot)
     short = all_.frames < (told.shortest_frames or 2)
     if told.shortest_seconds is not None:
         short |= all_.seconds < told.shortest_seconds * (1 - 1e-9)  # NaN is not less
     return all_.ids[short]
 
 
-def cautions(view: View, task: AnyTask) -> list[str]:
+def cautions(snapshot: Snapshot, task: AnyTask) -> list[str]:
     """What is to be said of videos that show less motion than a probe learnt from."""
-    short = too_short(view, task)
+    short = too_short(snapshot, task)
     if not isinstance(task, Probe) or not len(short):
         return []
     told = task.training
@@ -71,18 +71,18 @@ def cautions(view: View, task: AnyTask) -> list[str]:
     ]
 
 
-def labelled_videos(view: View, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
+def labelled_videos(snapshot: Snapshot, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
     """All videos by id, and those that have a label."""
-    known, notes = with_study_keys(view.catalog.videos())
+    known, notes = with_study_keys(snapshot.catalog.videos())
     labelled = join(labels, known)
     records = {record.video_id: record for record in known}
     return records, replace(labelled, warnings=(*labelled.warnings, *notes))
 
 
-def usable(view: View, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
+def usable(snapshot: Snapshot, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
     """All videos by id, and those that have a label and are long enough for the task."""
-    records, labelled = labelled_videos(view, labels)
-    short = np.isin(labelled.video_ids, too_short(view, task))
+    records, labelled = labelled_videos(snapshot, labels)
+    short = np.isin(labelled.video_ids, too_short(snapshot, task))
     told = f"{short.sum()} labelled videos are shorter than any that {task.name} learnt motion from, and are left out"
     return records, labelled.kept(~short, told)
 

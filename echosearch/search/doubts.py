@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from echosearch.filters import Between, Compare, Condition, KnownName, Name, OneOf, atoms, is_above
-from echosearch.index import VIEW, View
+from echosearch.index import VIEW, Snapshot
 from echosearch.search.measures import DOMAINS
 from echosearch.search.vocabulary import DOMAIN
 from echosearch.types import YES, shows
@@ -16,7 +16,7 @@ _MOST_DOUBTS: Final = 5
 
 
 def doubts(
-    view: View, criteria: Sequence[Condition], known: Mapping[Name, KnownName], attributes: Mapping[str, int]
+    snapshot: Snapshot, criteria: Sequence[Condition], known: Mapping[Name, KnownName], attributes: Mapping[str, int]
 ) -> list[str]:
     """What is asked that no video can be: ranges from high to low, texts that none has or all write otherwise."""
     told = []
@@ -25,25 +25,25 @@ def doubts(
             case Between(low=low, high=high) if is_above(low, high, known[atom.name].type):
                 told.append(f"{atom} is true of no value, as the lower end comes first")
             case Compare(operator="=" | "!=", value=str(value)):
-                told += _doubt(view, known[atom.name], attributes, [value])
+                told += _doubt(snapshot, known[atom.name], attributes, [value])
             case OneOf(values=values):
                 told += _doubt(
-                    view, known[atom.name], attributes, [value for value in values if isinstance(value, str)]
+                    snapshot, known[atom.name], attributes, [value for value in values if isinstance(value, str)]
                 )
     return told
 
 
-def _doubt(view: View, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
+def _doubt(snapshot: Snapshot, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
     if known.parts == DOMAIN:
         among = f", which is {', '.join(DOMAINS)}"
         return [f"no video has {text!r} in {known}{among}" for text in texts if text not in DOMAINS]
     if known.type != "text" or known.parts[0] not in ("video", "attr"):
         return []
     if known.parts == VIEW:
-        views = view.catalog.count_views()
+        views = snapshot.catalog.count_views()
         texts = [text for text in texts if (shows([text], views) != YES).all()]
     told = [
         f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
-        for text, there in view.catalog.spellings(known, attributes, texts).items()
+        for text, there in snapshot.catalog.spellings(known, attributes, texts).items()
     ]
     return told if len(told) <= _MOST_DOUBTS else [*told[:_MOST_DOUBTS], f"nor {len(told) - _MOST_DOUBTS} other texts"]

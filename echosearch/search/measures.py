@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.encoders import Preset
-from echosearch.index import SweepKey, View
+from echosearch.index import Snapshot, SweepKey
 from echosearch.learning import aggregate, decision, too_short
 from echosearch.search.vocabulary import Source
 from echosearch.tasks import stored
@@ -42,18 +42,18 @@ class Measured:
     unseen: int = 0
 
 
-def measure(view: View, source: Source, key: SweepKey, all_views: bool = False) -> Measured | None:
+def measure(snapshot: Snapshot, source: Source, key: SweepKey, all_views: bool = False) -> Measured | None:
     """The stored scores of live videos that show it, by view and length; None where the task was never swept.
 
     With `all_views` those of which the view is not known count as well.
     """
-    kept = stored(view, key)
+    kept = stored(snapshot, key)
     if kept is None:
         return None
-    every = list(view.catalog.belongings())
+    every = list(snapshot.catalog.belongings())
     shown = shows(source.task.views, [each.view for each in every])
     live = np.array([each.video_id for each in every], np.int64)[counted(shown, all_views)]
-    live = np.setdiff1d(live, too_short(view, source.task), assume_unique=True)
+    live = np.setdiff1d(live, too_short(snapshot, source.task), assume_unique=True)
     seen = np.isin(kept.ids, live, assume_unique=True)
     columns = {name: values[seen] for name, values in kept.columns.items()}
     if source.calibration is None:

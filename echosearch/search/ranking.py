@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery
-from echosearch.index import Ranking, View, Weighting
+from echosearch.index import Ranking, Snapshot, Weighting
 from echosearch.types import Exclude, Hit, ScoreKind, VideoRecord, joined, people, study_keys, whole
 
 
@@ -42,7 +42,7 @@ def combine(phrases: npt.NDArray[np.float32], negatives: npt.NDArray[np.float32]
 
 
 def search(
-    view: View,
+    snapshot: Snapshot,
     query: Query,
     k: int,
     min_score: float | None = None,
@@ -55,17 +55,17 @@ def search(
     ascending are given, and in both cases over those left out too. BadQuery when k is less than 1.
     """
     whole("k", k, 1, error=BadQuery)
-    [ranking] = view.index.nearest(query.vector[None], k + len(left_out), query.weighting, among)
-    percentiles = _percentiles(ranking, len(view.rows.allowed(among)))
+    [ranking] = snapshot.index.nearest(query.vector[None], k + len(left_out), query.weighting, among)
+    percentiles = _percentiles(ranking, len(snapshot.rows.allowed(among)))
     wanted = [
         position
         for position, (video_id, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True))
         if int(video_id) not in left_out and (min_score is None or float(score) >= min_score)
     ][:k]
-    records = {record.video_id: record for record in view.catalog.videos(ranking.ids[wanted].tolist())}
+    records = {record.video_id: record for record in snapshot.catalog.videos(ranking.ids[wanted].tolist())}
     return tuple(
         _hit(
-            view,
+            snapshot,
             query,
             rank,
             float(ranking.scores[position]),
@@ -85,8 +85,8 @@ def _percentiles(ranking: Ranking, num_videos: int) -> npt.NDArray[np.float64]:
     return 100.0 * (num_videos - higher) / max(num_videos, 1)
 
 
-def _hit(view: View, query: Query, rank: int, score: float, percentile: float, record: VideoRecord) -> Hit:
-    best_frame = _best_frame(view, query, record.video_id)
+def _hit(snapshot: Snapshot, query: Query, rank: int, score: float, percentile: float, record: VideoRecord) -> Hit:
+    best_frame = _best_frame(snapshot, query, record.video_id)
     seconds = None if best_frame is None or record.fps is None else best_frame / record.fps
     return Hit(
         rank=rank,
@@ -103,16 +103,18 @@ def _hit(view: View, query: Query, rank: int, score: float, percentile: float, r
     )
 
 
-def _best_frame(view: View, query: Query, video_id: int) -> int | None:
+def _best_frame(snapshot: Snapshot, query: Query, video_id: int) -> int | None:
     """The 0-based frame of the file that is nearest to the query; the first of equals; None without frames."""
-    stored = view.stored(video_id)
+    stored = snapshot.stored(video_id)
     if stored.frame_embeddings is None:
         return None
     scores = (stored.frame_embeddings.astype(np.float64) * query.vector).sum(axis=1)
     return int(stored.frame_numbers[int(np.argmax(scores))])
 
 
-def ids_to_leave_out(view: View, example: VideoRecord, exclude: Sequence[Exclude]) -> tuple[set[int], list[str]]:
+def ids_to_leave_out(
+    snapshot: Snapshot, example: VideoRecord, exclude: Sequence[Exclude]
+) -> tuple[set[int], list[str]]:
     """Ids of the example's study, person or content (see `types.people`), and warnings where that is not known.
 
     BadQuery when the example itself has no study or patient to go by.
@@ -121,7 +123,7 @@ def ids_to_leave_out(view: View, example: VideoRecord, exclude: Sequence[Exclude
     warnings = []
     for what in exclude:
         if what == "content":
-            left_out |= view.catalog.ids_where(content_sha256=example.content_sha256)
+            left_out |= snapshot.catalog.ids_where(content_sha256=example.content_sha256)
             continue
         value = example.study if what == "study" else example.patient
         if value is None:
@@ -129,14 +131,14 @@ def ids_to_leave_out(view: View, example: VideoRecord, exclude: Sequence[Exclude
                 f"video {example.video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "
                 "ingest with --manifest to give videos their study and patient"
             )
-        every = list(view.catalog.belongings())
+        every = list(snapshot.catalog.belongings())
         ids = np.array([each.video_id for each in every], np.int64)
         if what == "patient":
             whose = people(every, ids).codes
         else:
             whose = joined([study_keys([each.patient for each in every], [each.study for each in every])])
         left_out |= set(ids[whose == whose[ids == example.video_id]].tolist())
-        if unknown := view.catalog.count_without(what):
+        if unknown := snapshot.catalog.count_without(what):
             warnings.append(
                 f"{unknown} videos have no {what} in the catalog; hits among them may be of the same {what}"
             )

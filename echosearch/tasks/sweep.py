@@ -20,7 +20,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from echosearch.errors import BadQuery
-from echosearch.index import NO_FRAMES, LiveRows, Segment, Store, SweepKey, View, Writer
+from echosearch.index import NO_FRAMES, LiveRows, Segment, Snapshot, Store, SweepKey, Writer
 from echosearch.tasks.scorers import Scorer
 from echosearch.tasks.scores import Doubles, Floats
 from echosearch.types import IngestProgress, ProgressListener
@@ -60,23 +60,23 @@ def sweep(
     among: Ids | None = None,
 ) -> list[Swept]:
     """Score what is missing (`among` some ids), keep it, and give all; where nothing is missing, nothing is written."""
-    with store.view() as view:
-        _check(view, scorers)
-        missing = [_missing(view, scorer.key, among) for scorer in scorers]
+    with store.snapshot() as snapshot:
+        _check(snapshot, scorers)
+        missing = [_missing(snapshot, scorer.key, among) for scorer in scorers]
     if any(len(ids) for ids in missing):
         with store.writer(wait_seconds) as writer:
             missing = sweep_under(writer, scorers, progress, among)
-    with store.view() as view:
-        return [_swept(view, scorer.key, len(ids)) for scorer, ids in zip(scorers, missing, strict=True)]
+    with store.snapshot() as snapshot:
+        return [_swept(snapshot, scorer.key, len(ids)) for scorer, ids in zip(scorers, missing, strict=True)]
 
 
 def sweep_under(
     writer: Writer, scorers: Sequence[Scorer], progress: ProgressListener | None = None, among: Ids | None = None
 ) -> list[Ids]:
     """Score and keep what is missing under a lock that is held already; gives the ids that each scorer lacked."""
-    with writer.view() as view:
-        missing = [_missing(view, scorer.key, among) for scorer in scorers]
-        _keep(writer, score(view.rows, scorers, missing, progress))
+    with writer.snapshot() as snapshot:
+        missing = [_missing(snapshot, scorer.key, among) for scorer in scorers]
+        _keep(writer, score(snapshot.rows, scorers, missing, progress))
     return missing
 
 
@@ -87,47 +87,47 @@ def sweep_without_keeping(
     among: Ids | None = None,
 ) -> list[Swept]:
     """Score every live video (`among` some ids) and keep nothing: for an index that may not be written to."""
-    with store.view() as view:
-        _check(view, scorers)
-        every = _only(view.rows.ids, among)
-        found = [part for parts in score(view.rows, scorers, [every] * len(scorers), progress) for part in parts]
+    with store.snapshot() as snapshot:
+        _check(snapshot, scorers)
+        every = _only(snapshot.rows.ids, among)
+        found = [part for parts in score(snapshot.rows, scorers, [every] * len(scorers), progress) for part in parts]
     return [_gathered(scorer.key, [part for part in found if part[0] is scorer.key]) for scorer in scorers]
 
 
-def columns_of(view: View, scorer: Scorer, ids: Ids) -> Doubles:
+def columns_of(snapshot: Snapshot, scorer: Scorer, ids: Ids) -> Doubles:
     """The columns (n, C) that a scorer makes of live videos with ids (n,) ascending; nothing is kept.
 
     ValueError unless the ids are ascending and live, one or more.
     """
-    _check(view, [scorer])
-    if not len(ids) or not np.all(np.diff(ids) > 0) or not np.all(_among(ids, view.rows.ids)):
+    _check(snapshot, [scorer])
+    if not len(ids) or not np.all(np.diff(ids) > 0) or not np.all(_among(ids, snapshot.rows.ids)):
         raise ValueError("ids are ascending, live, and one or more")
-    found = [(part, columns) for parts in score(view.rows, [scorer], [ids]) for _, part, columns in parts]
+    found = [(part, columns) for parts in score(snapshot.rows, [scorer], [ids]) for _, part, columns in parts]
     order = np.argsort(np.concatenate([part for part, _ in found]))
     return np.concatenate([np.stack(columns, axis=1) for _, columns in found])[order]
 
 
-def stored(view: View, key: SweepKey) -> Swept | None:
+def stored(snapshot: Snapshot, key: SweepKey) -> Swept | None:
     """What is kept of a task for the live videos, or None where it was never swept."""
-    return None if view.catalog.sweep_id(key) is None else _swept(view, key, 0)
+    return None if snapshot.catalog.sweep_id(key) is None else _swept(snapshot, key, 0)
 
 
-def _check(view: View, scorers: Sequence[Scorer]) -> None:
+def _check(snapshot: Snapshot, scorers: Sequence[Scorer]) -> None:
     by_frame = [scorer.key.task for scorer in scorers if scorer.numbers_per_frame]
-    if by_frame and view.manifest.frames_dtype == NO_FRAMES:
+    if by_frame and snapshot.description.frames_dtype == NO_FRAMES:
         raise BadQuery(
             f"{', '.join(by_frame)} needs frame embeddings, and this index keeps none (--frames none); "
             "use the approximate form (a probe: one without motion), or ingest into another index"
         )
 
 
-def _missing(view: View, key: SweepKey, among: Ids | None) -> Ids:
+def _missing(snapshot: Snapshot, key: SweepKey, among: Ids | None) -> Ids:
     """Live ids that have no score yet, ascending."""
-    wanted = _only(view.rows.ids, among)
-    sweep_id = view.catalog.sweep_id(key)
+    wanted = _only(snapshot.rows.ids, among)
+    sweep_id = snapshot.catalog.sweep_id(key)
     if sweep_id is None:
         return wanted
-    scored, _ = view.catalog.scores(sweep_id, 0)
+    scored, _ = snapshot.catalog.scores(sweep_id, 0)
     return wanted[~_among(wanted, scored)]
 
 
@@ -135,14 +135,14 @@ def _only(ids: Ids, among: Ids | None) -> Ids:
     return ids if among is None else ids[_among(ids, among)]
 
 
-def _swept(view: View, key: SweepKey, scored_now: int) -> Swept:
-    sweep_id = view.catalog.sweep_id(key)
+def _swept(snapshot: Snapshot, key: SweepKey, scored_now: int) -> Swept:
+    sweep_id = snapshot.catalog.sweep_id(key)
     ids = np.empty(0, np.int64)
     columns: dict[str, Doubles] = {name: np.empty(0) for name in key.columns}
     if sweep_id is not None:
         for number, name in enumerate(key.columns):
-            scored, values = view.catalog.scores(sweep_id, number)
-            live = _among(scored, view.rows.ids)
+            scored, values = snapshot.catalog.scores(sweep_id, number)
+            live = _among(scored, snapshot.rows.ids)
             ids, columns[name] = scored[live], values[live]
     return Swept(key, ids, columns, scored_now)
 

@@ -20,10 +20,10 @@ from echosearch.types.models import (
     EmbeddingCache as EmbeddingCache,
     EncoderBackend as EncoderBackend,
     EncoderCard as EncoderCard,
+    Fingerprint as Fingerprint,
     ModelRequest as ModelRequest,
     Numerics as Numerics,
     Precision as Precision,
-    ProbeVectors as ProbeVectors,
     Recipe as Recipe,
     Space as Space,
 )

@@ -144,7 +144,7 @@ class Numerics:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ProbeVectors:
+class Fingerprint:
     """What a model makes of a fixed synthetic clip (T, D) and of fixed phrases (P, D): its fingerprint."""
 
     frames: npt.NDArray[np.float32]
@@ -154,7 +154,7 @@ class ProbeVectors:
         check_unit_rows("probe frame embeddings", self.frames)
         check_unit_rows("probe phrase embeddings", self.phrases)
 
-    def cosines(self, other: ProbeVectors) -> tuple[float, float]:
+    def cosines(self, other: Fingerprint) -> tuple[float, float]:
         """Lowest cosine over frames and over phrases between two machines' probe vectors."""
         return _lowest_cosine(self.frames, other.frames), _lowest_cosine(self.phrases, other.phrases)
 
@@ -169,7 +169,7 @@ class ProbeVectors:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ProbeVectors:
+    def from_dict(cls, values: dict[str, Any]) -> Fingerprint:
         """The probe vectors that `to_dict` wrote."""
         frames, phrases = (
             np.frombuffer(base64.b64decode(part["float32"]), "<f4").reshape(part["shape"]).astype(np.float32)

@@ -4,6 +4,7 @@ from echosearch.index.catalog.catalog import Catalog
 from echosearch.index.catalog.conditions import FIELDS, VIEW, Matches, Measures
 from echosearch.index.catalog.migrations import refuse_newer
 from echosearch.index.catalog.purge import PURGED, TABLES, Person, Rewriters
+from echosearch.index.catalog.reader import AttributeColumn, CatalogReader
 from echosearch.index.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -19,7 +20,6 @@ from echosearch.index.catalog.records import (
     SweepRow,
     VideoMetadata,
 )
-from echosearch.index.catalog.snapshot import AttributeColumn, Snapshot
 from echosearch.index.catalog.transaction import Transaction
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "AttributeType",
     "AttributeValue",
     "Catalog",
+    "CatalogReader",
     "FailedFile",
     "Fitted",
     "FittedKind",
@@ -43,7 +44,6 @@ __all__ = [
     "Rewriters",
     "SameBytes",
     "SegmentRow",
-    "Snapshot",
     "SweepKey",
     "SweepRow",
     "Transaction",

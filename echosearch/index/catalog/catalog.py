@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, InputError
 from echosearch.index.catalog.migrations import catalog_format, migrate, refuse_newer
-from echosearch.index.catalog.snapshot import Snapshot
+from echosearch.index.catalog.reader import CatalogReader
 from echosearch.index.catalog.tables import attributes_table, metadata, state
 from echosearch.index.catalog.transaction import Transaction
 from echosearch.types import seen_view
@@ -66,15 +66,15 @@ class Catalog:
             migrate(connection)
 
     @contextmanager
-    def reading(self) -> Iterator[Snapshot]:
+    def reading(self) -> Iterator[CatalogReader]:
         """A snapshot: all that is read within sees one and the same commit."""
         if self._writable or not _is_without_log(self._path):
             with self._connection("BEGIN") as connection:
-                yield Snapshot(connection)
+                yield CatalogReader(connection)
             return
         before = _stamp(self._path)
         with self._connection("BEGIN", self._unlogged_engine) as connection:
-            yield Snapshot(connection)
+            yield CatalogReader(connection)
         if _stamp(self._path) != before:  # such a reader holds no lock, so two commits may be mixed in what it saw
             raise BackendError(f"the catalog {self._path} was changed while it was being read; ask again")
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, insert, select, text, tuple_, update
 
 from echosearch.errors import BadManifest, BadOption
 from echosearch.index.catalog.purge import Person, Rewriters, purge
+from echosearch.index.catalog.reader import SWEEP_IDENTITY, AttributeColumn, CatalogReader
 from echosearch.index.catalog.records import (
     AttributeType,
     AttributeValue,
@@ -29,7 +30,6 @@ from echosearch.index.catalog.records import (
     SweepKey,
 )
 from echosearch.index.catalog.shared import AT_ONCE, chunks, root_of
-from echosearch.index.catalog.snapshot import SWEEP_IDENTITY, AttributeColumn, Snapshot
 from echosearch.index.catalog.tables import (
     ATTRIBUTE_TYPES,
     attribute_columns,
@@ -51,7 +51,7 @@ _MOST_ATTRIBUTES: Final = 1500
 """SQLite allows 2,000 columns."""
 
 
-class Transaction(Snapshot):
+class Transaction(CatalogReader):
     """One commit in the making; nothing of it is seen by anyone before it ends."""
 
     def __init__(self, connection: Connection) -> None:

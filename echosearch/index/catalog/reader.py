@@ -60,7 +60,7 @@ class AttributeColumn:
     type: AttributeType
 
 
-class Snapshot:
+class CatalogReader:
     """What one moment of the catalog says."""
 
     def __init__(self, connection: Connection) -> None:
