@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from scipy.stats import rankdata
 from store_helpers import random_units
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.learning import retrieval as module
 from echosearch.learning.retrieval import PUBLISHED, Retrieval, pair, ranks, read_reports, retrieval
 from echosearch.phantom import make_archive
 from echosearch.types import VideoRecord
+
+module = importlib.import_module("echosearch.learning.retrieval")  # the package gives the function of this name
 
 Doubles = npt.NDArray[np.float64]
 

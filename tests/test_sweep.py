@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from echosearch.errors import BackendError, BadQuery
 from echosearch.index import Store
 from echosearch.index.catalog import SweepKey
 from echosearch.index.vectors import FramesDtype, StoredVideo
-from echosearch.tasks import sweep as sweep_module
 from echosearch.tasks.scorers import Embed, Model, Scorer, task_scorer
 from echosearch.tasks.sweep import Swept, sweep, sweep_without_keeping
 from echosearch.tasks.task import Form, Task, TaskClass, ValueRange
 from echosearch.types import IngestProgress
+
+sweep_module = importlib.import_module("echosearch.tasks.sweep")  # the package gives the function of this name
 
 MODEL = Model("recipe", "fp32", 40.0)
 PACER = Task("pacer", "binary", prompts=("a", "b"))

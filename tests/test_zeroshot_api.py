@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,10 +33,11 @@ from echosearch.learning.thresholds import ThresholdRule
 from echosearch.pictures.plots import _thresholds
 from echosearch.search.measures import measure
 from echosearch.search.vocabulary import Source
-from echosearch.tasks import sweep as sweep_module
 from echosearch.tasks.sweep import columns_of
 from echosearch.tasks.task import PublishedFigure, Task, TaskClass, ValueRange
 from echosearch.types import EncodedText, FrameSampling
+
+sweep_module = importlib.import_module("echosearch.tasks.sweep")  # the package gives the function of this name
 
 MAX_F1 = ThresholdRule("max-f1")
 PACER = Task("pacer", "binary", prompts=("yes",), views=("A4C",))

@@ -1,5 +1,5 @@
 """What a Python user opens and asks: `open_index` and `Index`, whose zero-shot side is `Index.zeroshot`."""
 
-from echosearch.api.index import Index, open_index
+import lazy_loader
 
-__all__ = ["Index", "open_index"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,19 +3,6 @@
 Importing this package imports no torch: a backend does so when it is loaded.
 """
 
-from echosearch.encoders import load as load
-from echosearch.encoders.encoder import (
-    FINGERPRINT_PHRASES as FINGERPRINT_PHRASES,
-    Encoder as Encoder,
-    cache_key as cache_key,
-    fingerprint_clip as fingerprint_clip,
-)
-from echosearch.encoders.load import (
-    describe_presets as describe_presets,
-    how_to_choose as how_to_choose,
-    load_encoder as load_encoder,
-)
-from echosearch.encoders.presets import Preset as Preset, list_presets as list_presets
-from echosearch.encoders.recognise import Standing as Standing
-from echosearch.encoders.stream import encode_stream as encode_stream
-from echosearch.encoders.text_cache import TextCache as TextCache
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

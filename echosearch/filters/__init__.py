@@ -1,29 +1,5 @@
 """The filter language: conditions over fields, manifest attributes and swept tasks. Knows no catalog."""
 
-from echosearch.filters.conditions import (
-    All as All,
-    Between as Between,
-    Compare as Compare,
-    Condition as Condition,
-    Decided as Decided,
-    Either as Either,
-    Flag as Flag,
-    KnownName as KnownName,
-    Like as Like,
-    Missing as Missing,
-    Name as Name,
-    Not as Not,
-    OneOf as OneOf,
-    Operator as Operator,
-    Value as Value,
-    ValueType as ValueType,
-    atoms as atoms,
-    combine as combine,
-    conjuncts as conjuncts,
-    date_prefix as date_prefix,
-    is_above as is_above,
-    names as names,
-    parse_filter as parse_filter,
-    qualified as qualified,
-    resolve as resolve,
-)
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,43 @@
+from .audit import (
+    Audit as Audit,
+    AuditLabels as AuditLabels,
+    PrecisionEstimate as PrecisionEstimate,
+    Strategy as Strategy,
+    draw as draw,
+    labels as labels,
+    precision as precision,
+    suggested as suggested,
+    wished_threshold as wished_threshold,
+)
+from .cohort import (
+    Cohort as Cohort,
+    Definition as Definition,
+    Distribution as Distribution,
+    Level as Level,
+    Measure as Measure,
+    Member as Member,
+    Step as Step,
+    Summary as Summary,
+    TableRow as TableRow,
+)
+from .compare import Difference as Difference, Rerun as Rerun, diff as diff, followed as followed, rerun as rerun
+from .export import Format as Format, export as export
+from .identifying import (
+    IDS as IDS,
+    identifying as identifying,
+    manifest_of as manifest_of,
+    redacted as redacted,
+    without_identifiers as without_identifiers,
+)
+from .making import (
+    bounds_of as bounds_of,
+    distributions_of as distributions_of,
+    measures_of as measures_of,
+    members_of as members_of,
+    studied as studied,
+    table_one as table_one,
+)
+from .pinned import pinned as pinned, task_of_measure as task_of_measure
+from .purge import purged_audit as purged_audit, purged_cohort as purged_cohort
+from .selection import Question as Question, Selection as Selection, criteria_of as criteria_of, select as select
+from .sheet import read_judgements as read_judgements, write_sheet as write_sheet

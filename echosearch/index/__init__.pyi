@@ -1,0 +1,36 @@
+from .admission import (
+    check_fingerprint as check_fingerprint,
+    check_model as check_model,
+    check_phrases as check_phrases,
+    probe as probe,
+)
+from .catalog.conditions import FIELDS as FIELDS, VIEW as VIEW, Matches as Matches
+from .catalog.migrations import refuse_newer as refuse_newer
+from .catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters
+from .catalog.reader import AttributeColumn as AttributeColumn, CatalogReader as CatalogReader
+from .catalog.records import (
+    AttributeType as AttributeType,
+    AttributeValue as AttributeValue,
+    FailedFile as FailedFile,
+    Fitted as Fitted,
+    FittedKind as FittedKind,
+    KnownFile as KnownFile,
+    MetadataChange as MetadataChange,
+    NewVideo as NewVideo,
+    SameBytes as SameBytes,
+    SweepKey as SweepKey,
+    VideoMetadata as VideoMetadata,
+)
+from .check import check_index as check_index, compare_sources as compare_sources, repair_index as repair_index
+from .description import IndexDescription as IndexDescription
+from .purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge
+from .snapshot import Snapshot as Snapshot
+from .store import Store as Store
+from .vectors.rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
+from .vectors.segment import (
+    NO_FRAMES as NO_FRAMES,
+    FramesDtype as FramesDtype,
+    Segment as Segment,
+    StoredVideo as StoredVideo,
+)
+from .writer import Batch as Batch, Part as Part, Writer as Writer

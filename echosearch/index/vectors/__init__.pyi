@@ -1,0 +1,18 @@
+from .exact import ExactIndex as ExactIndex
+from .faiss_index import FaissFile as FaissFile, FaissIndex as FaissIndex
+from .rows import LiveRows as LiveRows, Ranking as Ranking, VectorIndex as VectorIndex, Weighting as Weighting
+from .segment import (
+    NO_FRAMES as NO_FRAMES,
+    PARTIAL_PREFIX as PARTIAL_PREFIX,
+    FramesDtype as FramesDtype,
+    MergedRows as MergedRows,
+    Segment as Segment,
+    SegmentInfo as SegmentInfo,
+    SegmentRows as SegmentRows,
+    StoredVideo as StoredVideo,
+    close_maps as close_maps,
+    fsync_path as fsync_path,
+    open_segment as open_segment,
+    out_of_reach as out_of_reach,
+    write_segment as write_segment,
+)

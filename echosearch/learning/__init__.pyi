@@ -1,0 +1,70 @@
+from . import intervals as intervals, kept as kept
+from .calibration import (
+    Calibration as Calibration,
+    assumption as assumption,
+    beginnings as beginnings,
+    calibrate as calibrate,
+    check_labels as check_labels,
+    figures as figures,
+    made_for as made_for,
+    overlap as overlap,
+)
+from .calling import check_named as check_named, fitting as fitting, tell as tell
+from .evaluation import (
+    Evaluation as Evaluation,
+    LevelResult as LevelResult,
+    Threshold as Threshold,
+    check_finding as check_finding,
+    check_range as check_range,
+    check_value as check_value,
+    evaluate as evaluate,
+    frozen_threshold as frozen_threshold,
+)
+from .intervals import Estimate as Estimate
+from .kept import named as named, read as read
+from .labels import LabelFile as LabelFile, read_labels as read_labels
+from .predictions import (
+    IdColumn as IdColumn,
+    check_predictable as check_predictable,
+    write_predictions as write_predictions,
+)
+from .probe import (
+    PREFIX as PREFIX,
+    AnyTask as AnyTask,
+    Features as Features,
+    Probe as Probe,
+    Training as Training,
+    probe_key as probe_key,
+    probe_kind as probe_kind,
+    probe_scorer as probe_scorer,
+    train as train,
+)
+from .reach import (
+    cautions as cautions,
+    labelled_videos as labelled_videos,
+    lengths as lengths,
+    of_views as of_views,
+    too_short as too_short,
+    usable as usable,
+)
+from .results import SweepResult as SweepResult, distribution as distribution
+from .retrieval import (
+    ReportFile as ReportFile,
+    Retrieval as Retrieval,
+    Score as Score,
+    pair as pair,
+    read_reports as read_reports,
+    retrieval as retrieval,
+)
+from .sample import (
+    LOG_ODDS as LOG_ODDS,
+    Sample as Sample,
+    chosen_classes as chosen_classes,
+    decision as decision,
+    sample as sample,
+    scale_of as scale_of,
+    unknown_patients as unknown_patients,
+    weight_of as weight_of,
+)
+from .statistics import aggregate as aggregate
+from .thresholds import ThresholdRule as ThresholdRule
