@@ -18,7 +18,7 @@ from echosearch.encoders import load_encoder
 from echosearch.errors import BadOption
 from echosearch.index import Store
 from echosearch.index.catalog import KnownFile, SameBytes
-from echosearch.index.check import repair
+from echosearch.index.check import repair_index as repair
 from echosearch.ingest import (
     IngestOptions,
     compact_index,
