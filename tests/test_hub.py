@@ -153,7 +153,7 @@ DRIVER = """
 import json, os, sys
 from dataclasses import replace
 from echosearch.encoders import describe_presets, list_presets, load_encoder
-from echosearch.encoders.weights import hub_folder
+from echosearch.encoders.hub import hub_folder
 from echosearch.errors import EchoSearchError
 from echosearch.types import ModelRequest
 

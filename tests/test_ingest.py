@@ -335,8 +335,8 @@ def strange(path):
     if path.name == "middle.avi":
         {what}
     return plain(path)
-import echosearch.video.worker as worker
-worker.open_media = strange
+import echosearch.video.pixels as pixels
+pixels.open_media = strange
 """
     site = tmp_path / "site"
     site.mkdir()

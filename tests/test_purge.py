@@ -85,7 +85,7 @@ class Lived:
         (folder / "judged.csv").write_text("audit,unit,verdict,note\n" + rows)
         self.cohorts.judge("low", folder / "judged.csv")
         cache = open_index(self.path)
-        from echosearch.encoders.text_cache import TextCache
+        from echosearch.encoders import TextCache
 
         TextCache(cache._store.cache_path, len(vectors[0])).put(
             "ab" * 32, EncodedText(vectors[0], f"cut: the history of {PATIENT}")

@@ -718,7 +718,7 @@ def test_a_file_that_cannot_be_read_to_its_end_is_no_fault_of_the_program(
     def refuse(_: Path) -> str:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("echosearch.video.worker.content_sha256", refuse)
+    monkeypatch.setattr("echosearch.video.pixels.content_sha256", refuse)
     with pytest.raises(InaccessibleVideo, match=r"^the file cannot be read: Input/output error$"):
         prepare_video(path, ALL, TINY)
 
@@ -800,7 +800,7 @@ def test_frames_at_uneven_times_have_no_rate(tmp_path: Path) -> None:
 
 
 def test_a_damaged_edit_list_says_nothing(tmp_path: Path) -> None:
-    from echosearch.video.containers import edit_list_end
+    from echosearch.video.read import edit_list_end
 
     path = write_stream(tmp_path / "a.mp4", smooth_frames(5, 64, 64), "libx264", {"bf": "0"})
     whole = edit(path, [(3, 0)]).read_bytes()

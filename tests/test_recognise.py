@@ -17,7 +17,7 @@ from store_helpers import random_units, toy_card, toy_probe
 
 import echosearch
 from echosearch.encoders import Standing, list_presets, load_encoder
-from echosearch.encoders.recognise import Evidence, recognise
+from echosearch.encoders.presets import Evidence, recognise
 from echosearch.errors import BadOption, EchoSearchError, ModelUnavailable, UnknownEncoder
 from echosearch.index import IndexDescription
 from echosearch.ingest import ImportOptions, IngestOptions, import_embeddings, ingest

@@ -13,7 +13,23 @@ TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs", "echosearch",
     "indexes", "pyproject.toml", "scripts", "tests",
 }  # fmt: skip
-TEXT = {".py", ".md", ".txt", ".toml", ".json", ".csv", ".yaml", ".html", ".j2", ".lark", ".css", ".js", ".sql", ""}
+TEXT = {
+    ".py",
+    ".pyi",
+    ".md",
+    ".txt",
+    ".toml",
+    ".json",
+    ".csv",
+    ".yaml",
+    ".html",
+    ".j2",
+    ".lark",
+    ".css",
+    ".js",
+    ".sql",
+    "",
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from echosearch.encoders.text_cache import TextCache
+from echosearch.encoders import TextCache
 from echosearch.types import EncodedText
 
 KEY, OTHER_KEY = "ab" + "0" * 62, "cd" + "1" * 62

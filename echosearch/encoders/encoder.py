@@ -1,17 +1,27 @@
-"""What every encoder shares: unit length, checks, the text cache. Knows no particular model."""
+"""What every encoder shares: unit length, checks, batches, kept phrases. Knows no particular model."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import json
+import secrets
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, EncoderFailed
 from echosearch.types import EmbeddingCache, EncodedText, EncoderBackend, EncoderCard, Fingerprint
+
+Key = TypeVar("Key")
+Pixels = npt.NDArray[np.uint8]
+Embeddings = npt.NDArray[np.float32]
 
 FINGERPRINT_PHRASES: Final = (
     "THE LEFT VENTRICULAR EJECTION FRACTION IS ESTIMATED TO BE 55% ",
@@ -94,3 +104,107 @@ def unit_rows(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         raise EncoderFailed("the model gave an embedding of length zero")
     unit: npt.NDArray[np.float32] = (exact / lengths[:, None]).astype(np.float32)
     return unit
+
+
+def encode_stream(
+    encoder: Encoder, videos: Iterable[tuple[Key, Pixels | None]]
+) -> Iterator[tuple[Key, Embeddings | EncoderFailed | None]]:
+    """Embed the frames of many videos, in order, `encoder.batch_frames` at a time.
+
+    `videos` gives (key, pixels (T, 3, S, S) uint8); a video with None instead of pixels is handed on with None,
+    in its place. Gives (key, unit rows (T, D)), or the error of a video whose embeddings have no direction.
+    """
+    waiting: deque[tuple[Key, int, list[Embeddings]]] = deque()  # key, frames still to embed, parts
+    buffer: list[Pixels] = []
+    buffered = 0
+
+    for key, pixels in videos:
+        waiting.append((key, 0 if pixels is None else len(pixels), []))
+        if pixels is not None:
+            buffer.append(pixels)
+            buffered += len(pixels)
+        while buffered >= encoder.batch_frames:
+            batch, buffer = _take(buffer, encoder.batch_frames)
+            buffered -= len(batch)
+            _hand_out(encoder.backend.encode_pixels(batch), waiting)
+        yield from _finished(waiting)
+    if buffered:
+        _hand_out(encoder.backend.encode_pixels(np.concatenate(buffer)), waiting)
+    yield from _finished(waiting)
+
+
+def _take(buffer: list[Pixels], count: int) -> tuple[Pixels, list[Pixels]]:
+    """The first `count` frames as one array, and what is left."""
+    taken, rest = [], list(buffer)
+    while count:
+        head = rest[0][:count]
+        taken.append(head)
+        count -= len(head)
+        rest = [rest[0][len(head) :], *rest[1:]] if len(head) < len(rest[0]) else rest[1:]
+    return np.concatenate(taken), rest
+
+
+def _hand_out(rows: Embeddings, waiting: deque[tuple[Key, int, list[Embeddings]]]) -> None:
+    """Give each waiting video its rows of a batch."""
+    for position, (key, missing, parts) in enumerate(waiting):
+        part, rows = rows[:missing], rows[missing:]
+        if len(part):
+            waiting[position] = (key, missing - len(part), [*parts, part])
+        if not len(rows):
+            return
+
+
+def _finished(
+    waiting: deque[tuple[Key, int, list[Embeddings]]],
+) -> Iterator[tuple[Key, Embeddings | EncoderFailed | None]]:
+    """Those at the head of the queue that have all their rows."""
+    while waiting and waiting[0][1] == 0:
+        key, _, parts = waiting.popleft()
+        if not parts:
+            yield key, None
+            continue
+        try:
+            yield key, unit_rows(np.concatenate(parts))
+        except EncoderFailed as error:
+            yield key, error
+
+
+class TextCache:
+    """An `EmbeddingCache` in a folder; a file that is damaged counts as not there."""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self._folder = folder
+        self._dim = dim
+
+    def get(self, key: str) -> EncodedText | None:
+        """What was put under this key, unless it was lost or damaged since."""
+        try:
+            values = json.loads(self._path(key).read_text("utf-8"))
+            data = base64.b64decode(values["float32"], validate=True)
+            if hashlib.sha256(data).hexdigest() != values["sha256"]:
+                return None
+            vector = np.frombuffer(data, "<f4").astype(np.float32)
+            return EncodedText(vector, str(values["cut"])) if len(vector) == self._dim else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, key: str, text: EncodedText) -> None:
+        """Keep an embedding; where that cannot be done (read-only, full), nothing happens."""
+        data = text.vector.astype("<f4").tobytes()
+        values = {
+            "float32": base64.b64encode(data).decode(),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "cut": text.cut,
+        }
+        path = self._path(key)
+        partial = path.with_name(f".partial-{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(values), "utf-8")
+            partial.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / "text" / key[:2] / f"{key}.json"

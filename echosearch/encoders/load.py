@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from echosearch import files
 from echosearch.encoders.encoder import Encoder
-from echosearch.encoders.presets import Preset, list_presets
-from echosearch.encoders.recognise import OPEN_CLIP, Evidence, by_address, usable
+from echosearch.encoders.presets import OPEN_CLIP, Evidence, Preset, by_address, list_presets, usable
 from echosearch.encoders.toy import ToyBackend
-from echosearch.encoders.weights import ModelFolder, hub_folder, is_cached, local_folder
-from echosearch.errors import BadOption, UnknownEncoder
+from echosearch.errors import BadOption, ModelUnavailable, UnknownEncoder
 from echosearch.types import ModelRequest
 
+CONFIG_NAME: Final = "open_clip_config.json"
+WEIGHT_NAMES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+SIDE_CAR_NAME: Final = "echosearch.json"
 _IN_THE_PACKAGE: Final = ("echo_mini",)
 """Folders with weights that are installed with echosearch."""
 
@@ -48,6 +50,8 @@ def _status(weights: str) -> str:
         return "in the package"
     if scheme != "hf-hub":
         return "needs no weights" if scheme == "none" else "named with --weights"
+    from echosearch.encoders.hub import is_cached
+
     return "in the local cache" if is_cached(repository) else "to be downloaded when first used"
 
 
@@ -104,10 +108,55 @@ def _folder(address: str) -> ModelFolder:
     if scheme == "local-dir" and rest:
         return local_folder(Path(rest))
     if scheme == "hf-hub" and rest:
+        from echosearch.encoders.hub import hub_folder
+
         return hub_folder(rest)
     if scheme == "package" and rest in _IN_THE_PACKAGE:
         return local_folder(Path(__file__).parent / rest)
     raise UnknownEncoder(f"{address!r} is neither hf-hub:ORG/NAME nor local-dir:PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder with `open_clip_config.json` and weights; `side_car` is what its `echosearch.json` says, if any.
+
+    The side-car may name a `preset`, whose preparation is then used, and a `notice` to show with every result.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    side_car: dict[str, str]
+
+
+def local_folder(path: Path) -> ModelFolder:
+    """A model folder on this machine. ModelUnavailable says which part is missing or broken."""
+    path = files.absolute(path)
+    if not path.is_dir():
+        raise ModelUnavailable(
+            f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}. "
+            "If a model lies elsewhere now, say where: --model local-dir:PATH"
+        )
+    if not (path / CONFIG_NAME).is_file():
+        raise ModelUnavailable(f"{path} has no {CONFIG_NAME}")
+    weights = [*path.glob("*.safetensors"), *path.glob("*.bin"), *path.glob("*.pth")]
+    if not weights:
+        raise ModelUnavailable(f"{path} has no weights; {WEIGHT_NAMES[0]} is expected there")
+    config = read_json(path / CONFIG_NAME)
+    if not isinstance(config.get("model_cfg"), dict):
+        raise ModelUnavailable(f"{path / CONFIG_NAME} has no 'model_cfg'")
+    side_car = read_json(path / SIDE_CAR_NAME) if (path / SIDE_CAR_NAME).is_file() else {}
+    return ModelFolder(path, config, {key: str(value) for key, value in side_car.items()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model folder. ModelUnavailable where it is none."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelUnavailable(f"{path} is not a JSON object")
+    return values
 
 
 def _preset(name: str) -> Preset:

@@ -23,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.encoders.encoder import Encoder
-from echosearch.encoders.presets import Preset
-from echosearch.encoders.recognise import OPEN_CLIP, Evidence, recognise
+from echosearch.encoders.presets import OPEN_CLIP, Evidence, Preset, recognise
 from echosearch.encoders.torchvision_import import import_torchvision
 from echosearch.errors import DeviceUnavailable, EncoderFailed, MissingExtra, ModelUnavailable, UnknownEncoder
 from echosearch.types import EncoderCard, ModelRequest, Numerics, PreprocessSpec, Recipe, Space

@@ -1,17 +1,17 @@
 """Decoding: a file to RGB frames, only those asked for. Knows no preprocessing and no model.
 
-decord reads videos (OpenCV live ones without a duration), `still` stills. All hand over RGB, whatever the file holds.
+decord reads videos (`live` those without a duration), `still` stills. All hand over RGB, whatever the file holds.
 """
 
 from __future__ import annotations
 
+import os
 import stat
-from collections import Counter
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import cv2
 import numpy as np
@@ -20,7 +20,6 @@ from PIL import Image
 
 from echosearch.errors import InaccessibleVideo, UnreadableVideo, UnsupportedVideo
 from echosearch.types import MediaKind
-from echosearch.video.containers import edit_list_end, matroska_blocks
 from echosearch.video.files import STILL_SUFFIXES, VIDEO_SUFFIXES, named_refusals
 from echosearch.video.still import read_still
 
@@ -80,9 +79,11 @@ def open_media(path: Path) -> OpenMedia:
             try:
                 return _Video(path)
             except UnreadableVideo as error:
-                if str(error) != _WORDS[_NO_COUNT] or not (blocks := matroska_blocks(path)):
+                if str(error) != _WORDS[_NO_COUNT]:
                     raise
-                return _LiveVideo(path, blocks, error)
+                from echosearch.video.live import open_live
+
+                return open_live(path, error)
     raise UnsupportedVideo(
         f"files of type {suffix or '(no suffix)'} are not read; "
         f"these are: {' '.join(sorted(VIDEO_SUFFIXES | STILL_SUFFIXES))}"
@@ -105,7 +106,7 @@ class _Video:
 
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, IndexError)
-        with self._named_errors(), _name_for_decord(path) as name:
+        with self._named_errors(), name_for_decord(path) as name:
             self._reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1, fault_tol=_NO_REPEATED_FRAME)
             fps = float(self._reader.get_avg_fps())
             stored = len(self._reader)
@@ -119,7 +120,7 @@ class _Video:
             raise UnreadableVideo("the file holds no video frames")
         self._key_frames: list[int] = list(self._reader.get_key_indices())
         self._seeks_exactly = self._in_order and len(self._key_frames) == stored
-        self.fps = fps if 0 < fps < 1000 and _is_even(starts[~is_hidden], fps) else None  # NaN fails this as well
+        self.fps = fps if 0 < fps < 1000 and is_even(starts[~is_hidden], fps) else None  # NaN fails this as well
 
     def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
         asked = set(frame_numbers)
@@ -158,46 +159,11 @@ class _Video:
             raise UnreadableVideo(_in_plain_words(str(error))) from error
 
 
-class _LiveVideo:
-    """A recording that nobody closed: Matroska or WebM without a duration, which decord needs. Read in order by OpenCV.
-
-    OpenCV passes over what it cannot decode; so as many frames as some track has blocks, or none at all.
-    """
-
-    kind: MediaKind = "video"
-
-    def __init__(self, path: Path, blocks: Counter[int], refused: UnreadableVideo) -> None:
-        self._path = path
-        starts = np.array([start for start, _ in self._decoded(range(0))]) / 1000
-        self.num_frames = len(starts)
-        if self.num_frames not in blocks.values():
-            raise refused
-        seconds = float(starts[-1] - starts[0])
-        fps = (len(starts) - 1) / seconds if seconds > 0 else 0
-        self.fps = fps if 0 < fps < 1000 and _is_even(starts, fps) else None
-
-    def frames(self, frame_numbers: Sequence[int]) -> Iterator[Frame]:
-        yield from (frame for _, frame in self._decoded(frame_numbers) if frame is not None)
-
-    pictures = frames
-
-    def _decoded(self, wanted: Sequence[int]) -> Iterator[tuple[float, Frame | None]]:
-        """Milliseconds of each frame, and its RGB where it is wanted."""
-        with _name_for_decord(self._path) as name:
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # as decord
-            for number in range(wanted[-1] + 1) if wanted else count():
-                if not capture.grab():
-                    return
-                frame = np.asarray(capture.retrieve()[1])[:, :, ::-1].astype(np.uint8) if number in wanted else None
-                yield capture.get(cv2.CAP_PROP_POS_MSEC), frame
-
-
 def _in_plain_words(decord_says: str) -> str:
     return next((words for sign, words in _WORDS.items() if sign in decord_says), _DAMAGED_OR_UNKNOWN)
 
 
-def _is_even(starts: npt.NDArray[np.floating[Any]], fps: float) -> bool:
+def is_even(starts: npt.NDArray[np.floating[Any]], fps: float) -> bool:
     """Whether frames lie within half a frame of where a constant rate puts them; files without times count as even."""
     if not np.all(np.isfinite(starts)) or not np.any(np.diff(starts) > 0):
         return True
@@ -206,7 +172,7 @@ def _is_even(starts: npt.NDArray[np.floating[Any]], fps: float) -> bool:
 
 
 @contextmanager
-def _name_for_decord(path: Path) -> Iterator[str]:
+def name_for_decord(path: Path) -> Iterator[str]:
     """The path, or the open file by number where the name is not UTF-8, which decord cannot pass on."""
     name = str(path)
     try:
@@ -216,6 +182,68 @@ def _name_for_decord(path: Path) -> Iterator[str]:
             yield f"/dev/fd/{file.fileno()}"
     else:
         yield name
+
+
+def edit_list_end(path: Path) -> float:
+    """Seconds at which the one video track of an MP4 or MOV ends by its edit list; infinity where none says so.
+
+    ISO 14496-12, 8.6.6: empty edits, which delay the start, and one edit at its normal rate.
+    """
+    with path.open("rb") as file:
+        moov = next((body for kind, body in _top_boxes(file) if kind == b"moov"), b"")
+    try:
+        return _edit_list_end(moov)
+    except (struct.error, IndexError):
+        return float("inf")
+
+
+def _edit_list_end(moov: bytes) -> float:
+    boxes = list(_boxes(moov))
+    tracks = [body for kind, body in boxes if kind == b"trak" and _inside(body, b"mdia", b"hdlr")[8:12] == b"vide"]
+    if len(tracks) != 1 or any(kind == b"mvex" for kind, _ in boxes):  # fragments may come after the edit
+        return float("inf")
+    listed, movie = _inside(tracks[0], b"edts", b"elst"), _inside(moov, b"mvhd")
+    if not listed:
+        return float("inf")
+    (units_per_second,) = struct.unpack_from(">I", movie, 20 if movie[0] else 12)
+    (count,) = struct.unpack_from(">I", listed, 4)
+    entry = struct.Struct(">Qqi" if listed[0] else ">Iii")  # duration in the movie's units, start (-1: empty), rate
+    edits = [entry.unpack_from(listed, 8 + entry.size * n) for n in range(min(count, 3))]
+    if [rate for _, start, rate in edits if start >= 0] != [0x10000] or edits[-1][0] == 0 or units_per_second == 0:
+        return float("inf")
+    return float(sum(duration for duration, _, _ in edits) / units_per_second)
+
+
+def _top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the file's boxes; of its media data the beginning."""
+    end = file.seek(0, os.SEEK_END)
+    at = 0
+    while at + 16 <= end:
+        file.seek(at)
+        size, kind, long_size = struct.unpack(">I4sQ", file.read(16))
+        header, size = (16, long_size) if size == 1 else (8, size or end - at)
+        if size < header or at + size > end:
+            return
+        file.seek(at + header)
+        yield kind, file.read(size - header if kind == b"moov" else 0)
+        at += size
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if size < 8:
+            return
+        yield kind, data[at + 8 : at + size]
+        at += size
+
+
+def _inside(data: bytes, *kinds: bytes) -> bytes:
+    """Content of the first box of each kind within the one before; nothing where there is none."""
+    for wanted in kinds:
+        data = next((body for kind, body in _boxes(data) if kind == wanted), b"")
+    return data
 
 
 class _Still:

@@ -1,50 +1,11 @@
-"""From a model's address to a local folder with its config and weights. Knows hub and disk, no torch."""
+"""Models of a Hugging Face hub: its cache, and what is fetched from it. Knows no torch."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
-from echosearch import files
+from echosearch.encoders.load import CONFIG_NAME, WEIGHT_NAMES, ModelFolder, local_folder, read_json
 from echosearch.errors import ModelUnavailable, UnknownEncoder
-
-CONFIG_NAME: Final = "open_clip_config.json"
-WEIGHT_NAMES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-SIDE_CAR_NAME: Final = "echosearch.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFolder:
-    """A folder with `open_clip_config.json` and weights; `side_car` is what its `echosearch.json` says, if any.
-
-    The side-car may name a `preset`, whose preparation is then used, and a `notice` to show with every result.
-    """
-
-    path: Path
-    config: dict[str, Any]
-    side_car: dict[str, str]
-
-
-def local_folder(path: Path) -> ModelFolder:
-    """A model folder on this machine. ModelUnavailable says which part is missing or broken."""
-    path = files.absolute(path)
-    if not path.is_dir():
-        raise ModelUnavailable(
-            f"there is no folder {path}; local-dir: takes a folder with {CONFIG_NAME}. "
-            "If a model lies elsewhere now, say where: --model local-dir:PATH"
-        )
-    if not (path / CONFIG_NAME).is_file():
-        raise ModelUnavailable(f"{path} has no {CONFIG_NAME}")
-    weights = [*path.glob("*.safetensors"), *path.glob("*.bin"), *path.glob("*.pth")]
-    if not weights:
-        raise ModelUnavailable(f"{path} has no weights; {WEIGHT_NAMES[0]} is expected there")
-    config = _read_json(path / CONFIG_NAME)
-    if not isinstance(config.get("model_cfg"), dict):
-        raise ModelUnavailable(f"{path / CONFIG_NAME} has no 'model_cfg'")
-    side_car = _read_json(path / SIDE_CAR_NAME) if (path / SIDE_CAR_NAME).is_file() else {}
-    return ModelFolder(path, config, {key: str(value) for key, value in side_car.items()})
 
 
 def hub_folder(repository: str) -> ModelFolder:
@@ -63,7 +24,7 @@ def hub_folder(repository: str) -> ModelFolder:
             break
     else:
         raise ModelUnavailable(f"hf-hub:{repository} has no weights: neither {' nor '.join(WEIGHT_NAMES)}")
-    text_config = _read_json(config_path).get("model_cfg", {}).get("text_cfg", {})
+    text_config = read_json(config_path).get("model_cfg", {}).get("text_cfg", {})
     if text_config.get("hf_tokenizer_name"):
         for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
             _download(repository, name)
@@ -134,13 +95,3 @@ def _not_to_be_had(model: str, name: str, reason: BaseException) -> ModelUnavail
         f"({str(reason).strip().partition(chr(10))[0] or type(reason).__name__}); "
         "download it elsewhere and give the folder as local-dir:PATH"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelUnavailable(f"{path} is not a JSON object")
-    return values
