@@ -272,6 +272,15 @@ def test_every_command_has_help_with_an_example(run: Run) -> None:
         assert f"echosearch {name or 'ingest'}" in out, name
 
 
+def test_a_command_imports_no_other_command() -> None:
+    code = (
+        "import sys; from echosearch.cli.app import _run; _run(['ingest', '--help']); "
+        "print(*(name for name in sys.modules if name.startswith('echosearch.cli.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stderr.split()) <= {f"echosearch.cli.{name}" for name in ("app", "ingest", "options", "render")}
+
+
 @pytest.mark.slow
 def test_as_a_process_with_names_that_are_not_utf8(tmp_path: Path) -> None:
     folder = tmp_path / "videos"

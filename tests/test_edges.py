@@ -410,7 +410,9 @@ def test_what_is_stuck_after_ctrl_c_is_ended() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["click", "echosearch.cli.app", "echosearch.cli.cohort", "echosearch.encoders.load"])
+@pytest.mark.parametrize(
+    "module", ["click", "echosearch.cli.app", "echosearch.cli.reading", "echosearch.encoders.load"]
+)
 def test_ctrl_c_during_an_import_is_one_word_and_130(module: str) -> None:
     code, _, err = process(AT_AN_IMPORT, module)
     assert (code, err.split()) == (130, ["interrupted"])

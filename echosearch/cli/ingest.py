@@ -1,0 +1,193 @@
+"""`echosearch ingest`: videos into an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echosearch.cli import render
+from echosearch.cli.options import (
+    FilePath,
+    Finite,
+    MappingType,
+    SamplingType,
+    Whole,
+    column_fields,
+    index_option,
+    model_runtime_options,
+    output_option,
+    wait_option,
+)
+from echosearch.config import index_path
+from echosearch.errors import BadOption
+
+if TYPE_CHECKING:
+    from echosearch.types import IngestReport
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=FilePath())
+@index_option
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="PRESET, open_clip:ARCH/TAG, hf-hub:ORG/NAME or local-dir:PATH "
+    "(see `echosearch models`). Needed for a new index; later the index knows it. A preset's weights are recognised "
+    "by address, folder or tensors, and prepared as published; weights that may be a preset's or not are asked about.",
+)
+@click.option(
+    "--weights",
+    metavar="WHERE",
+    help="Where else the preset's weights lie: local-dir:PATH, hf-hub:ORG/NAME or open_clip:ARCH/FILE. With --model "
+    "open_clip: the weights of a model that is no preset, and is prepared as open_clip does it.",
+)
+@click.option(
+    "--manifest",
+    type=FilePath(dir_okay=False),
+    metavar="FILE",
+    help="A CSV with a row for each file: path, study, patient, view, acquired_at; "
+    "every other column is kept as a typed attribute.",
+)
+@click.option(
+    "--map",
+    "column_map",
+    multiple=True,
+    type=MappingType(),
+    metavar="COLUMN=FIELD",
+    help="Which column of the manifest is path, study, patient, view or acquired_at. May be repeated.",
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["float32", "float16", "none"]),
+    help="How frame embeddings are kept (new index only). Default: float32. none: no best frames, no per-frame scores.",
+)
+@click.option(
+    "--sampling",
+    type=SamplingType(),
+    metavar="FRAMES",
+    help="Frames to embed: all, even:N or START:STOP:STRIDE. Default: the model's usual ones.",
+)
+@click.option("--workers", type=Whole(), metavar="N", help="Decoding processes. Default: half of the processors.")
+@click.option(
+    "--timeout",
+    type=Finite(),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up on a video that takes longer to decode.",
+)
+@click.option(
+    "--worker-memory",
+    type=Finite(),
+    default=4.0,
+    show_default=True,
+    metavar="GIB",
+    help="Address space of each decoding process; a video that needs more fails.",
+)
+@wait_option
+@click.option("--retry-failed", is_flag=True, help="Try files again that failed before and have not changed since.")
+@click.option("--undelete", is_flag=True, help="Ingest files again that were deleted from the index.")
+@click.option("--rehash", is_flag=True, help="Read all files again, also those with the size and time that they had.")
+@click.option("--prune", is_flag=True, help="Afterwards delete videos below SOURCE whose files are gone.")
+@click.option("--yes", is_flag=True, help="With --prune: also when more than a tenth is gone.")
+@model_runtime_options
+@output_option("json")
+def ingest(
+    sources: tuple[Path, ...],
+    index: str | None,
+    model: str | None,
+    weights: str | None,
+    manifest: Path | None,
+    column_map: tuple[tuple[str, str], ...],
+    frames: Any,
+    sampling: Any,
+    workers: int | None,
+    timeout: float,
+    worker_memory: float,
+    retry_failed: bool,
+    undelete: bool,
+    rehash: bool,
+    prune: bool,
+    yes: bool,
+    wait: float,
+    device: Any,
+    precision: Any,
+    output: str | None,
+) -> int:
+    """Embed videos and add them to an index; run again, only new and changed files are done.
+
+    SOURCE is a video or still (AVI, MP4, MOV, MKV, WebM; PNG, JPEG, BMP, TIFF) or a folder of them.
+
+    \b
+    Example:
+      echosearch ingest /data/echo --model echo-clip --manifest studies.csv --map StudyUID=study
+      echosearch ingest /data/echo --model echo-clip --weights local-dir:/models/echo-clip
+      echosearch ingest /data/echo --model open_clip --weights local-dir:/models/own
+    """  # fmt: skip
+    from echosearch.cli.progress import ingest_progress
+    from echosearch.config import default_workers
+    from echosearch.ingest import IngestOptions, ingest as run, read_metadata
+    from echosearch.types import ModelRequest
+
+    if model is None and weights is not None:
+        raise BadOption("--weights goes with --model PRESET")
+    if column_map and manifest is None:
+        raise BadOption("--map goes with --manifest FILE")
+    path = index_path(index)
+    request = None
+    if model is not None:
+        request = ModelRequest(model, weights, device, precision, sampling)
+    elif sampling is not None:
+        raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
+    options = IngestOptions(
+        model=request,
+        frames=frames,
+        workers=default_workers() if workers is None else workers,
+        timeout_seconds=timeout,
+        worker_memory_gib=worker_memory,
+        device=device,
+        precision=precision,
+        retry_failed=retry_failed,
+        undelete=undelete,
+        rehash=rehash,
+        prune=prune,
+        yes=yes,
+        wait_seconds=wait,
+    )
+    tables = [read_metadata(manifest, column_fields(column_map))] if manifest is not None else []
+    click.echo(f"index {render.printable(str(path))}", err=output is not None)
+    with ingest_progress() as listener:
+        report = run(path, sources, options, tables, listener)
+    if output == "json":
+        render.print_json(report.to_dict())
+    else:
+        for warning in report.warnings:
+            click.echo(f"note: {render.printable(warning)}")
+        click.echo(f"model {render.printable(report.model)}")
+        click.echo(_ingest_summary(report))
+        render.print_failures(report.failures)
+    return 1 if report.failures else 0
+
+
+def _ingest_summary(report: IngestReport) -> str:
+    """One line: what was done, then what was left alone and why."""
+    parts = [
+        f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, {len(report.failures)} failed"
+    ]
+    for count, words in (
+        (report.copies, "with the bytes of another file, so not encoded again"),
+        (report.moved, "moved"),
+        (report.returned, "back, as they were known"),
+        (report.updated, "with new metadata"),
+        (report.pruned, "pruned"),
+        (report.failed_earlier, "failed earlier (--retry-failed)"),
+        (report.deleted_earlier, "deleted earlier (echosearch undelete, or --undelete)"),
+    ):
+        if count:
+            parts.append(f"{count} {words}")
+    return (
+        f"{', '.join(parts)}; generation {report.generation}; "
+        f"start-up {report.seconds_starting:.1f} s, work {report.seconds_working:.1f} s"
+    )
