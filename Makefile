@@ -13,7 +13,7 @@ help:
 	@echo "make test         the unit tests (under five minutes on two cores)"
 	@echo "make test-slow    the tests with the full-size model"
 	@echo "make check        the gate: format, lint, types, layers, README in step with --help"
-	@echo "make format docs  put format and README right"
+	@echo "make format docs  put format, or README and schemas, right"
 	@echo "make clean        remove what the others made (.venv, .cache, demo)"
 
 install: $(VENV)/installed
@@ -40,6 +40,7 @@ format: $(VENV)/installed-test
 
 docs: $(VENV)/installed-test
 	$(BIN)/python scripts/write_docs.py
+	$(BIN)/python scripts/write_schemas.py
 
 clean:
 	rm -rf $(VENV) .cache demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -161,7 +161,7 @@ def ingest(
     with ingest_progress() as listener:
         report = run(path, sources, options, tables, listener)
     if output == "json":
-        render.print_json(report.to_dict())
+        render.print_json(report)
     else:
         for warning in report.warnings:
             click.echo(f"note: {render.printable(warning)}")

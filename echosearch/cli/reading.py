@@ -88,7 +88,7 @@ def list_videos(
             click.echo(f"note: {render.printable(note)}", err=output is not None)
         click.echo(found.sentence, err=output is not None)
     if output == "json":
-        render.print_json([video.to_dict() for video in videos])
+        render.print_json(list(videos))
     elif output == "csv":
         attributes = list(opened.info()["attributes"])
         columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
@@ -151,18 +151,18 @@ def failures(index: str | None, output: str | None) -> None:
     opened = open_index(index)
     if output is not None:
         click.echo(f"index {render.printable(str(opened.path))}", err=True)
-    found = [failure.to_dict() for failure in opened.failures()]
+    found = opened.failures()
     if output == "json":
         render.print_json(found)
     elif output == "csv":
-        render.print_csv(("path", "code", "message"), found)
+        render.print_csv(("path", "code", "message"), (failure.to_dict() for failure in found))
     elif output == "paths":
         for failure in found:
-            click.echo(failure["path"])
+            click.echo(failure.path)
     else:
         click.echo(f"index {render.printable(str(opened.path))}")
         if found:
-            render.print_table(("path", "code", "message"), ([*failure.values()] for failure in found))
+            render.print_table(("path", "code", "message"), ((each.path, each.code, each.message) for each in found))
         else:
             click.echo("no failures")
 

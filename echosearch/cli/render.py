@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from echosearch.tables import write_csv
-from echosearch.types import Failure, SearchResult, in_words as in_words
+from echosearch.types import Failure, SearchResult, in_words as in_words, plain
 
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
@@ -18,9 +18,9 @@ _HIT_COLUMNS: Final = (
 )  # fmt: skip
 
 
-def print_json(value: object) -> None:
-    """One JSON value, indented; bytes of file names that are not UTF-8 come as lone surrogates."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+def print_json(answer: object) -> None:
+    """An answer as JSON, indented; bytes of file names that are not UTF-8 come as lone surrogates."""
+    click.echo(json.dumps(plain(answer), indent=2, allow_nan=False))
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -68,7 +68,7 @@ def print_source(index: str, generation: int, model: str, err: bool = False) -> 
 def print_result(result: SearchResult, output: str | None) -> None:
     """Hits in the way asked for, with what is needed to judge them."""
     if output == "json":
-        print_json(result.to_dict())
+        print_json(result)
         return
     print_source(result.index, result.generation, result.model, err=output is not None)
     print_notes(result.warnings, err=output is not None)

@@ -36,6 +36,8 @@ from .people import (
     with_study_keys as with_study_keys,
 )
 from .results import (
+    BESIDE as BESIDE,
+    Answer as Answer,
     Exclude as Exclude,
     Failure as Failure,
     Hit as Hit,
@@ -45,6 +47,8 @@ from .results import (
     ScoreKind as ScoreKind,
     SearchResult as SearchResult,
     VideoRecord as VideoRecord,
+    beside as beside,
+    plain as plain,
 )
 from .views import (
     NO as NO,

@@ -1,29 +1,49 @@
-"""What a question is answered with; every type exports to a plain dict. Knows no catalog and no printing."""
+"""What a question is answered with; every type goes to plain JSON by its fields. Knows no catalog and no printing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
 
 from echosearch.types.views import seen_view
 
 Exclude = Literal["study", "patient", "content"]
 ScoreKind = Literal["cosine", "mean", "contrast"]
 
+BESIDE: Final = "beside"
+"""Marks a field of `beside()`."""
+
 
 class Answer:
-    """What exports to plain JSON values: its fields by name."""
+    """What --json, Python and REST give: a frozen dataclass whose fields, by name, are its JSON (`api.schemas`)."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        told = asdict(cast("DataclassInstance", self))
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+        return cast("dict[str, Any]", plain(self))
+
+
+def beside() -> Any:
+    """A field that holds a dataclass whose own fields stand beside the others in JSON; later fields take precedence."""
+    return field(metadata={BESIDE: True})
+
+
+def plain(value: object) -> Any:
+    """An answer as plain JSON values: dataclasses as objects, tuples as lists, paths as text."""
+    if is_dataclass(value):
+        found: dict[str, Any] = {}
+        for each in fields(value):
+            its = plain(getattr(value, each.name))
+            found |= its if BESIDE in each.metadata else {each.name: its}
+        return found
+    if isinstance(value, Mapping):
+        return {key: plain(its) for key, its in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(its) for its in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,79 @@
+"""The answer of every command that has --json, and the JSON schema of each, made from the types themselves.
+
+It imports every room and pydantic, so only tests, documentation and servers import it. The schemas lie in
+`tests/schemas`, one file a command; a test keeps them in step and holds what the commands print against them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from typing import Any, Final
+
+from pydantic import ConfigDict, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from echosearch.types import BESIDE, Failure, IngestReport, SearchResult, VideoRecord
+
+ANSWERS: Final[dict[str, Any]] = {
+    "failures": list[Failure],
+    "ingest": IngestReport,
+    "list": list[VideoRecord],
+    "search": SearchResult,
+    "similar": SearchResult,
+}
+"""Command -> the type of what it prints with --json; Python gives the same."""
+
+
+def file_name(command: str) -> str:
+    """Where the schema of a command's answer lies in `tests/schemas`."""
+    return f"{command.replace(' ', '-')}.json"
+
+
+@cache
+def schema(command: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a command's answer: every field is there, and no other."""
+    config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+    around = create_model("Around", __config__=config, answer=(ANSWERS[command], ...))
+    whole = _without_words(around.model_json_schema(mode="serialization", schema_generator=_Flat))
+    own: dict[str, Any] = whole["properties"]["answer"]
+    return (
+        {"$schema": GenerateJsonSchema.schema_dialect} | own | ({"$defs": whole["$defs"]} if "$defs" in whole else {})
+    )
+
+
+class _Flat(GenerateJsonSchema):
+    """Puts the fields of a dataclass that stands in a field of `beside()` where `plain` puts them."""
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """The schema of one dataclass."""
+        made = super().dataclass_schema(schema)
+        properties: dict[str, Any] = {}
+        required: dict[str, None] = {}
+        for field in fields(schema["cls"]):
+            its: dict[str, Any] = made["properties"][field.name]
+            is_flat = BESIDE in field.metadata
+            whole = (
+                self.resolve_ref_schema(its) if is_flat else {"properties": {field.name: its}, "required": [field.name]}
+            )
+            properties |= whole["properties"]
+            required |= dict.fromkeys(whole.get("required", ()))
+        return made | {"properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _without_words(schema: Any) -> Any:
+    """Without titles and docstrings, which are for those who read the code."""
+    if isinstance(schema, list):
+        return [_without_words(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_words(its) for name, its in value.items()} if key in _NAMED else _without_words(value)
+        for key, value in schema.items()
+        if key not in ("title", "description")
+    }
+
+
+_NAMED: Final = ("properties", "$defs")
+"""Where keys are names, and no words of the schema's language."""

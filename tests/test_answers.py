@@ -1,0 +1,126 @@
+"""The JSON of every command: of one frozen type, whose schema lies in tests/schemas, and the same as Python's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from conftest import plain_frames, write_video
+from jsonschema import Draft202012Validator
+
+from echosearch import Index, open_index
+from echosearch.api.schemas import ANSWERS, file_name, schema
+from echosearch.cli.app import app
+from echosearch.types import plain
+
+Run = Callable[..., tuple[int, str, str]]
+Python = Callable[[Index], Any]
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+REDS = (200, 190, 180, 170, 160, 90, 80, 70, 60, 50)
+"""How red the video of each patient is; the first five count as positive."""
+
+STEPS: list[tuple[str, str, Python | None]] = [
+    ("ingest", "videos more --model toy --manifest manifest.csv", None),
+    ("search", "red --not blue -k 2", lambda index: index.search("red", without=["blue"], k=2)),
+    ("similar", "3 -k 2", lambda index: index.similar(3, k=2)),
+    ("list", "--patient P3", lambda index: list(index.videos(patient="P3"))),
+    ("failures", "", lambda index: index.failures()),
+]
+"""Command, arguments, and the same asked in Python; one after the other on one index."""
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[tuple[Any, Any]]]]:
+    """What each command prints with --json, and what Python gives (None where it is not asked)."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("answers")
+        patch.chdir(folder)
+        patch.setenv("ECHOSEARCH_TASKS", str(folder / "tasks"))
+        patch.setenv("ECHOSEARCH_INDEX", str(folder / "index"))
+        write_archive(folder)
+        found: dict[str, list[tuple[Any, Any]]] = {command: [] for command in ANSWERS}
+        for command, arguments, python in STEPS:
+            told = json.loads(printed_by(*command.split(), *arguments.split(), "--json"))
+            found[command].append((told, plain(python(open_index("index"))) if python is not None else None))
+        yield found
+
+
+def write_archive(folder: Path) -> None:
+    """Ten videos, ever less red, and a broken one; manifest, labels and a task."""
+    for n, red in enumerate(REDS):
+        write_video(folder / "videos" / f"v{n}.avi", plain_frames(3, (red, 100, 40)), fps=10)
+    (folder / "more").mkdir()
+    (folder / "more" / "broken.avi").write_bytes(b"no video")
+    (folder / "manifest.csv").write_text(
+        "path,study,patient,view,age\n"
+        + "".join(f"v{n}.avi,S{n},P{n},{'A4C' if n else 'PLAX'},{'' if n == 9 else 10 * n}\n" for n in range(10))
+    )
+    (folder / "labels.csv").write_text("video,red\n" + "".join(f"v{n}.avi,{int(n < 5)}\n" for n in range(10)))
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "red.yaml").write_text("name: red\nmode: binary\nprompts: ['red']\n")
+
+
+def printed_by(*arguments: str) -> str:
+    """Standard output of a command that ends well, or with 1 where some files failed."""
+    from click.testing import CliRunner
+
+    done = CliRunner().invoke(app, arguments, standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def commands_with_json(group: click.Group, before: str = "") -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands_with_json(command, f"{before}{name} ")
+        elif any("--json" in option.opts for option in command.params):
+            yield f"{before}{name}"
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_the_schema_that_is_kept_is_the_one_that_the_type_has(command: str) -> None:
+    kept = json.loads((SCHEMAS / file_name(command)).read_text("utf-8"))
+    assert kept == schema(command), "out of step; run: make docs"
+
+
+def test_no_schema_is_left_over() -> None:
+    assert {file.name for file in SCHEMAS.iterdir()} == {file_name(command) for command in ANSWERS}
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_what_a_command_prints_has_the_schema_of_its_answer(
+    command: str, printed: dict[str, list[tuple[Any, Any]]]
+) -> None:
+    assert printed[command], f"no step of this test runs {command}"
+    for told, python in printed[command]:
+        Draft202012Validator(schema(command)).validate(told)
+        assert python is None or told == json.loads(json.dumps(python))
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "sentence"),
+    [
+        ("list", {"fps": "10"}, "'10' is not valid"),
+        ("list", {"more": 1}, "Additional properties are not allowed"),
+        ("failures", {"code": None}, "None is not of type 'string'"),
+    ],
+)
+def test_a_schema_refuses_what_is_not_of_its_type(
+    command: str, change: dict[str, Any], sentence: str, printed: dict[str, list[tuple[Any, Any]]]
+) -> None:
+    told = printed[command][0][0]
+    found = [error.message for error in Draft202012Validator(schema(command)).iter_errors([told[0] | change])]
+    assert any(sentence in message for message in found), found
+    assert "is a required property" in str(
+        [error.message for error in Draft202012Validator(schema(command)).iter_errors([{}])]
+    )
