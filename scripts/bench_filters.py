@@ -114,9 +114,11 @@ def compare(snapshot: Snapshot, repeats: int) -> None:
 def matching(snapshot: Snapshot, text: str) -> Ids:
     """The ids (m,) of the videos that meet a condition on attributes, by SQL."""
     condition = parse_filter(text)
-    columns = snapshot.catalog.attribute_columns()
+    columns = snapshot.catalog.attributes.columns()
     names = resolve(condition, [KnownName(("attr", column.name), "number") for column in columns])
-    return snapshot.catalog.matching(condition, names, {column.name: column.number for column in columns}, {}).ids
+    return snapshot.catalog.conditions.matching(
+        condition, names, {column.name: column.number for column in columns}, {}
+    ).ids
 
 
 def nearest(snapshot: Snapshot, query: Floats, among: Ids | None = None, weighting: Weighting = "cosine") -> Ranking:

@@ -111,7 +111,7 @@ def _count(index: Path) -> int:
     except IndexStateError:
         return 0  # not there yet
     with store.catalog_only() as catalog:
-        return catalog.count()
+        return catalog.counts.live()
 
 
 def _seconds(command: list[str]) -> float:

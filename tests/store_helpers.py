@@ -105,14 +105,14 @@ def add(store: Store, *new: New, finish: bool = False) -> list[int]:
         if finish:
             writer.finish()
     with store.snapshot() as snapshot:
-        known = snapshot.catalog.known_files([video.path for video, _ in new])
+        known = snapshot.catalog.files.known([video.path for video, _ in new])
     return [known[video.path].video_id for video, _ in new]
 
 
 def contents(snapshot: Snapshot) -> dict[int, tuple[str, bytes, float, bytes, bytes]]:
     """All that an index says of each video, to compare two moments of it."""
     everything = {}
-    for record in snapshot.catalog.videos():
+    for record in snapshot.catalog.videos.records():
         kept = snapshot.stored(record.video_id)
         frames = b"" if kept.frame_embeddings is None else kept.frame_embeddings.tobytes()
         parts = (record.path, kept.vector.tobytes(), kept.pooled_norm, frames, kept.frame_numbers.tobytes())

@@ -17,7 +17,7 @@ from store_helpers import MEDIA, new_video, unit
 
 from echosearch.errors import BackendError, BadManifest, DamagedIndex
 from echosearch.index.catalog import AttributeType, Catalog, FailedFile, KnownFile, NewVideo
-from echosearch.index.catalog.tables import PathText
+from echosearch.index.catalog.base import PathText
 from echosearch.types import Failure, VideoRecord
 
 
@@ -43,14 +43,15 @@ def commit(catalog: Catalog, *new: NewVideo) -> list[int]:
     ids = catalog.reserve_ids(len(new))
     with catalog.writing() as transaction:
         segment = f"segment-{ids[0]}"
-        transaction.add_segment(segment, len(new), f"digest-{ids[0]}", "{}")
-        transaction.add_videos(segment, [replace(one, video_id=id_) for one, id_ in zip(new, ids, strict=True)])
+        transaction.segments.add(segment, len(new), f"digest-{ids[0]}", "{}")
+        transaction.videos.add(segment, [replace(one, video_id=id_) for one, id_ in zip(new, ids, strict=True)])
+        transaction.failures.forget([one.path for one in new])
     return list(ids)
 
 
 def records(catalog: Catalog, ids: Sequence[int] | None = None) -> dict[int, VideoRecord]:
     with catalog.reading() as snapshot:
-        return {record.video_id: record for record in snapshot.videos(ids)}
+        return {record.video_id: record for record in snapshot.videos.records(ids)}
 
 
 def generation(catalog: Catalog) -> int:
@@ -98,7 +99,7 @@ def test_names_as_the_database_holds_them(
     path = MEDIA / os.fsdecode(name)
     assert records(catalog)[video_id].path == str(path)
     with catalog.reading() as snapshot:
-        assert snapshot.known_files([path])[path].video_id == video_id
+        assert snapshot.files.known([path])[path].video_id == video_id
 
 
 # Ids.
@@ -179,9 +180,9 @@ def test_a_replaced_video_is_deleted_and_names_its_successor(catalog: Catalog, b
     assert list(records(catalog)) == [2, 3]
     assert list(records(catalog, [1])) == []
     with catalog.reading() as snapshot:
-        assert snapshot.deleted_ids() == [1]
-        assert snapshot.count() == 2
-        assert snapshot.known_files([MEDIA / "a.avi"])[MEDIA / "a.avi"].video_id == 3
+        assert snapshot.segments.dead_ids() == [1]
+        assert snapshot.counts.live() == 2
+        assert snapshot.files.known([MEDIA / "a.avi"])[MEDIA / "a.avi"].video_id == 3
 
 
 def test_touching_changes_time_and_size_and_nothing_else(catalog: Catalog) -> None:
@@ -189,13 +190,13 @@ def test_touching_changes_time_and_size_and_nothing_else(catalog: Catalog) -> No
     [before] = records(catalog).values()
     path = MEDIA / "a.avi"
     with catalog.reading() as snapshot:
-        known = snapshot.known_files([path])[path]
+        known = snapshot.files.known([path])[path]
     assert known == KnownFile(video_id, 1000, 1_700_000_000_000_000_001, before.content_sha256)
     later = replace(known, size_bytes=1001, mtime_ns=1_800_000_000_000_000_003)
     with catalog.writing() as transaction:
-        transaction.touch(later)
+        transaction.files.touch(later)
     with catalog.reading() as snapshot:
-        assert snapshot.known_files([path]) == {path: later}
+        assert snapshot.files.known([path]) == {path: later}
     assert records(catalog) == {video_id: replace(before, size_bytes=1001)}
 
 
@@ -209,23 +210,23 @@ def test_ids_by_study_patient_and_content(catalog: Catalog) -> None:
     )
     digest = records(catalog)[1].content_sha256
     with catalog.reading() as snapshot:
-        assert snapshot.ids_where(study="S1") == {1, 2}
-        assert snapshot.ids_where(patient="P1") == {1, 3, 4}
-        assert snapshot.ids_where(study="S1", patient="P1") == {1}
-        assert snapshot.ids_where(content_sha256=digest) == {1, 3}
-        assert snapshot.ids_where(study="s1") == set()
-        assert (snapshot.count_without("study"), snapshot.count_without("patient")) == (1, 0)
+        assert snapshot.videos.ids_where(study="S1") == {1, 2}
+        assert snapshot.videos.ids_where(patient="P1") == {1, 3, 4}
+        assert snapshot.videos.ids_where(study="S1", patient="P1") == {1}
+        assert snapshot.videos.ids_where(content_sha256=digest) == {1, 3}
+        assert snapshot.videos.ids_where(study="s1") == set()
+        assert (snapshot.counts.without("study"), snapshot.counts.without("patient")) == (1, 0)
     commit(catalog, video("1.avi", replaces=1, content="changed"))
     with catalog.reading() as snapshot:
-        assert snapshot.ids_where(study="S1") == {2}
-        assert snapshot.ids_where(content_sha256=digest) == {3}
-        assert snapshot.count_without("study") == 2
+        assert snapshot.videos.ids_where(study="S1") == {2}
+        assert snapshot.videos.ids_where(content_sha256=digest) == {3}
+        assert snapshot.counts.without("study") == 2
 
 
 def test_totals_count_the_living(catalog: Catalog) -> None:
     nothing = {"videos": 0, "studies": 0, "patients": 0, "embedded_frames": 0, "media_bytes": 0, "deleted": 0}
     with catalog.reading() as snapshot:
-        assert snapshot.totals() == nothing
+        assert snapshot.counts.totals() == nothing
     commit(
         catalog,
         replace(video("1.avi", study="S1", patient="P1"), num_embedded_frames=20, size_bytes=5_000_000_000),
@@ -235,7 +236,7 @@ def test_totals_count_the_living(catalog: Catalog) -> None:
     )
     commit(catalog, replace(video("3.avi", replaces=3, content="new"), num_embedded_frames=9))
     with catalog.reading() as snapshot:
-        assert snapshot.totals() == {
+        assert snapshot.counts.totals() == {
             "videos": 4,
             "studies": 1,
             "patients": 1,
@@ -249,7 +250,7 @@ def test_segments_tell_number_and_sum_of_the_ids_placed_in_them(catalog: Catalog
     commit(catalog, video("1.avi"), video("2.avi"))
     commit(catalog, video("3.avi"), video("4.avi"), video("1.avi", content="new", replaces=1))
     with catalog.reading() as snapshot:
-        rows = [(row.name, row.count, row.ids_sha256, row.videos, row.ids_sum) for row in snapshot.segments()]
+        rows = [(row.name, row.count, row.ids_sha256, row.videos, row.ids_sum) for row in snapshot.segments.active()]
     assert rows == [("segment-1", 2, "digest-1", 2, 3), ("segment-3", 3, "digest-3", 3, 12)]  # the deleted count
 
 
@@ -263,10 +264,10 @@ def test_known_files_are_found_below_nested_roots(catalog: Catalog) -> None:
         catalog, video("y.avi", root=outer), video("site a/z.avi", root=outer), video("site a/2019/x2.avi", root=outer)
     )
     with catalog.reading() as snapshot:
-        assert sorted(snapshot.roots()) == [outer, inner]
+        assert sorted(snapshot.roots.all()) == [outer, inner]
         paths = [inner / "x.avi", outer / "y.avi", outer / "site a/z.avi", inner / "x2.avi"]
         others = [outer / "x.avi", inner / "y.avi", Path("/data/site a"), Path("/database/y.avi"), Path("/y.avi")]
-        found = snapshot.known_files([*paths, *others])
+        found = snapshot.files.known([*paths, *others])
         assert {path: known.video_id for path, known in found.items()} == dict(zip(paths, [1, 2, 3, 4], strict=True))
     assert {record.video_id: record.path for record in records(catalog).values()} == {
         1: "/data/site a/2019/x.avi",
@@ -290,7 +291,7 @@ def test_more_files_than_go_into_one_statement_are_known(catalog: Catalog) -> No
     names = [f"{number}.avi" for number in range(1001)]
     commit(catalog, *(video(name) for name in names))
     with catalog.reading() as snapshot:
-        found = snapshot.known_files([MEDIA / name for name in [*names, "none.avi"]])
+        found = snapshot.files.known([MEDIA / name for name in [*names, "none.avi"]])
     assert {path.name: known.video_id for path, known in found.items()} == {
         name: number for number, name in enumerate(names, start=1)
     }
@@ -306,12 +307,12 @@ def failed(name: str, message: str, code: str = "unreadable-video") -> FailedFil
 def fail(catalog: Catalog, *files: FailedFile) -> None:
     with catalog.writing() as transaction:
         for file in files:
-            transaction.record_failure(file)
+            transaction.failures.record(file)
 
 
 def failures(catalog: Catalog) -> list[Failure]:
     with catalog.reading() as snapshot:
-        return snapshot.failures()
+        return snapshot.failures.all()
 
 
 ODD_NAME = os.fsdecode(b"100% latin-\xe9\n.avi")
@@ -355,12 +356,12 @@ def test_a_failure_of_a_file_that_is_a_video_leaves_the_video(catalog: Catalog) 
 
 def declare(catalog: Catalog, **types: AttributeType) -> None:
     with catalog.writing() as transaction:
-        transaction.declare_attributes(types)
+        transaction.attributes.declare(types)
 
 
 def types(catalog: Catalog) -> dict[str, str]:
     with catalog.reading() as snapshot:
-        return {column.name: column.type for column in snapshot.attribute_columns()}
+        return {column.name: column.type for column in snapshot.attributes.columns()}
 
 
 def exactly(values: dict[str, Any]) -> dict[str, tuple[type, Any]]:
@@ -433,7 +434,7 @@ def test_numbers_among_text_become_text(catalog: Catalog) -> None:
 
 
 def test_there_is_a_most_of_attributes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.index.catalog.transaction._MOST_ATTRIBUTES", 3)
+    monkeypatch.setattr("echosearch.index.catalog.attributes._MOST_ATTRIBUTES", 3)
     declare(catalog, a="integer", b="integer", c="integer")
     declare(catalog, c="real")
     with pytest.raises(BadManifest, match=r"^an index keeps at most 3 attributes$"):
@@ -459,8 +460,8 @@ def test_each_commit_raises_the_generation_by_one_and_a_failed_one_does_not(cata
     def fail_midway() -> None:
         with catalog.writing() as transaction:
             assert transaction.generation == 2
-            transaction.record_failure(failed("b.avi", "no"))
-            assert len(transaction.failures()) == 1
+            transaction.failures.record(failed("b.avi", "no"))
+            assert len(transaction.failures.all()) == 1
             raise KeyboardInterrupt("the user has had enough")
 
     with pytest.raises(KeyboardInterrupt, match="the user has had enough"):
@@ -476,14 +477,14 @@ def test_each_commit_raises_the_generation_by_one_and_a_failed_one_does_not(cata
 def test_an_error_is_told_even_when_sqlite_has_rolled_back_by_itself(catalog: Catalog) -> None:
     def fail_midway() -> None:
         with catalog.writing() as transaction:
-            transaction.add_segment("s", 1, "digest", "{}")
+            transaction.segments.add("s", 1, "digest", "{}")
             roll_back = "INSERT OR ROLLBACK INTO roots (path) VALUES ('/x'), ('/x')"
             transaction._connection.exec_driver_sql(roll_back)
 
     with pytest.raises(BackendError, match=r"catalog\.sqlite failed: UNIQUE constraint failed: roots\.path"):
         fail_midway()
     with catalog.reading() as snapshot:
-        assert (snapshot.generation, snapshot.segments(), snapshot.roots()) == (0, [], [])
+        assert (snapshot.generation, snapshot.segments.active(), snapshot.roots.all()) == (0, [], [])
 
 
 def test_a_snapshot_stays_at_its_commit(catalog: Catalog, tmp_path: Path) -> None:
@@ -494,20 +495,20 @@ def test_a_snapshot_stays_at_its_commit(catalog: Catalog, tmp_path: Path) -> Non
             declare(catalog, ef="real")
             fail(catalog, failed("c.avi", "no"))
             assert before.generation == 1
-            assert [record.video_id for record in before.videos()] == [1]
-            assert before.failures() == []
-            assert before.attribute_columns() == []
-            assert before.count() == 1
+            assert [record.video_id for record in before.videos.records()] == [1]
+            assert before.failures.all() == []
+            assert before.attributes.columns() == []
+            assert before.counts.live() == 1
         with reader.reading() as after:
             assert after.generation == 4
-            assert [record.video_id for record in after.videos()] == [1, 2]
-            assert len(after.failures()) == len(after.attribute_columns()) == 1
+            assert [record.video_id for record in after.videos.records()] == [1, 2]
+            assert len(after.failures.all()) == len(after.attributes.columns()) == 1
 
 
 def test_a_snapshot_is_taken_when_it_is_opened_not_when_it_is_first_asked(catalog: Catalog, tmp_path: Path) -> None:
     with closing(Catalog(tmp_path / "catalog.sqlite")) as reader, reader.reading() as before:
         commit(catalog, video("a.avi"))
-        assert before.count() == 0
+        assert before.counts.live() == 0
 
 
 def test_a_reader_does_not_wait_for_a_writer(catalog: Catalog, by_hand: sqlite3.Connection, tmp_path: Path) -> None:

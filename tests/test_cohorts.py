@@ -86,7 +86,7 @@ def archive_of(path: Path, videos: Sequence[tuple[Any, ...]] = VIDEOS) -> Archiv
     add(store, *new)
     zeroshot = ZeroShot(store, "fp32", embed, lambda _: [])
     with store.snapshot() as snapshot:
-        id_of = {Path(record.path).stem: record.video_id for record in snapshot.catalog.videos()}
+        id_of = {Path(record.path).stem: record.video_id for record in snapshot.catalog.videos.records()}
     for task, column in (("ejection_fraction", 5), ("pacemaker", 6)):
         scores = {id_of[video[0]]: video[column] for video in videos if video[column] is not None}
         ids = np.array(sorted(scores), np.int64)
@@ -430,7 +430,7 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
         writer.delete([archive.id_of["v1"], archive.id_of["v2"]])
         ages = {"v3": 3, "v4": None}
         with writer.transaction() as transaction:
-            transaction.change_metadata(
+            transaction.videos.change_metadata(
                 [MetadataChange(archive.id_of[name], {}, {"age": age}) for name, age in ages.items()]
             )
     add(archive.store, new_video("v9.avi", unit(1, 1), study="S9", patient="P9", view="A4C"))
@@ -440,7 +440,7 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
     with archive.store.writer() as writer:
         writer.store_scores([(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])])
         with writer.transaction() as transaction:
-            transaction.change_metadata([MetadataChange(new, {}, {"age": 50})])
+            transaction.videos.change_metadata([MetadataChange(new, {}, {"age": 50})])
     found = archive.cohorts.rerun("low")
     assert found.came == {"S9": "new in the index"}
     assert found.went == {
@@ -454,7 +454,9 @@ def test_rerun_tells_that_another_study_of_a_patient_is_taken(archive: Archive) 
     assert {member.unit: member.study for member in made.members}["P1"] == "S2"
     dates = {name: {"acquired_at": "2015-01-01T00:00:00"} for name in ("v3", "v4")}
     with archive.store.writer() as writer, writer.transaction() as transaction:
-        transaction.change_metadata([MetadataChange(archive.id_of[name], told, {}) for name, told in dates.items()])
+        transaction.videos.change_metadata(
+            [MetadataChange(archive.id_of[name], told, {}) for name, told in dates.items()]
+        )
     again = archive.cohorts.rerun("adults")
     assert again.moved == {"P1": "S2 before, S1 now"}
     assert (again.came, again.went) == ({}, {})
@@ -466,7 +468,7 @@ def test_a_study_that_went_is_explained_by_its_criterion_though_its_patient_is_c
     archive.cohorts.create("four", Definition(where=("view = 'A4C'",)))
     told = {"patient": "P9", "view": "PLAX"}
     with archive.store.writer() as writer, writer.transaction() as transaction:
-        transaction.change_metadata([MetadataChange(archive.id_of["v5"], told, {})])
+        transaction.videos.change_metadata([MetadataChange(archive.id_of["v5"], told, {})])
     [(study, reason)] = archive.cohorts.rerun("four").went.items()
     assert study == "S3"
     assert "view" in reason

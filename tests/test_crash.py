@@ -95,7 +95,7 @@ def _ingest(index: Path, tables: Any = (), **options: Any) -> None:
 def _state(index: Path) -> State:
     """path -> vector and study, of everything that can be found; refuses what is at odds."""
     with Store(index).snapshot() as snapshot:
-        records = list(snapshot.catalog.videos())
+        records = list(snapshot.catalog.videos.records())
         assert [record.video_id for record in records] == snapshot.rows.ids.tolist()
         assert len({record.path for record in records}) == len(records)
         everything = np.arange(len(snapshot.rows))
@@ -182,7 +182,7 @@ def _survives(
         assert check(index).problems == ()
         with Store(index).catalog_only() as snapshot:
             assert isinstance(snapshot, CatalogReader)
-            named = {row.name for row in snapshot.segments()} | snapshot.retired_segments().keys()
+            named = {row.name for row in snapshot.segments.active()} | snapshot.segments.retired().keys()
         assert {folder.name for folder in (index / "segments").iterdir()} <= named | {"aside"}
         assert not list(index.rglob(".partial-*"))
 
@@ -236,7 +236,7 @@ def test_undelete(index: Path) -> None:
 
     def undelete_again(path: Path) -> None:
         with Store(path).snapshot() as snapshot:
-            buried = snapshot.catalog.tombstones()
+            buried = snapshot.catalog.deleted.ids()
         if buried:
             undelete_videos(path, sorted(buried))
 
@@ -323,7 +323,7 @@ def test_reembed(index: Path, sampling: FrameSampling | None) -> None:
 
     def again(path: Path) -> None:
         with Store(path).snapshot() as snapshot:
-            is_new = min(snapshot.catalog.embedded(["still"])) > 9
+            is_new = min(snapshot.catalog.videos.embedded(["still"])) > 9
         assert _model(path) == versions[is_new]
         command(path)
         assert _model(path) == versions[True]
@@ -360,7 +360,7 @@ def test_bringing_up(index: Path) -> None:
 def test_repair(index: Path, missing: bool) -> None:
     """What was damaged lies where it was, or aside, and is never erased."""
     with Store(index).catalog_only() as snapshot:
-        damaged = snapshot.segments()[1].name
+        damaged = snapshot.segments.active()[1].name
     (index / "segments" / damaged / "pooled.npy").write_bytes(b"damaged")
     if missing:
         (index / "segments" / damaged / "ids.npy").unlink()

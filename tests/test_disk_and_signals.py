@@ -162,7 +162,7 @@ def live(index: Path) -> dict[str, Any]:
         vectors = contents(snapshot)
         return {
             record.path: (record.to_dict() | {"video_id": 0, "added_at": ""}, vectors[record.video_id][1:])
-            for record in snapshot.catalog.videos()
+            for record in snapshot.catalog.videos.records()
         }
 
 
@@ -170,12 +170,12 @@ def shape(index: Path) -> dict[str, Any]:
     """What else there is: rows, folders and what was deleted."""
     with closing(Store(index)) as store, store.snapshot() as snapshot:
         return {
-            "segments": len(snapshot.catalog.segments()),
-            "dead": len(snapshot.catalog.deleted_ids()),
-            "buried": snapshot.catalog.tombstones(),
-            "roots": snapshot.catalog.roots(),
-            "attributes": [column.name for column in snapshot.catalog.attribute_columns()],
-            "failures": snapshot.catalog.failures(),
+            "segments": len(snapshot.catalog.segments.active()),
+            "dead": len(snapshot.catalog.segments.dead_ids()),
+            "buried": snapshot.catalog.deleted.ids(),
+            "roots": snapshot.catalog.roots.all(),
+            "attributes": [column.name for column in snapshot.catalog.attributes.columns()],
+            "failures": snapshot.catalog.failures.all(),
             "folders": len(list((index / "segments").iterdir())),
             "ann": len(list((index / "ann").iterdir())),
             "partial": sorted(map(str, index.rglob(".partial-*"))),
@@ -545,7 +545,11 @@ def test_a_reader_that_misses_a_segment_reloads_once(
     index = tmp_path / "copy"  # a view of the library: within it all is of one commit, the newer one
     meanwhile(lambda: compact_and_clear(index))
     with closing(Store(index)) as store, store.snapshot() as snapshot:
-        assert snapshot.rows.ids.tolist() == [2, 3, 5, 6] == [record.video_id for record in snapshot.catalog.videos()]
+        assert (
+            snapshot.rows.ids.tolist()
+            == [2, 3, 5, 6]
+            == [record.video_id for record in snapshot.catalog.videos.records()]
+        )
         assert snapshot.generation > json.loads(expected)["generation"]
 
 
@@ -575,11 +579,11 @@ def test_a_reader_reloads_no_more_than_once_and_never_for_a_segment_that_is_lost
 COMMAND = """
 import os, sys, time
 from pathlib import Path
-import echosearch.index.catalog.catalog as catalog
+from echosearch.index.catalog.videos import Videos
 import echosearch.ingest.decoding as decoding
 
 marks, slow = Path(os.environ["MARKS"]), os.environ["SLOW"]
-prepare, add_videos, close = decoding._prepare, catalog.Transaction.add_videos, decoding.Decoders.close
+prepare, add_videos, close = decoding._prepare, Videos.add, decoding.Decoders.close
 
 def hanging(path, sampling, spec):
     if path.name == "9-hangs.avi":
@@ -598,7 +602,7 @@ def slowly(what, seconds):
 
 decoding._prepare = hanging  # here and, where this file is imported, in the decoding processes
 if slow.startswith("commit"):
-    catalog.Transaction.add_videos = slowly(add_videos, float(slow.split()[1]))
+    Videos.add = slowly(add_videos, float(slow.split()[1]))
 if slow.startswith("end"):
     decoding.Decoders.close = slowly(close, float(slow.split()[1]))
 

@@ -644,8 +644,8 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     path = tmp_path_factory.mktemp("clinic") / "catalog.sqlite"
     facts = make_catalog(path, 60)
     with closing(Catalog(path)) as catalog, catalog.reading() as snapshot:
-        attributes = {column.name: column.number for column in snapshot.attribute_columns()}
-        records = {record.video_id: record for record in snapshot.videos()}
+        attributes = {column.name: column.number for column in snapshot.attributes.columns()}
+        records = {record.video_id: record for record in snapshot.videos.records()}
         for video_id in set(facts) - set(records):
             del facts[video_id]
         for video_id, record in records.items():
@@ -715,11 +715,11 @@ def make_catalog(path: Path, count: int) -> dict[int, dict[Parts, Any]]:
             for key in attributes:
                 facts[video_id].setdefault(("attr", key), None)
         with catalog.writing() as transaction:
-            transaction.declare_attributes({"age": "integer", "LV EF": "real", "site": "text", "note": "text"})
-            transaction.add_segment("one", count, "digest", "{}")
-            transaction.add_videos("one", videos)
-            transaction.predict_views({video_id: facts[video_id]["video", "view_predicted"] for video_id in ids})
-            transaction.delete(ids[10:13], on_purpose=True)
+            transaction.attributes.declare({"age": "integer", "LV EF": "real", "site": "text", "note": "text"})
+            transaction.segments.add("one", count, "digest", "{}")
+            transaction.videos.add("one", videos)
+            transaction.videos.predict_views({video_id: facts[video_id]["video", "view_predicted"] for video_id in ids})
+            transaction.deleted.add(ids[10:13], on_purpose=True)
             still = [(video_id,) for video_id, known in facts.items() if known["video", "fps"] == 0]
             transaction._connection.exec_driver_sql("UPDATE videos SET fps = 0 WHERE id = ?", still)
     return facts
@@ -841,9 +841,9 @@ def test_sql_decides_as_plain_logic_does(clinic: Clinic, condition: Condition) -
     about = resolve(parsed, ALL_KNOWN)
     expected = {video_id: truth(parsed, about, facts) for video_id, facts in clinic.facts.items()}
     with clinic.catalog.reading() as snapshot:
-        found = snapshot.matching(parsed, about, clinic.attributes, clinic.measures)
+        found = snapshot.conditions.matching(parsed, about, clinic.attributes, clinic.measures)
         leaves_ = atoms(parsed)
-        ids, decided = snapshot.decisions(leaves_, about, clinic.attributes, clinic.measures)
+        ids, decided = snapshot.conditions.decisions(leaves_, about, clinic.attributes, clinic.measures)
     assert found.ids.tolist() == sorted(video_id for video_id, told in expected.items() if told)
     assert found.no == sum(told is False for told in expected.values())
     assert found.unknown == sum(told is None for told in expected.values())
@@ -855,7 +855,7 @@ def test_sql_decides_as_plain_logic_does(clinic: Clinic, condition: Condition) -
 def ask(snapshot: CatalogReader, clinic: Clinic, text: str) -> tuple[list[int], int, int]:
     """Ids, and how many are no and unknown."""
     condition = parse_filter(text)
-    found = snapshot.matching(condition, resolve(condition, ALL_KNOWN), clinic.attributes, clinic.measures)
+    found = snapshot.conditions.matching(condition, resolve(condition, ALL_KNOWN), clinic.attributes, clinic.measures)
     return found.ids.tolist(), found.no, found.unknown
 
 
@@ -867,9 +867,9 @@ def four(tmp_path: Path) -> Iterator[Clinic]:
     with closing(Catalog.create(tmp_path / "catalog.sqlite")) as catalog:
         ids = catalog.reserve_ids(4)
         with catalog.writing() as transaction:
-            transaction.declare_attributes({"age": "integer"})
-            transaction.add_segment("one", 4, "digest", "{}")
-            transaction.add_videos(
+            transaction.attributes.declare({"age": "integer"})
+            transaction.segments.add("one", 4, "digest", "{}")
+            transaction.videos.add(
                 "one",
                 [
                     replace(
@@ -925,8 +925,8 @@ def test_decisions_of_several_conditions_at_once(four: Clinic) -> None:
     asked = [parse_filter(text) for text in ("attr.age > 17", "view IS NULL OR task.tavr.yes")]
     about = resolve(All(tuple(asked)), ALL_KNOWN)
     with four.catalog.reading() as snapshot:
-        ids, decided = snapshot.decisions(asked, about, four.attributes, four.measures)
-        none = snapshot.decisions([], {}, {}, {})
+        ids, decided = snapshot.conditions.decisions(asked, about, four.attributes, four.measures)
+        none = snapshot.conditions.decisions([], {}, {}, {})
     assert ids.tolist() == [1, 2, 3, 4]
     assert decided.tolist() == [[-1, 1], [1, -1], [0, 1], [1, 0]]
     assert (ids.dtype, decided.dtype) == (np.int64, np.int8)
@@ -978,7 +978,7 @@ def test_more_measures_than_sqlite_joins_tables(clinic: Clinic) -> None:
     measures = {one.parts: (np.array([number + 1]), [float(number)]) for number, one in enumerate(known)}
     condition = parse_filter(" OR ".join(f"task.t{number}.value = {number}" for number in range(150)))
     with clinic.catalog.reading() as snapshot:
-        found = snapshot.matching(condition, resolve(condition, known), {}, measures)
+        found = snapshot.conditions.matching(condition, resolve(condition, known), {}, measures)
     assert found.ids.tolist() == sorted(clinic.facts)
 
 

@@ -65,7 +65,7 @@ def test_what_was_added_since_a_commit_is_what_later_commits_added(tmp_path: Pat
         with store.snapshot() as snapshot:
             generations.append(snapshot.generation)
     with store.snapshot() as snapshot:
-        told = [snapshot.catalog.added_since(generation) for generation in generations]
+        told = [snapshot.catalog.videos.added_since(generation) for generation in generations]
     assert told == [set(ids[1:]), set(ids[2:]), set()]
 
 
@@ -113,7 +113,10 @@ def test_an_import_keeps_the_lengths_of_the_means(tmp_path: Path) -> None:
         ImportOptions(recipe="toy", root=tmp_path, workers=1),
     )
     with Store(tmp_path / "index").snapshot() as snapshot:
-        assert [snapshot.stored(video.video_id).pooled_norm for video in snapshot.catalog.videos()] == [0.75, 0.5]
+        assert [snapshot.stored(video.video_id).pooled_norm for video in snapshot.catalog.videos.records()] == [
+            0.75,
+            0.5,
+        ]
 
 
 @pytest.mark.usefixtures("write_two")

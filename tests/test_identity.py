@@ -264,7 +264,7 @@ def test_where_the_path_is_taken_nothing_is_lost(index: Path, archive: Path) -> 
 def test_what_a_repair_let_go_of_comes_back_with_what_was_known(index: Path, archive: Path) -> None:
     before = known(index)
     with Store(index).catalog_only() as snapshot:
-        [(name, _, _)] = snapshot.segment_sizes()
+        [(name, _, _)] = snapshot.segments.sizes()
     (index / "segments" / name / "pooled.npy").write_bytes(b"damaged")
     assert repair(index).videos_lost == 3
     report = _ingest(index, archive)
@@ -329,7 +329,7 @@ def test_twins_that_come_back_are_each_of_its_own_path(twins: tuple[Path, Path],
         _ingest(index, folder)
     elif way == "repaired":
         with Store(index).catalog_only() as snapshot:
-            [(name, _, _)] = snapshot.segment_sizes()
+            [(name, _, _)] = snapshot.segments.sizes()
         (index / "segments" / name / "pooled.npy").write_bytes(b"damaged")
         repair(index)
         _ingest(index, folder)

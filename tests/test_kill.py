@@ -44,7 +44,7 @@ query = Query(np.eye(1, 32, dtype=np.float32)[0], "cosine")
 while not stop.exists():
     with store.snapshot() as view:
         hits = search(view, query, 1000)
-        records = [record.video_id for record in view.catalog.videos()]
+        records = [record.video_id for record in view.catalog.videos.records()]
         print(json.dumps([view.generation, sorted(hit.video_id for hit in hits), records]), flush=True)
 """
 

@@ -52,7 +52,7 @@ def _more(index: Path, name: str, seed: int) -> Path:
 
 def _segments(index: Path) -> list[Path]:
     with closing(Store(index)) as store, store.catalog_only() as snapshot:
-        return [index / "segments" / name for name, _, _ in snapshot.segment_sizes()]
+        return [index / "segments" / name for name, _, _ in snapshot.segments.sizes()]
 
 
 def _digests(folder: Path) -> dict[str, str]:

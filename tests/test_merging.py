@@ -208,7 +208,7 @@ def test_what_merging_keeps_of_deleted_videos_brings_them_back(tmp_path: Path) -
             assert [segment.ids.tolist() for segment in snapshot.segments.values()] == [[1, 2, 3, 4, 5, 6, 7, 8]]
             assert snapshot.rows.ids.tolist() == [1, 3, 4, 6, 7, 8]
         with writer.transaction() as transaction:
-            assert transaction.restore([2])[0] == [2]
+            assert transaction.deleted.restore([2])[0] == [2]
         with writer.snapshot() as snapshot:
             assert snapshot.stored(2).vector.tolist() == unit(1, 1).tolist()
         assert writer.compact()["rows_dropped"] == 1

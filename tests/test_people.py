@@ -116,7 +116,7 @@ class Asked:
 
     def videos(self) -> list[VideoRecord]:
         with self.store.snapshot() as snapshot:
-            return list(snapshot.catalog.videos())
+            return list(snapshot.catalog.videos.records())
 
 
 def embed(phrases: Sequence[str]) -> list[EncodedText]:
@@ -207,7 +207,7 @@ def test_studies_numbered_within_patients_are_studies_of_each(
     with pytest.raises(BadLabels, match=r"has for example '1' .* the index for example 'P0/1'"):
         index.zeroshot.evaluate("pacemaker", read_labels(bare(tmp_path)), repeats=10)
     with index.store.snapshot() as snapshot:
-        assert snapshot.catalog.totals()["studies"] == 24
+        assert snapshot.catalog.counts.totals()["studies"] == 24
     code, out, _ = run("cohort", "show", "all", "--index", str(tmp_path / "index"))
     assert (code, note in out) == (0, True)
 
@@ -274,6 +274,6 @@ def test_a_cohort_of_before_is_split_by_person_then_and_now(tmp_path: Path) -> N
     index.cohorts.create("all", Definition(("num_frames > 0",), "video"))
     moved = [video.video_id for video in index.videos()][1]  # the second video of P0 turns out to be of P9
     with index.store.writer() as writer, writer.transaction() as transaction:
-        transaction.change_metadata([MetadataChange(moved, {"study": "S9", "patient": "P9"}, {})])
+        transaction.videos.change_metadata([MetadataChange(moved, {"study": "S9", "patient": "P9"}, {})])
     splits = split_of_named(index, "all", tmp_path / "export")
     assert {splits[name] for name in ("p0v0", "p0v1", "p9v0", "p9v1")} == {splits["p0v0"]}

@@ -23,8 +23,8 @@ from echosearch.cohort.cohort import Definition
 from echosearch.errors import BackendError, BadOption, UnknownVideo
 from echosearch.index import Batch
 from echosearch.index.catalog import TABLES, FailedFile
+from echosearch.index.catalog.base import metadata
 from echosearch.index.catalog.purge import Person
-from echosearch.index.catalog.tables import metadata
 from echosearch.index.check import check_index as check
 from echosearch.index.purge import ENTRIES
 from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, read_metadata, undelete_videos
@@ -359,7 +359,7 @@ def test_nobody_else_is_purged(tmp_path: Path) -> None:
     add(store, new_video("a.avi", rows[1], content="second", patient="PA", replaces=1))
     add(store, new_video("b.avi", rows[2], content="shared", patient="PB"))
     with store.writer() as writer, writer.transaction() as transaction:
-        transaction.delete([3], on_purpose=False)
+        transaction.deleted.add([3], on_purpose=False)
     add(store, new_video("c.avi", rows[2], content="shared", patient="PA"))
     receipt = purge_videos(tmp_path / "index", [MEDIA / "a.avi", 4])
     assert (receipt["video_ids"], receipt["kept_copies"]) == ([2, 4], [3])

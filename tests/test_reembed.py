@@ -146,7 +146,7 @@ def contents(path: Path) -> dict[str, tuple[int, list[float], str | None, Any]]:
                 record.study,
                 record.attributes["EF"],
             )
-            for record in snapshot.catalog.videos()
+            for record in snapshot.catalog.videos.records()
         }
 
 
@@ -258,7 +258,7 @@ def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path
     assert (report["videos"], report["left_out"], report["learnt"]) == (3, [], 0)
     with Store(mixed).snapshot() as snapshot:
         assert snapshot.generation == generation + 1
-        assert {old: snapshot.catalog.replaced_by(old) for old in report["ids"]} == report["ids"]
+        assert {old: snapshot.catalog.videos.replaced_by(old) for old in report["ids"]} == report["ids"]
         assert snapshot.index.num_uncovered == 0
     a, b = np.array(direction(220, 60, 20)), np.array(direction(20, 60, 220))
     assert sorted(report["cosines"]) == ["still"]
@@ -339,7 +339,7 @@ def test_deleted_stills_do_not_come_back_with_old_vectors(mixed: Path) -> None:
     delete_videos(mixed, [ids["s0.png"], ids["0.avi"]])
     reembed(mixed)
     with Store(mixed).snapshot() as snapshot:
-        assert snapshot.catalog.embedded(["still"]) == [7, 8]
+        assert snapshot.catalog.videos.embedded(["still"]) == [7, 8]
     told = undelete_videos(mixed, [ids["s0.png"], ids["0.avi"]])
     assert (told["undeleted"], told["to_ingest"]) == ([ids["0.avi"]], [ids["s0.png"]])
     with pytest.raises(UnknownVideo, match="was not deleted"):
@@ -413,7 +413,7 @@ def test_an_interrupt_leaves_the_index_as_it_was(mixed: Path) -> None:
     assert len(reembed(mixed)["ids"]) == 3  # new ids again: those that were reserved are never given twice
     assert contents(mixed)["s0.png"][0] == 9
     with Store(mixed).snapshot() as snapshot:
-        named = snapshot.segments.keys() | snapshot.catalog.retired_segments().keys()
+        named = snapshot.segments.keys() | snapshot.catalog.segments.retired().keys()
     assert {folder.name for folder in (mixed / "segments").iterdir()} == named
 
 
@@ -630,7 +630,7 @@ def test_the_same_weights_with_other_frames_are_another_recipe(mixed: Path) -> N
     report = reembed(mixed, options)
     assert (report["is_other_recipe"], report["videos"], sorted(report["cosines"])) == (True, 6, ["still", "video"])
     with Store(mixed).snapshot() as snapshot:
-        assert {record.num_embedded_frames for record in snapshot.catalog.videos()} == {1}
+        assert {record.num_embedded_frames for record in snapshot.catalog.videos.records()} == {1}
 
 
 def test_scores_by_another_model_compare_by_their_order_only(mixed: Path) -> None:

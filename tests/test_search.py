@@ -323,7 +323,7 @@ def related(tmp_path: Path) -> Iterator[Snapshot]:
 
 
 def record(snapshot: Snapshot, video_id: int) -> VideoRecord:
-    [found] = snapshot.catalog.videos([video_id])
+    [found] = snapshot.catalog.videos.records([video_id])
     return found
 
 

@@ -77,7 +77,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def look(path: Path) -> tuple[int, Contents]:
     """What somebody who opens the index now sees: generation and all videos with their vectors."""
     with closing(Store(path)) as opened, opened.snapshot() as snapshot:
-        assert len(snapshot.rows) == snapshot.catalog.count()
+        assert len(snapshot.rows) == snapshot.catalog.counts.live()
         return snapshot.generation, contents(snapshot)
 
 
@@ -216,7 +216,7 @@ def test_what_was_committed_is_there_when_the_index_is_opened_again(store: Store
 def test_one_commit_brings_videos_failures_and_touched_files(store: Store) -> None:
     add(store, new_video("a.avi", unit(1)))
     with store.snapshot() as snapshot:
-        known = snapshot.catalog.known_files([MEDIA / "a.avi"])[MEDIA / "a.avi"]
+        known = snapshot.catalog.files.known([MEDIA / "a.avi"])[MEDIA / "a.avi"]
     failure = Failure("/media/echo/c.avi", "unreadable-video", "no")
     later = KnownFile(known.video_id, 7, 8, known.content_sha256)
     with store.writer() as writer:
@@ -224,9 +224,9 @@ def test_one_commit_brings_videos_failures_and_touched_files(store: Store) -> No
         assert writer.commit(batch, NUMERICS) == 2
     with store.snapshot() as snapshot:
         assert snapshot.generation == 2
-        assert [record.video_id for record in snapshot.catalog.videos()] == [1, 2]
-        assert snapshot.catalog.failures() == [failure]
-        assert snapshot.catalog.known_files([MEDIA / "a.avi"]) == {MEDIA / "a.avi": later}
+        assert [record.video_id for record in snapshot.catalog.videos.records()] == [1, 2]
+        assert snapshot.catalog.failures.all() == [failure]
+        assert snapshot.catalog.files.known([MEDIA / "a.avi"]) == {MEDIA / "a.avi": later}
 
 
 def test_a_commit_without_videos_writes_no_segment(store: Store) -> None:
@@ -235,7 +235,7 @@ def test_a_commit_without_videos_writes_no_segment(store: Store) -> None:
         writer.commit(Batch(failed=[FailedFile(MEDIA, failure, None, None)]), NUMERICS)
     assert list((store.path / "segments").iterdir()) == []
     with store.snapshot() as snapshot:
-        assert snapshot.catalog.failures() == [failure]
+        assert snapshot.catalog.failures.all() == [failure]
 
 
 def test_a_replaced_video_is_not_found_again_and_an_id_keeps_its_vector(store: Store) -> None:
@@ -260,7 +260,7 @@ def test_an_attribute_that_cannot_be_kept_stops_the_writer_before_anything_is_wr
             writer.declare_attributes({"ef": "text"})
         writer.commit(Batch([new_video("a.avi", unit(1), attributes={"ef": 55.5})]), NUMERICS)
     with store.snapshot() as snapshot:
-        assert [record.attributes for record in snapshot.catalog.videos()] == [{"ef": 55.5}]
+        assert [record.attributes for record in snapshot.catalog.videos.records()] == [{"ef": 55.5}]
 
 
 @pytest.mark.parametrize("frames_dtype", ["float16", "none"])
@@ -564,7 +564,8 @@ import os, sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
 import echosearch.index.writer, echosearch.index.vectors.faiss_index, echosearch.index.vectors.segment
-from echosearch.index.catalog import Catalog, Transaction
+from echosearch.index.catalog import Catalog
+from echosearch.index.catalog.videos import Videos
 from echosearch.index import Batch, Store
 
 def die(*arguments, **options):
@@ -594,7 +595,7 @@ with Store(path).writer() as writer:
     elif step == "between segment and transaction":
         Catalog.writing = die
     elif step == "within the transaction":
-        Transaction.add_videos = dies_after(Transaction.add_videos)
+        Videos.add = dies_after(Videos.add)
     elif step == "while FAISS is written":
         echosearch.index.vectors.faiss_index.fsync_path = die
     elif step == "before FAISS gets its name":
@@ -758,14 +759,14 @@ def test_a_view_stays_at_its_commit_and_the_next_one_sees_the_new(store: Store) 
             add(store, new_video("a.avi", unit(0, 1, 1), content="new", replaces=1), finish=True)
             assert snapshot.generation == 1
             assert found(snapshot, unit(0, 1)) == [(1, 0.0)]
-            assert [record.video_id for record in snapshot.catalog.videos()] == [1]
+            assert [record.video_id for record in snapshot.catalog.videos.records()] == [1]
             assert snapshot.stored(1).vector.tolist() == unit(1).tolist()
             with pytest.raises(UnknownVideo, match="there is no video 2"):
                 snapshot.stored(2)
         with reader.snapshot() as snapshot:
             assert snapshot.generation == 3
             assert found(snapshot, unit(0, 1)) == [(2, 1.0), (3, float(unit(0, 1, 1)[1]))]
-            assert [record.video_id for record in snapshot.catalog.videos()] == [2, 3]
+            assert [record.video_id for record in snapshot.catalog.videos.records()] == [2, 3]
 
 
 def test_a_view_opened_before_the_index_is_used_stays_at_its_commit_too(store: Store) -> None:
@@ -898,7 +899,8 @@ path = Path(sys.argv[1])
 store = Store(path)
 
 def look(view):
-    return view.generation, view.catalog.count(), [hit.video_id for hit in search(view, Query(unit(1), "cosine"), 9)]
+    hits = search(view, Query(unit(1), "cosine"), 9)
+    return view.generation, view.catalog.counts.live(), [hit.video_id for hit in hits]
 
 with store.snapshot() as view:
     print(look(view), view.problems, flush=True)
@@ -1145,7 +1147,7 @@ class IndexMachine(RuleBasedStateMachine):
         with self.store.snapshot() as snapshot:
             assert snapshot.generation == self.generation
             assert snapshot.rows.ids.tolist() == sorted(self.rows)
-            assert {record.video_id: record.path for record in snapshot.catalog.videos()} == {
+            assert {record.video_id: record.path for record in snapshot.catalog.videos.records()} == {
                 video_id: str(MEDIA / name) for video_id, name in self.paths.items()
             }
 

@@ -253,7 +253,7 @@ def test_deleted_videos_have_no_scores_and_come_back_with_theirs(store: Store) -
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
     with store.writer() as writer, writer.transaction() as transaction:
-        transaction.restore(gone)
+        transaction.deleted.restore(gone)
     [back] = sweep(store, scorers(EF))
     assert (back.scored_now, table(back)) == (0, table(before))
 
@@ -268,7 +268,7 @@ def test_compaction_keeps_scores_of_what_stays_and_drops_those_of_what_went(stor
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
     with store.snapshot() as snapshot:
-        [row] = snapshot.catalog.sweeps()
+        [row] = snapshot.catalog.sweeps.all()
         assert row.videos == 16
 
 
@@ -313,11 +313,11 @@ def test_a_full_disk_is_named_and_nothing_half_is_kept(store: Store, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echosearch.index.catalog.Transaction.add_scores", full)
+    monkeypatch.setattr("echosearch.index.catalog.sweeps.Sweeps.add_scores", full)
     with pytest.raises(BackendError, match=r"^cannot write to the index .*: No space left on device$"):
         sweep(store, scorers(PACER))
     with store.snapshot() as snapshot:
-        assert snapshot.catalog.sweeps() == []
+        assert snapshot.catalog.sweeps.all() == []
 
 
 def test_an_index_without_frames_has_no_exact_regression(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_an_index_without_frames_has_no_exact_regression(tmp_path: Path) -> None
     with pytest.raises(BadQuery, match=r"^ef needs frame embeddings, and this index keeps none .* use the approximate"):
         sweep(store, scorers(PACER, EF))
     with store.snapshot() as snapshot:
-        assert snapshot.catalog.sweeps() == []  # nor anything of the other task
+        assert snapshot.catalog.sweeps.all() == []  # nor anything of the other task
     [rough] = sweep(store, scorers(EF, form="approximate"))
     assert len(rough.ids) == 1
 
@@ -347,7 +347,7 @@ def test_an_empty_index_has_no_scores(tmp_path: Path) -> None:
 def test_sweeps_are_listed_with_what_they_are_of(store: Store) -> None:
     sweep(store, scorers(PACER, EF))
     with store.snapshot() as snapshot:
-        rows = {row.key.task: row for row in snapshot.catalog.sweeps()}
+        rows = {row.key.task: row for row in snapshot.catalog.sweeps.all()}
     key = rows["ef"].key
     assert isinstance(key, SweepKey)
     assert (key.columns, key.form, key.recipe, rows["ef"].videos) == (("value", "spread"), "exact", "recipe", 20)

@@ -270,7 +270,7 @@ def test_views_are_asked_for_as_the_field_writes_them(index: Path, run: Run) -> 
 
 def test_an_archive_without_views_can_be_used(index: Path, run: Run) -> None:
     with Store(index).writer() as writer, writer.transaction() as transaction:
-        transaction.change_metadata([MetadataChange(n, {"view": None}, {}) for n in range(1, 11)])
+        transaction.videos.change_metadata([MetadataChange(n, {"view": None}, {}) for n in range(1, 11)])
     text = ok(run, "sweep", "lead")
     assert "lead is seen in 4CH; of 10 videos the view is not known" in text
     assert "10 videos whose views are not known, apart:" in text
@@ -352,8 +352,8 @@ def test_an_index_of_before_gets_its_views_with_the_next_sweep(tmp_path: Path) -
     ingest(path, [tmp_path / "archive" / "videos"], IngestOptions(ModelRequest("echo-mini"), workers=2))
     store = Store(path)
     with store.writer() as writer, writer.transaction() as transaction:  # as if nothing had been predicted
-        ids = [video.video_id for video in transaction.videos()]
-        transaction.predict_views(dict.fromkeys(ids))  # scores of the view task were kept before as well
+        ids = [video.video_id for video in transaction.videos.records()]
+        transaction.videos.predict_views(dict.fromkeys(ids))  # scores of the view task were kept before as well
     opened = echosearch.open_index(path)
     assert {video.view_predicted for video in opened.videos()} == {None}
     opened.zeroshot.sweep("view")

@@ -75,11 +75,11 @@ class Archive:
 
     def kept(self, kind: FittedKind) -> list[str]:
         with self.store.snapshot() as snapshot:
-            return [item.name for item in snapshot.catalog.fitted(kind)]
+            return [item.name for item in snapshot.catalog.fitted.all(kind)]
 
     def nothing_is_stored(self) -> bool:
         with self.store.snapshot() as snapshot:
-            return not (self.kept("calibration") or self.kept("probe") or snapshot.catalog.sweeps())
+            return not (self.kept("calibration") or self.kept("probe") or snapshot.catalog.sweeps.all())
 
 
 def rows_of(count: int, seed: int) -> tuple[Vector, list[int]]:
@@ -302,7 +302,9 @@ def test_a_prevalence_is_of_the_videos_that_can_show_it(tmp_path: Path, monkeypa
     archive.zeroshot.calibrate(PACER, archive.labels(), MAX_F1)
     views = {video_id: ("A4C", None, "PLAX")[number % 3] for number, video_id in enumerate(archive.ids)}
     with archive.store.writer() as writer, writer.transaction() as transaction:
-        transaction.change_metadata([MetadataChange(video_id, {"view": view}, {}) for video_id, view in views.items()])
+        transaction.videos.change_metadata(
+            [MetadataChange(video_id, {"view": view}, {}) for video_id, view in views.items()]
+        )
     asked: list[list[float]] = []
     monkeypatch.setattr(
         Calibration, "prevalence_among", lambda _, scores, clusters: asked.append([*scores.tolist(), len(clusters)])
@@ -731,4 +733,4 @@ def test_an_evaluation_needs_no_right_to_write(archive: Archive) -> None:
     assert "is being written to by" in told
     assert judged.levels[0].units == 120
     with archive.store.snapshot() as snapshot:
-        assert snapshot.catalog.sweeps() == []
+        assert snapshot.catalog.sweeps.all() == []

@@ -112,7 +112,9 @@ class Cohorts:
         vocabulary = self._vocabulary(snapshot)
         question, notes = self._question(snapshot, vocabulary, conditions, {})
         both = question.criteria[0] if len(question.criteria) == 1 else All(question.criteria)
-        found: Matches = snapshot.catalog.matching(both, question.names, question.attributes, question.columns())
+        found: Matches = snapshot.catalog.conditions.matching(
+            both, question.names, question.attributes, question.columns()
+        )
         return Filtered(found.ids, found.no, found.unknown, tuple(notes), bool(question.measures))
 
     def sweep_missing(
@@ -143,7 +145,7 @@ class Cohorts:
         with self.store.writer(wait_seconds) as writer:
             self._check_free(name)  # another process may have made one meanwhile
             with writer.transaction() as transaction:
-                transaction.add_cohort(name, named.to_json())
+                transaction.cohorts.add(name, named.to_json())
         return named
 
     def preview(self, definition: Definition) -> Cohort:
@@ -156,20 +158,20 @@ class Cohorts:
     def names(self) -> list[str]:
         """The cohorts that are kept, oldest first."""
         with self.store.snapshot() as snapshot:
-            return list(snapshot.catalog.cohorts())
+            return list(snapshot.catalog.cohorts.all())
 
     def all(self) -> list[Cohort]:
         """All that are kept, oldest first."""
         with self.store.snapshot() as snapshot:
-            return [Cohort.from_json(content) for content in snapshot.catalog.cohorts().values()]
+            return [Cohort.from_json(content) for content in snapshot.catalog.cohorts.all().values()]
 
     def get(self, name: str) -> Cohort:
         """One cohort. UnknownCohort offers the nearest names."""
         with self.store.snapshot() as snapshot:
-            content = snapshot.catalog.cohort(name)
+            content = snapshot.catalog.cohorts.content(name)
             if content is not None:
                 return Cohort.from_json(content)
-            known = list(snapshot.catalog.cohorts())
+            known = list(snapshot.catalog.cohorts.all())
         near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:5]
         raise UnknownCohort(
             f"there is no cohort {name!r} in this index"
@@ -180,7 +182,7 @@ class Cohorts:
         """Forget a cohort with its audits. UnknownCohort where there is none."""
         self.get(name)
         with self.store.writer(wait_seconds) as writer, writer.transaction() as transaction:
-            transaction.drop_cohort(name)
+            transaction.cohorts.drop(name)
 
     def diff(self, first: str, second: str) -> Difference:
         """What two cohorts have in common, and how they differ."""
@@ -194,7 +196,7 @@ class Cohorts:
                 f"cohort {name} cannot be rerun: data of {before.purged} members was purged from this index"
             )
         with self.store.snapshot() as snapshot:
-            before, anew = followed(before, snapshot.catalog.embedded_anew())
+            before, anew = followed(before, snapshot.catalog.videos.embedded_anew())
             vocabulary = pinned(self._vocabulary(snapshot), before)
             conditions = [parse_filter(text) for text in before.criteria]
             now, selection = self._made(snapshot, vocabulary, before.definition, conditions)
@@ -206,8 +208,8 @@ class Cohorts:
                 replace(now, name=name, about=before.about, notes=(*now.notes, *anew)),
                 selection.reasons,
                 set(snapshot.rows.ids.tolist()),
-                snapshot.catalog.added_since(before.generation),
-                {each.patient for each in snapshot.catalog.belongings() if each.patient is not None},
+                snapshot.catalog.videos.added_since(before.generation),
+                {each.patient for each in snapshot.catalog.videos.belongings() if each.patient is not None},
             )
 
     def export(
@@ -225,10 +227,10 @@ class Cohorts:
         """
         cohort = self.get(name)
         with self.store.snapshot() as snapshot:
-            if label is not None and label not in {each.name for each in snapshot.catalog.attribute_columns()}:
+            if label is not None and label not in {each.name for each in snapshot.catalog.attributes.columns()}:
                 raise BadOption(f"there is no attribute {label!r} in this index; `echosearch info` shows what there is")
-            every, _ = with_study_keys(snapshot.catalog.videos())
-            cohort, _ = followed(cohort, snapshot.catalog.embedded_anew())
+            every, _ = with_study_keys(snapshot.catalog.videos.records())
+            cohort, _ = followed(cohort, snapshot.catalog.videos.embedded_anew())
         codes = people(every, np.array([record.video_id for record in every], np.int64)).codes.tolist()
         records = {record.video_id: record for record in every}
         return export(cohort, records, dict(zip(records, codes, strict=True)), folder, form, views, label, named)
@@ -238,9 +240,9 @@ class Cohorts:
         ids = {video_id for member in cohort.members for video_id in member.video_ids}
         with self.store.snapshot() as snapshot:
             now = {id_: id_ for id_ in ids} | {
-                old: new for old, new in snapshot.catalog.embedded_anew().items() if old in ids
+                old: new for old, new in snapshot.catalog.videos.embedded_anew().items() if old in ids
             }
-            found = {record.video_id: record for record in snapshot.catalog.videos(now.values())}
+            found = {record.video_id: record for record in snapshot.catalog.videos.records(now.values())}
         return {old: found[new] for old, new in now.items() if new in found}
 
     # Audits.
@@ -268,7 +270,7 @@ class Cohorts:
             write_sheet(self.store.output(sheet, "the sheet", ".csv", None), cohort, audit)
             try:
                 with writer.transaction() as transaction:
-                    transaction.put_audit(name, number, json.dumps(audit.to_dict()))
+                    transaction.cohorts.put_audit(name, number, json.dumps(audit.to_dict()))
             except BackendError:
                 sheet.unlink(missing_ok=True)
                 raise
@@ -284,14 +286,14 @@ class Cohorts:
             told = audit.judgements | read_judgements(sheet, audit)
             judged = replace(audit, judgements=told, judged_at=_now())
             with writer.transaction() as transaction:
-                transaction.put_audit(name, judged.number, json.dumps(judged.to_dict()))
+                transaction.cohorts.put_audit(name, judged.number, json.dumps(judged.to_dict()))
         return judged
 
     def audits(self, name: str) -> list[Audit]:
         """All audits of a cohort, oldest first."""
         self.get(name)
         with self.store.snapshot() as snapshot:
-            return [Audit.from_dict(json.loads(content)) for content in snapshot.catalog.audits(name)]
+            return [Audit.from_dict(json.loads(content)) for content in snapshot.catalog.cohorts.audits(name)]
 
     def precision(self, audit: Audit) -> PrecisionEstimate:
         """How many of a cohort's members are rightly in, from a judged random sample."""
@@ -352,7 +354,7 @@ class Cohorts:
         tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
         tasks |= {probe.name: probe for probe in kept.probes(snapshot)}
         calibrations = tuple(kept.calibrations(snapshot))
-        attributes = tuple(snapshot.catalog.attribute_columns())
+        attributes = tuple(snapshot.catalog.attributes.columns())
         return Vocabulary(attributes, tasks, calibrations, self.zeroshot.key, all_views=self.zeroshot.all_views)
 
     def _made(
@@ -373,7 +375,7 @@ class Cohorts:
         similarity = self._similarity(snapshot, definition)
         selection = select(snapshot, definition, question, similarity)
         if definition.level != "video" and not definition.same_video:
-            question = studied(question, with_study_keys(snapshot.catalog.videos())[0])
+            question = studied(question, with_study_keys(snapshot.catalog.videos.records())[0])
         bounds = bounds_of(question)
         attributes = [each.name for each in vocabulary.attributes]
         description = self.store.description
@@ -445,14 +447,14 @@ class Cohorts:
                     "is unknown for them (--all-views counts them)"
                 )
             measures[parts] = measured
-        if any(found.parts == VIEW for found in resolved.values()) and (count := snapshot.catalog.count_predicted()):
+        if any(found.parts == VIEW for found in resolved.values()) and (count := snapshot.catalog.counts.predicted()):
             notes.append(
                 f"the view of {count} videos is predicted by {self.store.description.model}, and not in the manifest"
             )
         told: dict[int, str | None] | None = None
         if any(found.parts == DOMAIN for found in resolved.values()):
             preset = self.store.description.standing.preset
-            records = snapshot.catalog.videos()
+            records = snapshot.catalog.videos.records()
             told = {record.video_id: domain(record, preset, vocabulary.all_views) for record in records}
             if unknown := list(told.values()).count(None):
                 notes.append(f"of {unknown} videos the view is not known, so neither is the domain (--all-views)")

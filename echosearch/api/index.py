@@ -198,11 +198,11 @@ class Index:
         with self._store.snapshot() as snapshot:
             wanted: set[int] | None = None
             if study is not None or patient is not None:
-                wanted = snapshot.catalog.ids_where(study=study, patient=patient)
+                wanted = snapshot.catalog.videos.ids_where(study=study, patient=patient)
             if where:
                 matching = set(self.cohorts.matching(snapshot, where).ids.tolist())
                 wanted = matching if wanted is None else wanted & matching
-            yield from snapshot.catalog.videos(wanted)
+            yield from snapshot.catalog.videos.records(wanted)
 
     def matching(self, where: Sequence[str]) -> Filtered:
         """The videos of which all conditions are true, with the numbers of the others. BadFilter says what is wrong."""
@@ -213,7 +213,7 @@ class Index:
     def videos_of(self, video_ids: Iterable[int]) -> Iterator[VideoRecord]:
         """Those of some ids that are live videos, by ascending id."""
         with self._store.snapshot() as snapshot:
-            yield from snapshot.catalog.videos(video_ids)
+            yield from snapshot.catalog.videos.records(video_ids)
 
     def video(self, video_id: int) -> VideoRecord:
         """One video. UnknownVideo when there is none."""
@@ -223,7 +223,7 @@ class Index:
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""
         with self._store.snapshot() as snapshot:
-            return snapshot.catalog.failures()
+            return snapshot.catalog.failures.all()
 
     def video_embedding(self, video_id: int) -> npt.NDArray[np.float32]:
         """(D,) float32 of unit length."""
@@ -252,7 +252,7 @@ class Index:
         """What the index is and holds, as plain JSON values."""
         description = self.description
         with self._store.snapshot() as snapshot:
-            totals = snapshot.catalog.totals()
+            totals = snapshot.catalog.counts.totals()
             return {
                 "index": str(self.path),
                 "generation": snapshot.generation,
@@ -264,7 +264,7 @@ class Index:
                 "frames_dtype": description.frames_dtype,
                 "precision": description.precision,
                 "numerics": [
-                    json.loads(told) for told in sorted({told for *_, told in snapshot.catalog.segment_sizes()})
+                    json.loads(told) for told in sorted({told for *_, told in snapshot.catalog.segments.sizes()})
                 ],
                 "created_at": description.created_at,
                 "space": description.recipe.space.id,
@@ -273,11 +273,11 @@ class Index:
                 "preparation": description.recipe.in_words,
                 "recipe_parts": description.recipe.to_dict(),
                 **totals,
-                "views": tally(snapshot.catalog.count_views()),
-                "unverified": snapshot.catalog.count_unverified(),
-                "failures": len(snapshot.catalog.failures()),
-                "attributes": {column.name: column.type for column in snapshot.catalog.attribute_columns()},
-                "roots": [str(root) for root in snapshot.catalog.roots()],
+                "views": tally(snapshot.catalog.counts.views()),
+                "unverified": snapshot.catalog.counts.unverified(),
+                "failures": len(snapshot.catalog.failures.all()),
+                "attributes": {column.name: column.type for column in snapshot.catalog.attributes.columns()},
+                "roots": [str(root) for root in snapshot.catalog.roots.all()],
                 "disk_bytes": _bytes_below(self.path),
             }
 
@@ -325,7 +325,7 @@ class Index:
     def _notes(self, snapshot: Snapshot) -> list[str]:
         """What is to be said of every answer of this index."""
         notes = [*self.description.notes, *snapshot.outdated.values()]
-        if unverified := snapshot.catalog.count_unverified():
+        if unverified := snapshot.catalog.counts.unverified():
             notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
         if {self._request.precision, self.description.precision} != {"fp32"}:
             notes.append(f"half precision: {self._request.precision} here, {self.description.precision} in the index")
@@ -409,11 +409,11 @@ def _known_record(snapshot: Snapshot, path: Path) -> VideoRecord | None:
     from echosearch.video import content_sha256, media_path
 
     path = media_path(path)
-    known = snapshot.catalog.known_files([path]).get(path)
+    known = snapshot.catalog.files.known([path]).get(path)
     digest = content_sha256(path)
     if known is not None and known.content_sha256 == digest:
         return _record(snapshot, known.video_id)
-    ids = snapshot.catalog.ids_where(content_sha256=digest)
+    ids = snapshot.catalog.videos.ids_where(content_sha256=digest)
     return _record(snapshot, min(ids)) if ids else None
 
 
@@ -437,9 +437,9 @@ def _is_utf8(text: str) -> bool:
 
 
 def _record(snapshot: Snapshot, video_id: int) -> VideoRecord:
-    for record in snapshot.catalog.videos([_possible(video_id)]):
+    for record in snapshot.catalog.videos.records([_possible(video_id)]):
         return record
-    if (later := snapshot.catalog.replaced_by(video_id)) is not None:
+    if (later := snapshot.catalog.videos.replaced_by(video_id)) is not None:
         raise UnknownVideo(
             f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
         )

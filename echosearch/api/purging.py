@@ -39,7 +39,7 @@ def purge_videos(
     store = Store(index_path)
     with store.catalog_only() as snapshot:
         person = _person(snapshot, videos, study, patient)
-        named = {record.video_id: record for record in snapshot.videos(person.ids, deleted=True)}
+        named = {record.video_id: record for record in snapshot.videos.records(person.ids, deleted=True)}
     receipt: dict[str, Any] = {
         "index": str(index_path),
         "dry_run": dry_run,
@@ -72,18 +72,18 @@ def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
 def _person(snapshot: CatalogReader, videos: Sequence[int | Path], study: str | None, patient: str | None) -> Person:
     """Whom to purge. UnknownVideo when one of what was named is not there, and never was."""
     ids, paths = _split(videos)
-    there = {record.video_id for record in snapshot.videos(ids, deleted=True)}
+    there = {record.video_id for record in snapshot.videos.records(ids, deleted=True)}
     missing = [f"video {each}" for each in sorted(set(ids) - there)]
-    missing += [f"video {each}" for each in paths if not snapshot.person([], [each], None, None).ids]
-    whose = snapshot.whose(study, patient)
-    if (study is not None or patient is not None) and not snapshot.person([], [], study, patient).ids:
+    missing += [f"video {each}" for each in paths if not snapshot.purging.person([], [each], None, None).ids]
+    whose = snapshot.deleted.whose(study, patient)
+    if (study is not None or patient is not None) and not snapshot.purging.person([], [], study, patient).ids:
         missing.append(f"video of {whose}")
     if missing:
         raise UnknownVideo(
             f"there is and was no {missing[0]} in this index; nothing was purged (after a purge that was interrupted: "
             "echosearch compact)"
         )
-    return snapshot.person(ids, paths, study, patient)
+    return snapshot.purging.person(ids, paths, study, patient)
 
 
 def _fitted(content: str, person: Person) -> str:

@@ -29,7 +29,7 @@ def reembed_index(
     zeroshot = open_index(path, precision=options.precision).zeroshot
     kept: list[tuple[Task, Form, Swept]] = []
     with zeroshot.store.snapshot() as snapshot:
-        for key in (row.key for row in snapshot.catalog.sweeps()):
+        for key in (row.key for row in snapshot.catalog.sweeps.all()):
             definition, form = json.loads(key.definition), _FORMS[key.form]
             task = None if definition["mode"] == "probe" else task_from_dict(definition)
             if task is not None and (swept := stored(snapshot, zeroshot.key(task, form))) is not None:

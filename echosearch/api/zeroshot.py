@@ -410,7 +410,7 @@ class ZeroShot:
         given. `mean` is EchoCLIP-R's published form.
         """
         with self.store.snapshot() as snapshot:
-            pairs = pair(reports, list(snapshot.catalog.videos()), views)
+            pairs = pair(reports, list(snapshot.catalog.videos.records()), views)
             positions = snapshot.rows.positions(np.array(pairs.video_ids, np.int64))
             vectors, norms = snapshot.rows.gather(positions)
         cut: list[str] = []
@@ -438,7 +438,7 @@ class ZeroShot:
         scorer = self._scorer(found, "approximate" if approximate else "exact", [])
         swept, warnings = self._swept(scorer, 0.0)
         with self.store.snapshot() as snapshot:
-            records = {record.video_id: record for record in snapshot.catalog.videos()}
+            records = {record.video_id: record for record in snapshot.catalog.videos.records()}
         swept = swept.kept(np.isin(swept.ids, list(records)))  # some may have been deleted meanwhile
         told = write_predictions(output, found, swept.ids, swept.columns, records, id_column, with_suffix)
         return (*warnings, *told)

@@ -89,7 +89,7 @@ def select(
     similarity: Callable[[Ids], npt.NDArray[np.float32]] | None,
 ) -> Selection:
     """Apply a definition; `similarity` gives the scores (n,) of videos (n,), where units are ranked."""
-    records, notes = with_study_keys(snapshot.catalog.videos())
+    records, notes = with_study_keys(snapshot.catalog.videos.records())
     return _Counting(definition, records, notes).run(snapshot, question, similarity)
 
 
@@ -150,7 +150,7 @@ class _Counting:
             return []
         of = {record.video_id: record.study for record in self.records}
         if not self.by_study:
-            ids, truths = snapshot.catalog.decisions(
+            ids, truths = snapshot.catalog.conditions.decisions(
                 question.criteria, question.names, question.attributes, question.columns()
             )
             names = [str(video_id) for video_id in ids.tolist()]
@@ -159,7 +159,7 @@ class _Counting:
                 for place, each in enumerate(question.criteria)
             ]
         if self.definition.same_video:
-            ids, truths = snapshot.catalog.decisions(
+            ids, truths = snapshot.catalog.conditions.decisions(
                 question.criteria, question.names, question.attributes, question.columns()
             )
             together = np.minimum.accumulate(truths, axis=1)
@@ -169,7 +169,9 @@ class _Counting:
                 for place, each in enumerate(question.criteria)
             ]
         leaves = list(dict.fromkeys(leaf for each in question.criteria for leaf in atoms(each)))
-        ids, truths = snapshot.catalog.decisions(leaves, question.names, question.attributes, question.columns(of))
+        ids, truths = snapshot.catalog.conditions.decisions(
+            leaves, question.names, question.attributes, question.columns(of)
+        )
         names = [unit.name for unit in self.every]
         decided: dict[Condition, Truth] = {}
         for place, leaf in enumerate(leaves):

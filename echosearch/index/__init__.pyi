@@ -4,23 +4,19 @@ from .admission import (
     check_phrases as check_phrases,
     probe as probe,
 )
-from .catalog.conditions import FIELDS as FIELDS, VIEW as VIEW, Matches as Matches
-from .catalog.migrations import refuse_newer as refuse_newer
-from .catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters
-from .catalog.reader import AttributeColumn as AttributeColumn, CatalogReader as CatalogReader
-from .catalog.records import (
+from .catalog.attributes import (
+    AttributeColumn as AttributeColumn,
     AttributeType as AttributeType,
     AttributeValue as AttributeValue,
-    FailedFile as FailedFile,
-    Fitted as Fitted,
-    FittedKind as FittedKind,
-    KnownFile as KnownFile,
-    MetadataChange as MetadataChange,
-    NewVideo as NewVideo,
-    SameBytes as SameBytes,
-    SweepKey as SweepKey,
-    VideoMetadata as VideoMetadata,
 )
+from .catalog.catalog import CatalogReader as CatalogReader
+from .catalog.conditions import FIELDS as FIELDS, VIEW as VIEW, Matches as Matches
+from .catalog.files import FailedFile as FailedFile, KnownFile as KnownFile, SameBytes as SameBytes
+from .catalog.kept import Fitted as Fitted, FittedKind as FittedKind
+from .catalog.migrations import refuse_newer as refuse_newer
+from .catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters
+from .catalog.sweeps import SweepKey as SweepKey
+from .catalog.videos import MetadataChange as MetadataChange, NewVideo as NewVideo, VideoMetadata as VideoMetadata
 from .check import check_index as check_index, compare_sources as compare_sources, repair_index as repair_index
 from .description import IndexDescription as IndexDescription
 from .purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge

@@ -66,7 +66,7 @@ def check_index(index_path: Path) -> CheckReport:
         away = [*lost.values(), *refused.values()]
         beside = leftovers(index_path, snapshot, GRACE_SECONDS)
         problems = [*snapshot.problems(), *damaged.values(), *beside.newer]
-        generation, segments = snapshot.generation, len(snapshot.segment_sizes())
+        generation, segments = snapshot.generation, len(snapshot.segments.sizes())
     if not damaged and not away:
         problems += _faiss_problems(store)
     return CheckReport(str(index_path), generation, segments, tuple(problems), tuple(away), tuple(beside.notes))
@@ -75,7 +75,7 @@ def check_index(index_path: Path) -> CheckReport:
 def compare_sources(index_path: Path, progress: ProgressListener | None = None) -> tuple[str, ...]:
     """Read the files of all live videos; a sentence for each that is not there, or not what was embedded."""
     with Store(index_path).snapshot() as snapshot:
-        records = list(snapshot.catalog.videos())
+        records = list(snapshot.catalog.videos.records())
     found = []
     for done, record in enumerate(records, start=1):
         try:
@@ -129,7 +129,7 @@ def repair_index(index_path: Path, wait_seconds: float = 0.0, missing: bool = Fa
 def _examined(index_path: Path, snapshot: CatalogReader) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Segments that are damaged, those that may be lost, and those that this process cannot read; and why."""
     damaged, lost, refused = {}, {}, {}
-    for name, _, _ in snapshot.segment_sizes():
+    for name, _, _ in snapshot.segments.sizes():
         try:
             whole_segment(index_path, name, snapshot)
         except ReadRefused as error:
@@ -143,7 +143,7 @@ def _examined(index_path: Path, snapshot: CatalogReader) -> tuple[dict[str, str]
 
 def _too_many(snapshot: CatalogReader, names: list[str]) -> str | None:
     """The sentence that lists what would be let go of, where it is more than a few videos."""
-    lost = snapshot.places(video_id for name in names for video_id in snapshot.ids_in(name))
+    lost = snapshot.files.places(video_id for name in names for video_id in snapshot.segments.ids_in(name))
     if len(lost) <= _MOST_UNASKED:
         return None
     first = ", ".join(str(path) for _, path in islice(lost.values(), 3))

@@ -43,8 +43,8 @@ class Leftovers:
 def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Leftovers:
     """What lies beside the segments of an index. OutOfReach when the folder of its segments cannot be read."""
     folder = path / "segments"
-    active = {name for name, _, _ in snapshot.segment_sizes()}
-    retired = snapshot.retired_segments()
+    active = {name for name, _, _ in snapshot.segments.sizes()}
+    retired = snapshot.segments.retired()
     found = Leftovers()
     try:
         there = {other.name for other in folder.iterdir()}
@@ -107,7 +107,7 @@ def _place(folder: Path, snapshot: CatalogReader, found: Leftovers) -> None:
 
 def _is_of_a_writer_that_died(segment: Segment, snapshot: CatalogReader) -> bool:
     """Whether none of its videos was ever committed, or all lie, bit for bit, in segments that the index has."""
-    places = snapshot.segments_of(segment.ids.tolist())
+    places = snapshot.segments.of(segment.ids.tolist())
     rows: dict[str | None, list[int]] = defaultdict(list)
     for row, video_id in enumerate(segment.ids.tolist()):
         rows[places.get(video_id)].append(row)

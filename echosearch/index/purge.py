@@ -81,13 +81,13 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any
     """
     writer.refuse_damaged(person.ids)
     with suppress(_Tried), writer.transaction() as transaction:
-        transaction.purge(person, rewriters)
+        transaction.purging.purge(person, rewriters)
         raise _Tried  # nothing is erased before it is certain that the catalog can let go as well
     writer.delete(person.ids)
     gone = {entry: how(writer, person) for entry, how in ENTRIES.items()}
     (writer.path / "cache").mkdir(exist_ok=True)
     with writer.transaction() as transaction:
-        tables = transaction.purge(person, rewriters)
+        tables = transaction.purging.purge(person, rewriters)
     if not writer.shrink():
         raise BackendError(
             f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "

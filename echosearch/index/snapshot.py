@@ -99,7 +99,7 @@ class _Loaded:
     def open(cls, path: Path, description: IndexDescription, catalog: CatalogReader, before: _Loaded | None) -> _Loaded:
         """Open what the catalog names; segments that `before` has stay open. IndexStateError when at odds."""
         segments: dict[str, Segment] = {}
-        for row in catalog.segments():
+        for row in catalog.segments.active():
             segment = before.segments.get(row.name) if before else None
             segment = segment or open_segment(path / "segments", row.name)
             if segment.info.dim != description.dim:
@@ -114,7 +114,7 @@ class _Loaded:
                     f"({segment.info.count} and {row.videos}); restore both from one copy of the index"
                 )
             segments[row.name] = segment
-        deleted = np.array(catalog.deleted_ids(), np.int64)
+        deleted = np.array(catalog.segments.dead_ids(), np.int64)
         return cls(path, catalog.generation, segments, LiveRows(list(segments.values()), deleted, description.dim))
 
     @cached_property
@@ -166,7 +166,7 @@ class Snapshot:
     @property
     def outdated(self) -> dict[MediaKind, str]:
         """A sentence for each kind of video that is here, deleted or not, and is embedded in another way now."""
-        counts = {kind: len(self.catalog.embedded([kind])) for kind in self.description.recipe.outdated}
+        counts = {kind: len(self.catalog.videos.embedded([kind])) for kind in self.description.recipe.outdated}
         sentence = "are embedded as by another version of echosearch, and compare with no others; bring them up with:"
         return {
             kind: f"{count} {_KINDS[kind]} {sentence} echosearch reembed" for kind, count in counts.items() if count
@@ -202,7 +202,7 @@ def whole_segment(path: Path, name: str, snapshot: CatalogReader) -> Segment:
     segment = open_segment(path / "segments", name)
     if found := segment.damage():
         raise DamagedIndex("; ".join(found))
-    if segment.ids.tolist() != snapshot.ids_in(name):
+    if segment.ids.tolist() != snapshot.segments.ids_in(name):
         raise CatalogSegmentsDisagree(f"segment {name} and the catalog do not hold the same ids")
     return segment
 

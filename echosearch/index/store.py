@@ -70,9 +70,9 @@ class Store(Snapshots):
     ) -> Output:
         """A file to write for the user, checked: not over `inputs`, nor what is in a source folder or linked there."""
         with self.catalog_only() as catalog:
-            files = catalog.files() if force else ()  # without, nothing but our own is replaced
+            files = catalog.files.paths() if force else ()  # without, nothing but our own is replaced
             meant = [file for file in files if file.suffix.lower() == suffix or os.path.islink(file)]  # noqa: PTH114
-            return Output(Path(path), what, suffix, (*catalog.roots(), *inputs, *meant), force)
+            return Output(Path(path), what, suffix, (*catalog.roots.all(), *inputs, *meant), force)
 
     @contextmanager
     def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:

@@ -84,10 +84,10 @@ class Writer(Snapshots):
     def declare_attributes(self, types: Mapping[str, AttributeType]) -> None:
         """Make room for a manifest's columns. BadManifest when text would go among numbers."""
         with self.snapshot() as snapshot:
-            known = {column.name: column.type for column in snapshot.catalog.attribute_columns()}
+            known = {column.name: column.type for column in snapshot.catalog.attributes.columns()}
         if any(known.get(name) != type_ for name, type_ in types.items()):
             with self.transaction() as transaction:
-                transaction.declare_attributes(types)
+                transaction.attributes.declare(types)
 
     def commit(self, batch: Batch, numerics: Numerics) -> int:
         """All of a batch or nothing: first the segment, then one transaction. Then merges, in commits of their own.
@@ -96,16 +96,16 @@ class Writer(Snapshots):
         """
         part = self.place(batch.new, numerics) if batch.new else None
         with self.transaction() as transaction:
-            transaction.delete(batch.gone, on_purpose=False)
+            transaction.deleted.add(batch.gone, on_purpose=False)
             for file, root, path in batch.moved:
-                transaction.move(file, root, path)
+                transaction.files.move(file, root, path)
             if part is not None:
                 _add_segment(transaction, *part)
             for failed in batch.failed:
-                transaction.record_failure(failed)
+                transaction.failures.record(failed)
             for file in batch.touched:
-                transaction.touch(file)
-            transaction.change_metadata(batch.changed)
+                transaction.files.touch(file)
+            transaction.videos.change_metadata(batch.changed)
         self.merge()
         return transaction.generation
 
@@ -134,8 +134,8 @@ class Writer(Snapshots):
                 _add_segment(transaction, *part)
             for other in others:
                 _replace(transaction, *other)
-            transaction.delete(gone, on_purpose=False)
-            changed = transaction.rewrite_learned(relearn)
+            transaction.deleted.add(gone, on_purpose=False)
+            changed = transaction.fitted.rewrite(relearn)
             transaction.describe(json.dumps(description.to_dict()))
         self._loaded, self.description = None, description
         self._write_description()
@@ -146,7 +146,7 @@ class Writer(Snapshots):
         """One commit to the catalog: all of it or, when an error leaves the block, nothing. See `brings_up`."""
         with named_disk_errors(self.path), self._catalog.writing() as transaction:
             recipe = self.description.recipe
-            now = recipe.brought_up(*(kind for kind in recipe.outdated if not transaction.embedded([kind])))
+            now = recipe.brought_up(*(kind for kind in recipe.outdated if not transaction.videos.embedded([kind])))
             if is_brought_up := self.brings_up and now != recipe and now.id == recipe.id:
                 transaction.describe(json.dumps(replace(self.description, recipe=now).to_dict()))
             yield transaction
@@ -166,7 +166,7 @@ class Writer(Snapshots):
         """Delete live videos on purpose: a later ingest says so instead of bringing them back."""
         if wanted := sorted(set(ids)):
             with self.transaction() as transaction:
-                transaction.delete(wanted, on_purpose=True)
+                transaction.deleted.add(wanted, on_purpose=True)
 
     def compact(self) -> dict[str, Any]:
         """Rewrite segments that hold deleted rows, without these, and merge small ones. Counts of segments and rows.
@@ -175,13 +175,13 @@ class Writer(Snapshots):
         """
         before = len(self._sizes())
         with self.snapshot() as snapshot:
-            dead = np.array(snapshot.catalog.deleted_ids(), np.int64)
+            dead = np.array(snapshot.catalog.segments.dead_ids(), np.int64)
         self.drop_vectors(dead)
         self.merge()
         self._tidy()
         self._catalog.shrink()
         with self.snapshot() as snapshot:
-            dropped = len(dead) - len(snapshot.catalog.deleted_ids())
+            dropped = len(dead) - len(snapshot.catalog.segments.dead_ids())
         counts = {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": dropped}
         return {**counts, "notes": list(self.notes)}
 
@@ -213,7 +213,7 @@ class Writer(Snapshots):
         """Erase all folders of segments that the catalog does not name, now; readers of an older commit lose them."""
         with self._catalog.reading() as snapshot:
             active = {size.name for size in self._sizes()}
-            retired = list(snapshot.retired_segments())
+            retired = list(snapshot.segments.retired())
         pattern = re.compile(rf"[0-9a-f]{{16}}|{ASIDE}|{re.escape(PARTIAL_PREFIX)}.*")
         folders = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
         if self.aside_path.is_symlink() and self.aside_path.is_dir():  # it may hold other things as well
@@ -223,7 +223,7 @@ class Writer(Snapshots):
             for folder in erased:
                 shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
             with self._catalog.writing() as transaction:
-                transaction.forget_retired(retired)
+                transaction.segments.forget_retired(retired)
         return len(erased)
 
     def shrink(self) -> bool:
@@ -241,7 +241,7 @@ class Writer(Snapshots):
 
     def _sizes(self) -> list[Size]:
         with self._catalog.reading() as snapshot:
-            return [Size(*told) for told in snapshot.segment_sizes()]
+            return [Size(*told) for told in snapshot.segments.sizes()]
 
     def _rewrite(self, group: Sequence[Size], dropped: npt.NDArray[np.int64]) -> bool:
         """Write the rows of segments but those of some ids into a new one, in place of these; False if there is none.
@@ -293,9 +293,9 @@ class Writer(Snapshots):
         Their folders are moved to `segments/aside`, at once or, where they cannot be reached, when they can.
         """
         with self.transaction() as transaction:
-            gone = [video_id for name in names for video_id in transaction.ids_in(name)]
-            lost = transaction.retire_segments(names, is_kept=True)
-            transaction.forget_scores(gone)
+            gone = [video_id for name in names for video_id in transaction.segments.ids_in(name)]
+            lost = transaction.segments.retire(names, is_kept=True)
+            transaction.sweeps.forget_scores(gone)
         self._tidy()
         return lost
 
@@ -305,7 +305,7 @@ class Writer(Snapshots):
         """Keep scores of several sweeps in one commit: of each the ids (n,) ascending and its columns (n,)."""
         with self.transaction() as transaction:
             for key, ids, columns in parts:
-                transaction.add_scores(transaction.begin_sweep(key), ids, columns)
+                transaction.sweeps.add_scores(transaction.sweeps.begin(key), ids, columns)
 
     def drop_faiss(self) -> None:
         """Remove the FAISS index; `finish` builds another."""
@@ -336,7 +336,7 @@ class Writer(Snapshots):
         """Erase what nobody misses, see `leftovers`; move aside what a repair let go of. The lock is ours."""
         with self._catalog.reading() as snapshot:
             found = leftovers(self.path, snapshot, GRACE_SECONDS)
-            retired = snapshot.retired_segments()
+            retired = snapshot.segments.retired()
         if found.newer:
             raise CatalogSegmentsDisagree("; ".join(found.newer))
         for folder in found.to_move_aside:
@@ -350,22 +350,23 @@ class Writer(Snapshots):
         over += [folder.name for folder in found.to_move_aside if not folder.exists()]
         if over:
             with self.transaction() as transaction:
-                transaction.forget_retired(over)
+                transaction.segments.forget_retired(over)
 
 
 def _add_segment(transaction: Transaction, info: SegmentInfo, videos: Sequence[NewVideo] = ()) -> None:
-    transaction.add_segment(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
+    transaction.segments.add(info.name, info.count, info.ids_sha256, json.dumps(info.numerics))
     if videos:
-        transaction.add_videos(info.name, videos)
+        transaction.videos.add(info.name, videos)
+        transaction.failures.forget([video.path for video in videos])
 
 
 def _replace(transaction: Transaction, info: SegmentInfo | None, names: Sequence[str], gone: Sequence[int]) -> None:
     """Put a segment, if there is one, in the place of others, of which some rows are gone."""
     if info is not None:
         _add_segment(transaction, info)
-    transaction.move_rows(names, None if info is None else info.name, gone)
-    transaction.retire_segments(names)
-    transaction.forget_scores(gone)
+    transaction.segments.move_rows(names, None if info is None else info.name, gone)
+    transaction.segments.retire(names)
+    transaction.sweeps.forget_scores(gone)
 
 
 def _erase(folder: Path) -> None:

@@ -149,14 +149,14 @@ class Adding:
             # As they were when this run began, so that nothing depends on where a batch ends.
             same = [
                 replace(video, is_live=video.is_live or video.video_id in self._left)
-                for video in snapshot.catalog.with_content(digest)
+                for video in snapshot.catalog.files.with_content(digest)
                 if video.video_id < self._first_new_id
             ]
 
             def holds(video: SameBytes) -> bool:
                 return self._holds(video, file, digest)
 
-            is_purged = snapshot.catalog.is_purged(digest)
+            is_purged = snapshot.catalog.deleted.is_purged(digest)
             arrival = Arrival(file.path, digest, file.known, same, file.is_deleted, is_purged)
             decision = decide(arrival, self._undelete, holds, self._taken)
             copy = decision.video if decision.fate == "added" else None
@@ -189,7 +189,7 @@ class Adding:
         """Whether a root still holds a video that it is known for; an empty folder may be a disk that is missing."""
         if root not in self._roots_there:
             with self._writer.snapshot() as snapshot:
-                known = [path for other, path in snapshot.catalog.places().values() if other == root]
+                known = [path for other, path in snapshot.catalog.files.places().values() if other == root]
             self._roots_there[root] = not all(map(is_gone, known))
         return self._roots_there[root]
 
@@ -277,7 +277,7 @@ class Adding:
 
     def _records(self, ids: Sequence[int]) -> list[VideoRecord]:
         with self._writer.snapshot() as snapshot:
-            return list(snapshot.catalog.videos(ids, deleted=True))
+            return list(snapshot.catalog.videos.records(ids, deleted=True))
 
     def _stored(self, work: Work, prepared: PreparedVideo, embeddings: Any) -> StoredVideo:
         """The vectors of a video: pooled from its frames, or those of a file with the same bytes."""
@@ -299,7 +299,7 @@ class Adding:
 
     def _committed_copy(self, digest: str) -> StoredVideo | None:
         with self._writer.snapshot() as snapshot:
-            ids = snapshot.catalog.verified(snapshot.catalog.ids_where(content_sha256=digest))
+            ids = snapshot.catalog.videos.verified(snapshot.catalog.videos.ids_where(content_sha256=digest))
             return snapshot.stored(min(ids)) if ids else None
 
     def _fail(self, file: MediaFile, failure: Failure) -> None:

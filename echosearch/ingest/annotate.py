@@ -36,14 +36,14 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
     store = Store(index_path)
     with store.writer(wait_seconds) as writer:
         with writer.snapshot() as snapshot:
-            table = table.among({column.name: column.type for column in snapshot.catalog.attribute_columns()})
-            places = snapshot.catalog.places()
+            table = table.among({column.name: column.type for column in snapshot.catalog.attributes.columns()})
+            places = snapshot.catalog.files.places()
             told, warnings = table.match(
                 [path for _, path in places.values()], sorted({root for root, _ in places.values()})
             )
             if not told and places:
                 raise table.fits_nothing([path for _, path in places.values()])
-            records = list(snapshot.catalog.videos([id_ for id_, (_, path) in places.items() if path in told]))
+            records = list(snapshot.catalog.videos.records([id_ for id_, (_, path) in places.items() if path in told]))
             found = [(record, table.change(record, told[Path(record.path)])) for record in records]
         changes = [change for _, change in found if change is not None]
         changed: Counter[str] = Counter()
@@ -54,7 +54,7 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
         if changes:
             writer.declare_attributes(table.types)
             with writer.transaction() as transaction:
-                transaction.change_metadata(changes)
+                transaction.videos.change_metadata(changes)
         with writer.snapshot() as snapshot:
             generation = snapshot.generation
     return AnnotateReport(

@@ -125,10 +125,13 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
     store = Store(index_path)
     output = store.output(out, "the embeddings", ".npz", force)
     with store.snapshot() as snapshot:
-        places = snapshot.catalog.places()
-        files = snapshot.catalog.known_files([path for _, path in places.values()])
-        videos = [_out_video(snapshot, record, *places[record.video_id], files) for record in snapshot.catalog.videos()]
-        types = {column.name: column.type for column in snapshot.catalog.attribute_columns()}
+        places = snapshot.catalog.files.places()
+        files = snapshot.catalog.files.known([path for _, path in places.values()])
+        videos = [
+            _out_video(snapshot, record, *places[record.video_id], files)
+            for record in snapshot.catalog.videos.records()
+        ]
+        types = {column.name: column.type for column in snapshot.catalog.attributes.columns()}
         about = store.description.to_dict() | {"attributes": types, "generation": snapshot.generation}
         dtype = store.description.frames_dtype
         write_embeddings(output, about, store.description.probe, videos, snapshot.stored, dtype)
@@ -138,7 +141,7 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
             str(output.path),
             len(videos),
             sum(video.num_frames for video in videos),
-            snapshot.catalog.count_unverified(),
+            snapshot.catalog.counts.unverified(),
         )
 
 
@@ -195,7 +198,7 @@ def import_embeddings(
         writer.finish()
         warnings += writer.notes
         with writer.snapshot() as snapshot:
-            left, generation = snapshot.catalog.count_unverified(), snapshot.generation
+            left, generation = snapshot.catalog.counts.unverified(), snapshot.generation
     return ImportReport(
         index=str(index_path),
         generation=generation,
@@ -301,7 +304,7 @@ def _check_kinds(writer: Writer, file: EmbeddingsFile, kinds: set[MediaKind]) ->
     theirs = ours if file.about is None else _card_of(file).recipe
     writer.brings_up = not theirs.outdated
     with writer.snapshot() as snapshot:
-        held = [kind for kind in kinds if theirs.outdated or snapshot.catalog.embedded([kind])]
+        held = [kind for kind in kinds if theirs.outdated or snapshot.catalog.videos.embedded([kind])]
     if any(theirs.versions[kind] != ours.versions[kind] for kind in held):
         told = (
             f"{file.path} was made by another version of echosearch: {'; '.join(theirs.differences(ours))} (the index)"
@@ -431,8 +434,8 @@ class _Import:
 
     def _take(self, chunk: Mapping[Path, StoredVideo]) -> None:
         with self._writer.snapshot() as snapshot:
-            there = snapshot.catalog.known_files(list(chunk))
-            deleted = snapshot.catalog.tombstones_at(list(chunk))
+            there = snapshot.catalog.files.known(list(chunk))
+            deleted = snapshot.catalog.deleted.at(list(chunk))
             for path, known in there.items():
                 self._compare(snapshot, known.video_id, chunk[path], self._unverified or self.claims.get(path))
             new = [path for path in chunk if path not in there and path not in deleted]
@@ -463,7 +466,7 @@ class _Import:
         """A video that is there keeps its vectors; equal ones from a source that is trusted speak for them."""
         if not _agree(snapshot.stored(video_id), stored):
             self.other_vectors += 1
-        elif origin is None and not snapshot.catalog.verified([video_id]):
+        elif origin is None and not snapshot.catalog.videos.verified([video_id]):
             self._to_verify.append(video_id)
         else:
             self.unchanged += 1
@@ -483,7 +486,7 @@ class _Import:
         to_verify, self._to_verify = self._to_verify, []
         if to_verify:
             with self._writer.transaction() as transaction:
-                transaction.verify(to_verify)
+                transaction.videos.verify(to_verify)
         self.verified += len(to_verify)
 
     def _tell(self, done: int, total: int) -> None:
@@ -492,8 +495,8 @@ class _Import:
 
 
 def _is_deleted(snapshot: Snapshot, digest: str) -> bool:
-    same = snapshot.catalog.with_content(digest)
-    return snapshot.catalog.is_purged(digest) or any(video.on_purpose for video in same)
+    same = snapshot.catalog.files.with_content(digest)
+    return snapshot.catalog.deleted.is_purged(digest) or any(video.on_purpose for video in same)
 
 
 def _agree(kept: StoredVideo, other: StoredVideo) -> bool:

@@ -61,7 +61,7 @@ def undelete_videos(
         with writer.snapshot() as snapshot:
             chosen = _deleted(snapshot.catalog, videos, study, patient)
         with writer.transaction() as transaction:
-            back, to_ingest, taken = transaction.restore(chosen)
+            back, to_ingest, taken = transaction.deleted.restore(chosen)
         with writer.snapshot() as snapshot:
             generation = snapshot.generation
     return {
@@ -87,9 +87,9 @@ def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0
     folders = [Path(os.path.normpath(absolute(folder))) for folder in (old, new)]
     with Store(index_path).writer(wait_seconds) as writer:
         with writer.transaction() as transaction:
-            changed = transaction.rename_root(*folders)
+            changed = transaction.files.rename_root(*folders)
         with writer.snapshot() as snapshot:
-            roots = snapshot.catalog.roots()
+            roots = snapshot.catalog.roots.all()
     if not changed:
         raise InputError(f"no folder of the index lies at or below {folders[0]}; it has: {', '.join(map(str, roots))}")
     return changed
@@ -100,22 +100,22 @@ def _live(catalog: CatalogReader, videos: Wanted, study: str | None, patient: st
     wanted: set[int] = set()
     for video in videos:
         if isinstance(video, int):
-            if not catalog.places([video]):
+            if not catalog.files.places([video]):
                 raise UnknownVideo(f"there is no video {video} in this index; nothing was deleted")
             wanted.add(video)
         else:
             path = media_path(video)
-            known = catalog.known_files([path]).get(path)
+            known = catalog.files.known([path]).get(path)
             if known is None:
                 raise UnknownVideo(f"{path} is not in this index; nothing was deleted")
             wanted.add(known.video_id)
     if study is not None or patient is not None:
-        whose = catalog.whose(study, patient)
-        found = catalog.ids_where(study=study, patient=patient)
+        whose = catalog.deleted.whose(study, patient)
+        found = catalog.videos.ids_where(study=study, patient=patient)
         if not found:
             raise UnknownVideo(f"there is no video of {whose} in this index; nothing was deleted")
         wanted |= found
-    return {video_id: path for video_id, (_, path) in catalog.places(wanted).items()}
+    return {video_id: path for video_id, (_, path) in catalog.files.places(wanted).items()}
 
 
 def _deleted(catalog: CatalogReader, videos: Wanted, study: str | None, patient: str | None) -> set[int]:
@@ -123,15 +123,15 @@ def _deleted(catalog: CatalogReader, videos: Wanted, study: str | None, patient:
     wanted: set[int] = set()
     for video in videos:
         if isinstance(video, int):
-            found = catalog.tombstones() & {video}
+            found = catalog.deleted.ids() & {video}
         else:
-            found = set(catalog.tombstones_at([media_path(video)]).get(media_path(video), {}))
+            found = set(catalog.deleted.at([media_path(video)]).get(media_path(video), {}))
         if not found:
             raise UnknownVideo(f"{video} was not deleted from this index; nothing was undeleted")
         wanted |= found
     if study is not None or patient is not None:
-        whose = catalog.whose(study, patient)
-        if not (found := catalog.tombstones(study=study, patient=patient)):
+        whose = catalog.deleted.whose(study, patient)
+        if not (found := catalog.deleted.ids(study=study, patient=patient)):
             raise UnknownVideo(f"no video of {whose} was deleted from this index; nothing was undeleted")
         wanted |= found
     return wanted

@@ -127,7 +127,7 @@ def ingest(
         ready = time.monotonic()
         if changes := _changes(writer, plan.unchanged, told):
             with writer.transaction() as transaction:
-                transaction.change_metadata(changes)
+                transaction.videos.change_metadata(changes)
             told_now = [value for change in changes for value in (change.fields | change.attributes).values()]
             if emptied := told_now.count(None):
                 warnings.append(
@@ -143,12 +143,12 @@ def ingest(
                 f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
             )
         with writer.snapshot() as snapshot:  # what has moved is not gone
-            pruned = [id_ for id_, (_, path) in snapshot.catalog.places(gone).items() if is_gone(path)]
+            pruned = [id_ for id_, (_, path) in snapshot.catalog.files.places(gone).items() if is_gone(path)]
         outdated = _outdated_failures(writer, sources)
         if pruned or outdated:
             with writer.transaction() as transaction:
-                transaction.delete(pruned, on_purpose=False)
-                transaction.forget_failures(outdated)
+                transaction.deleted.add(pruned, on_purpose=False)
+                transaction.failures.forget(outdated)
         writer.finish()
         warnings += writer.notes
         with writer.snapshot() as snapshot:
@@ -263,7 +263,7 @@ def _attributes(index_path: Path) -> dict[str, AttributeType]:
     if not Store.exists(index_path):
         return {}
     with Store(index_path).catalog_only() as snapshot:
-        return {column.name: column.type for column in snapshot.attribute_columns()}
+        return {column.name: column.type for column in snapshot.attributes.columns()}
 
 
 def _open_or_create(index_path: Path, options: IngestOptions, load: Load) -> tuple[Store, Encoder | None]:
@@ -324,9 +324,9 @@ def _plan(
     """
     paths = [file.path for file in files]
     with writer.snapshot() as snapshot:
-        known = snapshot.catalog.known_files(paths)
-        failed = {} if options.retry_failed or options.rehash else snapshot.catalog.failed_files(paths, _CODES_OF_BYTES)
-        deleted = {} if options.undelete else snapshot.catalog.tombstones_at(paths)
+        known = snapshot.catalog.files.known(paths)
+        failed = {} if options.retry_failed or options.rehash else snapshot.catalog.failures.at(paths, _CODES_OF_BYTES)
+        deleted = {} if options.undelete else snapshot.catalog.deleted.at(paths)
     todo, unchanged, failed_earlier, deleted_earlier, own = [], {}, 0, 0, []
     for done, file in enumerate(files):
         before = known.get(file.path)
@@ -358,7 +358,9 @@ def _has_bytes(path: Path, digest: str) -> bool:
 def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[MetadataChange]:
     """What the manifests say otherwise than the catalog of videos that are not embedded again."""
     with writer.snapshot() as snapshot:
-        records = list(snapshot.catalog.videos([video_id for video_id, path in unchanged.items() if path in told]))
+        records = list(
+            snapshot.catalog.videos.records([video_id for video_id, path in unchanged.items() if path in told])
+        )
     changes = []
     for record in records:
         table, metadata = told[Path(record.path)]
@@ -370,9 +372,9 @@ def _outdated_failures(writer: Writer, sources: Sequence[Path]) -> list[Path]:
     """Failures below the sources that are true no more: of files that are as they were when embedded, or gone."""
     folders = {media_path(source) for source in sources}
     with writer.snapshot() as snapshot:
-        paths = [Path(failure.path) for failure in snapshot.catalog.failures()]
+        paths = [Path(failure.path) for failure in snapshot.catalog.failures.all()]
         paths = [path for path in paths if folders & {path, *path.parents}]
-        known = snapshot.catalog.known_files(paths)
+        known = snapshot.catalog.files.known(paths)
 
     def is_outdated(path: Path) -> bool:
         if path in known:
@@ -388,7 +390,7 @@ def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path
     there = {file.path for file in files}
     folders = [media_path(source) for source in sources]
     with writer.snapshot() as snapshot:
-        places = snapshot.catalog.places()
+        places = snapshot.catalog.files.places()
     below = {
         video_id: path
         for video_id, (_, path) in places.items()

@@ -59,10 +59,10 @@ def reembed(
         description = _bound_to(before, encoder, options)
         told["is_other_recipe"] = is_other = description.recipe.id != before.recipe.id
         with opened.snapshot() as snapshot:
-            gone = snapshot.catalog.embedded(PIPELINE_VERSIONS if is_other else kinds)
-            places = snapshot.catalog.places(gone)
-            known = snapshot.catalog.known_files([path for _, path in places.values()])
-            changed = {each.content_sha256[:16] for each in snapshot.catalog.videos(gone, deleted=True)}
+            gone = snapshot.catalog.videos.embedded(PIPELINE_VERSIONS if is_other else kinds)
+            places = snapshot.catalog.files.places(gone)
+            known = snapshot.catalog.files.known([path for _, path in places.values()])
+            changed = {each.content_sha256[:16] for each in snapshot.catalog.videos.records(gone, deleted=True)}
         files = [replace(media_file(root, path), known=known[path]) for root, path in places.values()]
         missing = [Failure(str(file.path), "missing", "the file is gone") for file in files if is_gone(file.path)]
         if not isinstance(opened, Writer) or not (kinds or is_other):

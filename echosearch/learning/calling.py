@@ -47,7 +47,7 @@ def tell(
 
     It is called by the calibration of that `name` if it fits, else by the newest that does.
     """
-    every = list(snapshot.catalog.belongings())
+    every = list(snapshot.catalog.videos.belongings())
     live = np.isin(swept.ids, snapshot.rows.ids)
     swept = swept.kept(live if among is None else live & np.isin(swept.ids, among))
     view_of = {each.video_id: each.view for each in every}

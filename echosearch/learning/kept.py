@@ -18,13 +18,13 @@ def read(kind: FittedKind, text: str, source: str) -> Calibration | Probe:
 
 def calibrations(snapshot: Snapshot) -> list[Calibration]:
     """All that one moment of the index has, oldest first."""
-    kept = [Calibration.from_json(item.content, item.name) for item in snapshot.catalog.fitted("calibration")]
+    kept = [Calibration.from_json(item.content, item.name) for item in snapshot.catalog.fitted.all("calibration")]
     return sorted(kept, key=lambda calibration: calibration.created_at)
 
 
 def probes(snapshot: Snapshot) -> list[Probe]:
     """All that one moment of the index has, by name."""
-    return [Probe.from_json(item.content) for item in snapshot.catalog.fitted("probe")]
+    return [Probe.from_json(item.content) for item in snapshot.catalog.fitted.all("probe")]
 
 
 def named(known: Sequence[Calibration], name: str) -> Calibration:
@@ -54,13 +54,13 @@ def keep(store: Store, made: Calibration | Probe, wait_seconds: float, replace: 
         with writer.snapshot() as snapshot:
             check_free(snapshot, kind, name, replace)
         with writer.transaction() as transaction:
-            transaction.put_fitted(Fitted(kind, name, made.recipe, made.to_json(), now()))
+            transaction.fitted.put(Fitted(kind, name, made.recipe, made.to_json(), now()))
 
 
 def forget(store: Store, kind: FittedKind, name: str, wait_seconds: float) -> None:
     """Delete a calibration or probe. BadOption where there is none."""
     with store.writer(wait_seconds) as writer, writer.transaction() as transaction:
-        if not transaction.drop_fitted(kind, name):
+        if not transaction.fitted.drop(kind, name):
             raise BadOption(f"there is no {kind} {name!r} in this index")
 
 

@@ -40,7 +40,7 @@ class Lengths:
 
 def lengths(snapshot: Snapshot) -> Lengths:
     """Of all live videos; the seconds are those of the part that frames are sampled from."""
-    rows = list(snapshot.catalog.lengths())
+    rows = list(snapshot.catalog.videos.lengths())
     ids, embedded, frames, fps = np.array(rows, np.float64).reshape(-1, 4).T
     stop = snapshot.description.recipe.sampling.stop
     seen = frames if stop is None else np.minimum(frames, stop)
@@ -73,7 +73,7 @@ def cautions(snapshot: Snapshot, task: AnyTask) -> list[str]:
 
 def labelled_videos(snapshot: Snapshot, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
     """All videos by id, and those that have a label."""
-    known, notes = with_study_keys(snapshot.catalog.videos())
+    known, notes = with_study_keys(snapshot.catalog.videos.records())
     labelled = join(labels, known)
     records = {record.video_id: record for record in known}
     return records, replace(labelled, warnings=(*labelled.warnings, *notes))

@@ -40,10 +40,10 @@ def _doubt(snapshot: Snapshot, known: KnownName, attributes: Mapping[str, int], 
     if known.type != "text" or known.parts[0] not in ("video", "attr"):
         return []
     if known.parts == VIEW:
-        views = snapshot.catalog.count_views()
+        views = snapshot.catalog.counts.views()
         texts = [text for text in texts if (shows([text], views) != YES).all()]
     told = [
         f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
-        for text, there in snapshot.catalog.spellings(known, attributes, texts).items()
+        for text, there in snapshot.catalog.conditions.spellings(known, attributes, texts).items()
     ]
     return told if len(told) <= _MOST_DOUBTS else [*told[:_MOST_DOUBTS], f"nor {len(told) - _MOST_DOUBTS} other texts"]

@@ -50,7 +50,7 @@ def measure(snapshot: Snapshot, source: Source, key: SweepKey, all_views: bool =
     kept = stored(snapshot, key)
     if kept is None:
         return None
-    every = list(snapshot.catalog.belongings())
+    every = list(snapshot.catalog.videos.belongings())
     shown = shows(source.task.views, [each.view for each in every])
     live = np.array([each.video_id for each in every], np.int64)[counted(shown, all_views)]
     live = np.setdiff1d(live, too_short(snapshot, source.task), assume_unique=True)

@@ -62,7 +62,7 @@ def search(
         for position, (video_id, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True))
         if int(video_id) not in left_out and (min_score is None or float(score) >= min_score)
     ][:k]
-    records = {record.video_id: record for record in snapshot.catalog.videos(ranking.ids[wanted].tolist())}
+    records = {record.video_id: record for record in snapshot.catalog.videos.records(ranking.ids[wanted].tolist())}
     return tuple(
         _hit(
             snapshot,
@@ -123,7 +123,7 @@ def ids_to_leave_out(
     warnings = []
     for what in exclude:
         if what == "content":
-            left_out |= snapshot.catalog.ids_where(content_sha256=example.content_sha256)
+            left_out |= snapshot.catalog.videos.ids_where(content_sha256=example.content_sha256)
             continue
         value = example.study if what == "study" else example.patient
         if value is None:
@@ -131,14 +131,14 @@ def ids_to_leave_out(
                 f"video {example.video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "
                 "ingest with --manifest to give videos their study and patient"
             )
-        every = list(snapshot.catalog.belongings())
+        every = list(snapshot.catalog.videos.belongings())
         ids = np.array([each.video_id for each in every], np.int64)
         if what == "patient":
             whose = people(every, ids).codes
         else:
             whose = joined([study_keys([each.patient for each in every], [each.study for each in every])])
         left_out |= set(ids[whose == whose[ids == example.video_id]].tolist())
-        if unknown := snapshot.catalog.count_without(what):
+        if unknown := snapshot.catalog.counts.without(what):
             warnings.append(
                 f"{unknown} videos have no {what} in the catalog; hits among them may be of the same {what}"
             )

@@ -28,11 +28,11 @@ def predict_views(writer: Writer, precision: str, embed: Embed) -> None:
     sweep_under(writer, [scorer])
     with writer.snapshot() as snapshot:
         swept = stored(snapshot, scorer.key)
-        before = {record.video_id: record.view_predicted for record in snapshot.catalog.videos()}
+        before = {record.video_id: record.view_predicted for record in snapshot.catalog.videos.records()}
     found = {} if swept is None else sure(swept)
     if changed := {video_id: name for video_id, name in found.items() if before[video_id] != name}:
         with writer.transaction() as transaction:
-            transaction.predict_views(changed)
+            transaction.videos.predict_views(changed)
 
 
 def sure(kept: Swept) -> dict[int, str | None]:

@@ -109,7 +109,7 @@ def columns_of(snapshot: Snapshot, scorer: Scorer, ids: Ids) -> Doubles:
 
 def stored(snapshot: Snapshot, key: SweepKey) -> Swept | None:
     """What is kept of a task for the live videos, or None where it was never swept."""
-    return None if snapshot.catalog.sweep_id(key) is None else _swept(snapshot, key, 0)
+    return None if snapshot.catalog.sweeps.id_of(key) is None else _swept(snapshot, key, 0)
 
 
 def _check(snapshot: Snapshot, scorers: Sequence[Scorer]) -> None:
@@ -124,10 +124,10 @@ def _check(snapshot: Snapshot, scorers: Sequence[Scorer]) -> None:
 def _missing(snapshot: Snapshot, key: SweepKey, among: Ids | None) -> Ids:
     """Live ids that have no score yet, ascending."""
     wanted = _only(snapshot.rows.ids, among)
-    sweep_id = snapshot.catalog.sweep_id(key)
+    sweep_id = snapshot.catalog.sweeps.id_of(key)
     if sweep_id is None:
         return wanted
-    scored, _ = snapshot.catalog.scores(sweep_id, 0)
+    scored, _ = snapshot.catalog.sweeps.scores(sweep_id, 0)
     return wanted[~_among(wanted, scored)]
 
 
@@ -136,12 +136,12 @@ def _only(ids: Ids, among: Ids | None) -> Ids:
 
 
 def _swept(snapshot: Snapshot, key: SweepKey, scored_now: int) -> Swept:
-    sweep_id = snapshot.catalog.sweep_id(key)
+    sweep_id = snapshot.catalog.sweeps.id_of(key)
     ids = np.empty(0, np.int64)
     columns: dict[str, Doubles] = {name: np.empty(0) for name in key.columns}
     if sweep_id is not None:
         for number, name in enumerate(key.columns):
-            scored, values = snapshot.catalog.scores(sweep_id, number)
+            scored, values = snapshot.catalog.sweeps.scores(sweep_id, number)
             live = _among(scored, snapshot.rows.ids)
             ids, columns[name] = scored[live], values[live]
     return Swept(key, ids, columns, scored_now)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -17,10 +18,17 @@ from sqlalchemy.pool import NullPool
 
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, InputError
+from echosearch.index.catalog.attributes import Attributes, attributes_table
+from echosearch.index.catalog.base import Roots, Session, metadata, state
+from echosearch.index.catalog.conditions import Conditions
+from echosearch.index.catalog.counts import Counts
+from echosearch.index.catalog.files import Deleted, Failures, Files
+from echosearch.index.catalog.kept import Cohorts, Learned
 from echosearch.index.catalog.migrations import catalog_format, migrate, refuse_newer
-from echosearch.index.catalog.reader import CatalogReader
-from echosearch.index.catalog.tables import attributes_table, metadata, state
-from echosearch.index.catalog.transaction import Transaction
+from echosearch.index.catalog.purge import Purging
+from echosearch.index.catalog.segments import Segments
+from echosearch.index.catalog.sweeps import Sweeps
+from echosearch.index.catalog.videos import Videos
 from echosearch.types import seen_view
 
 _BUSY_SECONDS: Final = 30.0
@@ -28,6 +36,56 @@ _BUSY_SECONDS: Final = 30.0
 
 _LOG_BYTES: Final = 64 * 1024
 """More than the files need that SQLite makes beside a catalog for its first reader."""
+
+
+class CatalogReader:
+    """One moment of the catalog, subject by subject; all is read in one transaction. Knows no vector."""
+
+    def __init__(self, connection: Connection, now: str | None = None) -> None:
+        # Read at once: SQLite takes its snapshot at the first read, not at BEGIN.
+        told = connection.execute(select(state.c.generation, state.c.description)).one()
+        self.generation: int = told.generation if now is None else told.generation + 1
+        self.description: str | None = told.description
+        """What the index is bound to, as JSON; None while `manifest.json` says so, as when it was made."""
+        self._connection = connection
+        session = Session(connection, self.generation, now)
+        self.videos = Videos(session)
+        self.attributes = Attributes(session)
+        self.segments = Segments(session)
+        self.files = Files(session)
+        self.roots = Roots(session)
+        self.failures = Failures(session)
+        self.deleted = Deleted(session)
+        self.counts = Counts(session)
+        self.conditions = Conditions(session)
+        self.sweeps = Sweeps(session)
+        self.fitted = Learned(session)
+        self.cohorts = Cohorts(session)
+        self.purging = Purging(session)
+
+    def next_video_id(self) -> int:
+        """The id that will be given next; all that were ever given are lower."""
+        return int(self._connection.execute(select(state.c.next_video_id)).scalar_one())
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the catalog."""
+        told = [str(row[0]) for row in self._connection.exec_driver_sql("PRAGMA integrity_check")]
+        keys = [
+            f"{row[0]} row {row[1]} points to nothing"
+            for row in self._connection.exec_driver_sql("PRAGMA foreign_key_check")
+        ]
+        return [line for line in told if line != "ok"] + keys
+
+
+class Transaction(CatalogReader):
+    """One commit in the making, the generation that it will be; nothing of it is seen by anyone before it ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def describe(self, description: str) -> None:
+        """Say what the index is bound to from this commit on (JSON)."""
+        self._connection.execute(update(state).values(description=description))
 
 
 class Catalog:

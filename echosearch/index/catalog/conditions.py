@@ -21,7 +21,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
-    Text,
     and_,
     case,
     column,
@@ -52,7 +51,9 @@ from echosearch.filters import (
     date_prefix,
     names as names_of,
 )
-from echosearch.index.catalog.tables import attributes_table, videos
+from echosearch.index.catalog.attributes import attributes_table
+from echosearch.index.catalog.base import Subject
+from echosearch.index.catalog.videos import SEEN_VIEW, videos
 from echosearch.types import alike
 
 Ids = npt.NDArray[np.int64]
@@ -86,13 +87,6 @@ FIELDS: Final[Mapping[str, ValueType]] = {
 _ROWS_AT_ONCE: Final = 10_000
 
 VIEW: Final = ("video", "view")
-SEEN_VIEW: Final[ColumnElement[Any]] = case(
-    (videos.c.view_predicted.is_(None), videos.c.view),
-    (videos.c.view.is_(None), videos.c.view_predicted),
-    else_=func.seen_view(videos.c.view, videos.c.view_predicted, type_=Text),
-)
-"""`types.views.seen_view`, which is asked only where there are two: Python takes six times as long."""
-
 _NAMED_OTHERWISE: Final[Mapping[str, ColumnElement[Any]]] = {
     "video_id": videos.c.id,
     "view": SEEN_VIEW,
@@ -118,71 +112,69 @@ class Matches:
     unknown: int
 
 
-def matching(
-    connection: Connection,
-    condition: Condition,
-    names: Mapping[Name, KnownName],
-    attributes: Mapping[str, int],
-    measures: Measures,
-) -> Matches:
-    """The live videos for which a condition is true; the arguments are those of `decisions`.
-
-    SQL counts the others, so that only the ids that are wanted are fetched.
-    """
-    [told], source, wanted = _asked(connection, [condition], names, attributes)
-    live = videos.c.deleted_at.is_(None)
-    matched = select(videos.c.id).select_from(source).where(live, told).order_by(videos.c.id)
-    unknown = select(func.count()).select_from(source).where(live, told.is_(None))
-    everything = select(func.count()).select_from(videos).where(live)
-    with _measured(connection, [measures[parts] for parts in wanted]):
-        ids = np.fromiter(connection.execute(matched).scalars(), np.int64)
-        of_unknown = int(connection.execute(unknown).scalar_one())
-    return Matches(ids, int(connection.execute(everything).scalar_one()) - len(ids) - of_unknown, of_unknown)
-
-
-def decisions(
-    connection: Connection,
-    conditions: Sequence[Condition],
-    names: Mapping[Name, KnownName],
-    attributes: Mapping[str, int],
-    measures: Measures,
-) -> tuple[Ids, Decided]:
-    """All live videos, ids (n,) ascending, and what each condition says of each, (n, conditions) of 1, -1 and 0.
+class Conditions(Subject):
+    """Which live videos conditions hold for.
 
     `names` tells what the names in the conditions stand for, `attributes` which number the column of an attribute has
     in the wide table. A name that is neither a field nor an attribute is one of the `measures`.
     """
-    told, source, wanted = _asked(connection, conditions, names, attributes)
-    query = (
-        select(videos.c.id, *(case({1: 1, 0: -1}, value=one, else_=0) for one in told))
-        .select_from(source)
-        .where(videos.c.deleted_at.is_(None))
-        .order_by(videos.c.id)
-    )
-    with _measured(connection, [measures[parts] for parts in wanted]):
-        return _rows(connection, query, len(conditions))
 
+    def matching(
+        self, condition: Condition, names: Mapping[Name, KnownName], attributes: Mapping[str, int], measures: Measures
+    ) -> Matches:
+        """The live videos for which a condition is true.
 
-def spellings(
-    connection: Connection, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]
-) -> dict[str, tuple[str, ...]]:
-    """Texts that no live video has in a field or attribute, and how it writes them in another case or with blanks.
+        SQL counts the others, so that only the ids that are wanted are fetched.
+        """
+        [told], source, wanted = _asked(self._connection, [condition], names, attributes)
+        live = videos.c.deleted_at.is_(None)
+        matched = select(videos.c.id).select_from(source).where(live, told).order_by(videos.c.id)
+        unknown = select(func.count()).select_from(source).where(live, told.is_(None))
+        everything = select(func.count()).select_from(videos).where(live)
+        with _measured(self._connection, [measures[parts] for parts in wanted]):
+            ids = np.fromiter(self._connection.execute(matched).scalars(), np.int64)
+            of_unknown = int(self._connection.execute(unknown).scalar_one())
+        number = int(self._connection.execute(everything).scalar_one())
+        return Matches(ids, number - len(ids) - of_unknown, of_unknown)
 
-    ASCII letters are alike in both cases, and blanks around a text do not count.
-    """
-    columns, source = _columns({known}, attributes, ())
-    place, live = columns[known.parts], videos.c.deleted_at.is_(None)
-    there = select(place).select_from(source).where(live, place.in_(texts)).distinct()
-    absent = sorted(set(texts) - set(connection.execute(there).scalars()))
-    if not absent:
-        return {}
-    plain = func.lower(func.trim(place))
-    asked = {text: _plain(text) for text in absent}
-    alike = select(place).select_from(source).where(live, plain.in_(set(asked.values()))).distinct().order_by(place)
-    written = defaultdict(list)
-    for value in connection.execute(alike).scalars():
-        written[_plain(value)].append(value)
-    return {text: tuple(written[simple]) for text, simple in asked.items()}
+    def decisions(
+        self,
+        conditions: Sequence[Condition],
+        names: Mapping[Name, KnownName],
+        attributes: Mapping[str, int],
+        measures: Measures,
+    ) -> tuple[Ids, Decided]:
+        """Of every live video, ids (n,) ascending, whether each condition is true (1), unknown (0) or false (-1)."""
+        told, source, wanted = _asked(self._connection, conditions, names, attributes)
+        query = (
+            select(videos.c.id, *(case({1: 1, 0: -1}, value=one, else_=0) for one in told))
+            .select_from(source)
+            .where(videos.c.deleted_at.is_(None))
+            .order_by(videos.c.id)
+        )
+        with _measured(self._connection, [measures[parts] for parts in wanted]):
+            return _rows(self._connection, query, len(conditions))
+
+    def spellings(
+        self, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Texts that no live video has in a field or attribute, and how it writes them in another case or with blanks.
+
+        ASCII letters are alike in both cases, and blanks around a text do not count.
+        """
+        columns, source = _columns({known}, attributes, ())
+        place, live = columns[known.parts], videos.c.deleted_at.is_(None)
+        there = select(place).select_from(source).where(live, place.in_(texts)).distinct()
+        absent = sorted(set(texts) - set(self._connection.execute(there).scalars()))
+        if not absent:
+            return {}
+        plain = func.lower(func.trim(place))
+        asked = {text: _plain(text) for text in absent}
+        alike = select(place).select_from(source).where(live, plain.in_(set(asked.values()))).distinct().order_by(place)
+        written = defaultdict(list)
+        for value in self._connection.execute(alike).scalars():
+            written[_plain(value)].append(value)
+        return {text: tuple(written[simple]) for text, simple in asked.items()}
 
 
 def _plain(text: str) -> str:

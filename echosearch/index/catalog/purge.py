@@ -10,27 +10,19 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, delete, insert, select, text, update
 
 from echosearch.errors import BadOption
-from echosearch.index.catalog.shared import chunks, keyed_hash
-from echosearch.index.catalog.tables import (
-    attribute_columns,
-    audits,
-    cohorts,
-    failures,
-    fitted,
-    purged,
-    roots,
-    state,
-    sweeps,
-    tombstones,
-    videos,
-)
+from echosearch.index.catalog.attributes import attribute_columns
+from echosearch.index.catalog.base import Subject, chunks, roots, state
+from echosearch.index.catalog.files import failures, keyed_hash, purged, tombstones
+from echosearch.index.catalog.kept import audits, cohorts, fitted
+from echosearch.index.catalog.sweeps import sweeps
+from echosearch.index.catalog.videos import videos
 
 PURGED: Final = "(purged)"
 """What stands in kept texts where they named a person."""
@@ -114,55 +106,6 @@ class Rewriters:
     fitted: Callable[[str, Person], str | None]
 
 
-def find_person(
-    connection: Connection, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None
-) -> Person:
-    """All that the catalog has of some videos, of a study, of a patient (or that study of this one), deleted ones too.
-
-    With them go videos of the patient's studies of which no patient is known, and deleted videos with the same bytes,
-    or with the same path and no other patient.
-    """
-    found: dict[int, Any] = {}
-    every = select(videos, roots.c.path.label("root")).join(roots, roots.c.id == videos.c.root_id)
-
-    def take(condition: Any) -> None:
-        found.update((row.id, row) for row in connection.execute(every.where(condition)))
-
-    for chunk in chunks(sorted(ids)):
-        take(videos.c.id.in_(chunk))
-    for path in paths:
-        above = {row.path: row.id for row in connection.execute(select(roots)) if Path(row.path) in path.parents}
-        for root, root_id in above.items():
-            here = (videos.c.root_id == root_id) & (videos.c.relative_path == str(path.relative_to(root)))
-            live = here & videos.c.deleted_at.is_(None)
-            take(live if connection.execute(select(videos.c.id).where(live)).first() else here)
-    asked = {"study": study, "patient": patient}
-    if told := [videos.c[name] == value for name, value in asked.items() if value is not None]:
-        take(and_(*told))
-    if patient is not None:
-        for each in {row.study for row in found.values()} - {None}:
-            take((videos.c.study == each) & videos.c.patient.is_(None))
-    for row in list(found.values()):
-        nobody_else = videos.c.patient.is_(None) | (videos.c.patient == row.patient)
-        same_place = (videos.c.root_id == row.root_id) & (videos.c.relative_path == row.relative_path)
-        same_bytes = videos.c.content_sha256 == row.content_sha256
-        take(videos.c.deleted_at.is_not(None) & nobody_else & (same_bytes | same_place))
-    copies: dict[int, str] = {}
-    for digest in {row.content_sha256 for row in found.values()}:
-        same = select(videos.c.id).where(videos.c.content_sha256 == digest)
-        copies |= {id_: digest for id_ in connection.execute(same).scalars() if id_ not in found}
-    rows, shared = list(found.values()), set(copies.values())  # what copies have is not the person's alone
-    names, words = _names(connection, rows)
-    return Person(
-        frozenset(found),
-        frozenset(Path(row.root, row.relative_path) for row in rows),
-        {row.content_sha256: row.study or f"video {row.id}" for row in rows if row.content_sha256 not in shared},
-        frozenset(names),
-        frozenset(words),
-        tuple(sorted(copies)),
-    )
-
-
 def _names(connection: Connection, rows: Sequence[Any]) -> tuple[set[str], set[str]]:
     """Texts by which these videos are known, and no other: those that name them anywhere, and mere words."""
     ids = {row.id for row in rows}
@@ -201,16 +144,12 @@ def _videos(connection: Connection, person: Person, _: Rewriters) -> int:
     return len(person.ids)
 
 
-def _rows_of(table: str) -> Callable[[Connection, Person, Rewriters], int]:
+def _rows_of(table: str, connection: Connection, person: Person, _: Rewriters) -> int:
     """How a table with rows of videos lets go of them."""
-
-    def purge(connection: Connection, person: Person, _: Rewriters) -> int:
-        gone = 0
-        for chunk in chunks(sorted(person.ids)):
-            gone += connection.execute(text(f"DELETE FROM {table} WHERE video_id IN ({str(chunk)[1:-1]})")).rowcount
-        return gone
-
-    return purge
+    gone = 0
+    for chunk in chunks(sorted(person.ids)):
+        gone += connection.execute(text(f"DELETE FROM {table} WHERE video_id IN ({str(chunk)[1:-1]})")).rowcount
+    return gone
 
 
 def _hashes(connection: Connection, person: Person, _: Rewriters) -> int:
@@ -296,9 +235,9 @@ TABLES: Final[dict[str, Callable[[Connection, Person, Rewriters], int]]] = {
     "audits": _nothing,  # with the cohorts
     "fitted": _fitted,
     "sweeps": _sweeps,
-    "scores": _rows_of("scores"),
-    "attributes": _rows_of("attributes"),
-    "tombstones": _rows_of("tombstones"),
+    "scores": partial(_rows_of, "scores"),
+    "attributes": partial(_rows_of, "attributes"),
+    "tombstones": partial(_rows_of, "tombstones"),
     "failures": _failures,
     "videos": _videos,
     "roots": _roots,
@@ -310,16 +249,70 @@ TABLES: Final[dict[str, Callable[[Connection, Person, Rewriters], int]]] = {
 """How each table is purged, in this order."""
 
 
-def purge(connection: Connection, person: Person, rewriters: Rewriters) -> dict[str, int]:
-    """Purge a person from every table, in one transaction; what went from where, by table.
+class Purging(Subject):
+    """Who is to be purged, and the purge of all tables."""
 
-    BadOption where a cohort, calibration or probe is called like the person: its name is the user's to change.
-    """
-    named = [(f"cohort {row.name}", row.name) for row in connection.execute(select(cohorts.c.name))]
-    named += [(f"{row.kind} {row.name}", row.name) for row in connection.execute(select(fitted.c.kind, fitted.c.name))]
-    for what, name in named:
-        if person.is_named(name):
-            raise BadOption(
-                f"the {what} is called like whom you purge; delete it first, and make it anew if you need it"
-            )
-    return {table: how(connection, person, rewriters) for table, how in TABLES.items()}
+    def person(self, ids: Iterable[int], paths: Iterable[Path], study: str | None, patient: str | None) -> Person:
+        """All that is known of some videos, of a study, of a patient (or that study of this one), deleted ones too.
+
+        With them go videos of the patient's studies of which no patient is known, and deleted videos with the same
+        bytes, or with the same path and no other patient.
+        """
+        found: dict[int, Any] = {}
+        every = select(videos, roots.c.path.label("root")).join(roots, roots.c.id == videos.c.root_id)
+
+        def take(condition: Any) -> None:
+            found.update((row.id, row) for row in self._connection.execute(every.where(condition)))
+
+        for chunk in chunks(sorted(ids)):
+            take(videos.c.id.in_(chunk))
+        for path in paths:
+            above = {
+                row.path: row.id for row in self._connection.execute(select(roots)) if Path(row.path) in path.parents
+            }
+            for root, root_id in above.items():
+                here = (videos.c.root_id == root_id) & (videos.c.relative_path == str(path.relative_to(root)))
+                live = here & videos.c.deleted_at.is_(None)
+                take(live if self._connection.execute(select(videos.c.id).where(live)).first() else here)
+        asked = {"study": study, "patient": patient}
+        if told := [videos.c[name] == value for name, value in asked.items() if value is not None]:
+            take(and_(*told))
+        if patient is not None:
+            for each in {row.study for row in found.values()} - {None}:
+                take((videos.c.study == each) & videos.c.patient.is_(None))
+        for row in list(found.values()):
+            nobody_else = videos.c.patient.is_(None) | (videos.c.patient == row.patient)
+            same_place = (videos.c.root_id == row.root_id) & (videos.c.relative_path == row.relative_path)
+            same_bytes = videos.c.content_sha256 == row.content_sha256
+            take(videos.c.deleted_at.is_not(None) & nobody_else & (same_bytes | same_place))
+        copies: dict[int, str] = {}
+        for digest in {row.content_sha256 for row in found.values()}:
+            same = select(videos.c.id).where(videos.c.content_sha256 == digest)
+            copies |= {id_: digest for id_ in self._connection.execute(same).scalars() if id_ not in found}
+        rows, shared = list(found.values()), set(copies.values())  # what copies have is not the person's alone
+        names, words = _names(self._connection, rows)
+        return Person(
+            frozenset(found),
+            frozenset(Path(row.root, row.relative_path) for row in rows),
+            {row.content_sha256: row.study or f"video {row.id}" for row in rows if row.content_sha256 not in shared},
+            frozenset(names),
+            frozenset(words),
+            tuple(sorted(copies)),
+        )
+
+    def purge(self, person: Person, rewriters: Rewriters) -> dict[str, int]:
+        """Purge a person from every table; what went from where, by table.
+
+        BadOption where a cohort, calibration or probe is called like the person: its name is the user's to change.
+        """
+        named = [(f"cohort {row.name}", row.name) for row in self._connection.execute(select(cohorts.c.name))]
+        named += [
+            (f"{row.kind} {row.name}", row.name)
+            for row in self._connection.execute(select(fitted.c.kind, fitted.c.name))
+        ]
+        for what, name in named:
+            if person.is_named(name):
+                raise BadOption(
+                    f"the {what} is called like whom you purge; delete it first, and make it anew if you need it"
+                )
+        return {table: how(self._connection, person, rewriters) for table, how in TABLES.items()}

@@ -1,0 +1,275 @@
+"""The videos: what each is, whose it is, and what a manifest or a model says of it. Knows no vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Select,
+    Table,
+    Text,
+    case,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from echosearch.index.catalog.attributes import Attributes, AttributeValue, attributes_table
+from echosearch.index.catalog.base import PathText, Roots, Subject, chunks, metadata, roots
+from echosearch.types import Belonging, MediaKind, VideoFacts, VideoRecord
+
+videos = Table(
+    "videos",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("segment", Text, ForeignKey("segments.name")),  # NULL: deleted, and its vectors are gone
+    Column("root_id", Integer, ForeignKey("roots.id"), nullable=False),
+    Column("relative_path", PathText, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("num_frames", Integer, nullable=False),
+    Column("num_embedded_frames", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("fps", Float),
+    Column("study", Text),
+    Column("patient", Text),
+    Column("view", Text),
+    Column("acquired_at", Text),
+    Column("added_generation", BigInteger, nullable=False),
+    Column("added_at", Text, nullable=False),
+    Column("deleted_at", Text),
+    Column("replaced_by", BigInteger),
+    Column("unverified", Text),  # where vectors came from that no probe has verified; NULL: all is well
+    Column("view_predicted", Text),  # by a model that is measured to tell views; `view` is the manifest's
+    # Only one live video for each path, whatever happens.
+    Index(
+        "live_path",
+        "root_id",
+        "relative_path",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+    ),
+    Index("video_segment", "segment"),
+    Index("video_content", "content_sha256"),
+    Index("video_study", "study"),
+    Index("video_patient", "patient"),
+    Index("video_deleted", "id", sqlite_where=text("deleted_at IS NOT NULL")),
+    Index("video_unverified", "id", sqlite_where=text("unverified IS NOT NULL")),
+)
+
+SEEN_VIEW: Final[ColumnElement[Any]] = case(
+    (videos.c.view_predicted.is_(None), videos.c.view),
+    (videos.c.view.is_(None), videos.c.view_predicted),
+    else_=func.seen_view(videos.c.view, videos.c.view_predicted, type_=Text),
+)
+"""`types.views.seen_view`, which is asked only where there are two: Python takes six times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoMetadata:
+    """What a manifest says of a video; attributes are its other columns, None where a cell is empty."""
+
+    study: str | None = None
+    patient: str | None = None
+    view: str | None = None
+    acquired_at: str | None = None
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataChange:
+    """New values for some fields and attributes of a video; what is not named stays as it is."""
+
+    video_id: int
+    fields: dict[str, str | None]
+    attributes: dict[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVideo:
+    """A video to add; its id is 0 until the commit gives it one, `replaces` the id of its path's earlier bytes.
+
+    `unverified` says where its vectors came from, if from elsewhere and no probe has shown that they are right.
+    """
+
+    video_id: int
+    root: Path
+    path: Path
+    facts: VideoFacts
+    num_embedded_frames: int
+    content_sha256: str
+    size_bytes: int
+    mtime_ns: int
+    metadata: VideoMetadata
+    replaces: int | None = None
+    unverified: str | None = None
+
+
+class Videos(Subject):
+    """All videos, of which deleted ones are kept with the time when they were deleted."""
+
+    def records(self, ids: Iterable[int] | None = None, deleted: bool = False) -> Iterator[VideoRecord]:
+        """Live videos by ascending id: all of them, or those of `ids`; with `deleted` the deleted ones as well."""
+        query = self._select_videos()
+        if not deleted:
+            query = query.where(videos.c.deleted_at.is_(None))
+        if ids is None:
+            yield from self._records(query)
+            return
+        for chunk in chunks(sorted(set(ids))):
+            yield from self._records(query.where(videos.c.id.in_(chunk)))
+
+    def ids_where(
+        self, *, study: str | None = None, patient: str | None = None, content_sha256: str | None = None
+    ) -> set[int]:
+        """Ids of the live videos of a study, of a patient, or with these bytes."""
+        wanted = {"study": study, "patient": patient, "content_sha256": content_sha256}
+        where = [videos.c[name] == value for name, value in wanted.items() if value is not None]
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None), *where)
+        return set(self._connection.execute(query).scalars())
+
+    def belongings(self) -> Iterator[Belonging]:
+        """Whose each live video is, by ascending id; lighter than whole records."""
+        columns = (videos.c.id, videos.c.study, videos.c.patient, SEEN_VIEW, videos.c.content_sha256)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield Belonging(*row)
+
+    def lengths(self) -> Iterator[tuple[int, int, int, float | None]]:
+        """Id, number of embedded frames and of all frames, and frames a second of each live video, by ascending id."""
+        columns = (videos.c.id, videos.c.num_embedded_frames, videos.c.num_frames, videos.c.fps)
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        for row in self._connection.execute(query):
+            yield row.id, row.num_embedded_frames, row.num_frames, row.fps or None
+
+    def embedded(self, kinds: Iterable[MediaKind]) -> list[int]:
+        """Ids, ascending, of videos of these kinds whose vectors lie in a segment, deleted ones included."""
+        here = videos.c.segment.is_not(None) & videos.c.kind.in_(list(kinds))
+        return list(self._connection.execute(select(videos.c.id).where(here).order_by(videos.c.id)).scalars())
+
+    def verified(self, ids: Iterable[int]) -> set[int]:
+        """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
+        found: set[int] = set()
+        for chunk in chunks(sorted(ids)):
+            query = select(videos.c.id).where(videos.c.id.in_(chunk), videos.c.unverified.is_(None))
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def added_since(self, generation: int) -> set[int]:
+        """Ids of the live videos that were not there yet at a generation."""
+        query = select(videos.c.id).where(videos.c.deleted_at.is_(None), videos.c.added_generation > generation)
+        return set(self._connection.execute(query).scalars())
+
+    def replaced_by(self, video_id: int) -> int | None:
+        """The id that a changed file has now, or None."""
+        query = select(videos.c.replaced_by).where(videos.c.id == video_id)
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def embedded_anew(self) -> dict[int, int]:
+        """Old -> latest id of each video that was embedded anew: its file has the same bytes, and another id since."""
+        heir, found = videos.alias(), dict[int, int]()
+        same = (videos.c.replaced_by == heir.c.id) & (videos.c.content_sha256 == heir.c.content_sha256)
+        pairs = select(videos.c.id, heir.c.id).join(heir, same).order_by(videos.c.id.desc())
+        for old, new in self._connection.execute(pairs):
+            found[old] = found.get(new, new)
+        return found
+
+    def add(self, segment: str, new: Sequence[NewVideo]) -> None:
+        """Add the videos of a segment; what they replace is deleted."""
+        place = Roots(self._session).place
+        for video in new:
+            if video.replaces is not None:
+                gone = {"deleted_at": self._now, "replaced_by": video.video_id}
+                self._write(update(videos).where(videos.c.id == video.replaces).values(gone))
+        self._write(insert(videos), [self._row(segment, video, *place(video.root, video.path)) for video in new])
+        Attributes(self._session).add({video.video_id: video.metadata.attributes for video in new})
+
+    def _row(self, segment: str, video: NewVideo, root_id: int, relative_path: str) -> dict[str, Any]:
+        return {
+            "id": video.video_id,
+            "segment": segment,
+            "root_id": root_id,
+            "relative_path": relative_path,
+            "content_sha256": video.content_sha256,
+            "size_bytes": video.size_bytes,
+            "mtime_ns": video.mtime_ns,
+            "kind": video.facts.kind,
+            "num_frames": video.facts.num_frames,
+            "num_embedded_frames": video.num_embedded_frames,
+            "height": video.facts.height,
+            "width": video.facts.width,
+            "fps": video.facts.fps,
+            "study": video.metadata.study,
+            "patient": video.metadata.patient,
+            "view": video.metadata.view,
+            "acquired_at": video.metadata.acquired_at,
+            "added_generation": self._session.generation,
+            "added_at": self._now,
+            "unverified": video.unverified,
+        }
+
+    def change_metadata(self, changes: Sequence[MetadataChange]) -> None:
+        """Set fields and attributes of videos; attributes have to be declared."""
+        for change in changes:
+            if change.fields:
+                self._write(update(videos).where(videos.c.id == change.video_id).values(**change.fields))
+        Attributes(self._session).change((change.video_id, change.attributes) for change in changes)
+
+    def verify(self, ids: Sequence[int]) -> None:
+        """Note that the vectors of these videos were made as the index's own are."""
+        for chunk in chunks(ids):
+            self._write(update(videos).where(videos.c.id.in_(chunk)).values(unverified=None))
+
+    def predict_views(self, views: Mapping[int, str | None]) -> None:
+        """Keep which view a model finds in live videos, by id."""
+        changes = [(view, video_id) for video_id, view in views.items()]
+        self._write_many("UPDATE videos SET view_predicted = ? WHERE id = ?", changes)
+
+    def _select_videos(self) -> Select[Any]:
+        columns = Attributes(self._session).columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        return (
+            select(
+                videos.c.id,
+                roots.c.path,
+                videos.c.relative_path,
+                *(videos.c[name] for name in _RECORD_COLUMNS),
+                *(wide.c[f"a{column.number}"].label(f"a{column.number}") for column in columns),
+            )
+            .join(roots, roots.c.id == videos.c.root_id)
+            .outerjoin(wide, wide.c.video_id == videos.c.id)
+            .order_by(videos.c.id)
+        )
+
+    def _records(self, query: Select[Any]) -> Iterator[VideoRecord]:
+        names = [column.name for column in Attributes(self._session).columns()]
+        width = 3 + len(_RECORD_COLUMNS)
+        for row in self._connection.execute(query):
+            facts = dict(zip(_RECORD_COLUMNS, row[3:width], strict=True))
+            yield VideoRecord(
+                video_id=row[0],
+                path=str(Path(row[1], row[2])),
+                **facts,
+                attributes=dict(zip(names, row[width:], strict=True)),
+            )
+
+
+_RECORD_COLUMNS: Final = (
+    "study", "patient", "view", "acquired_at", "kind", "num_frames", "num_embedded_frames", "height", "width", "fps",
+    "size_bytes", "content_sha256", "added_at", "unverified", "view_predicted",
+)  # fmt: skip
