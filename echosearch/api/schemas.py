@@ -52,11 +52,9 @@ class _Flat(GenerateJsonSchema):
         properties: dict[str, Any] = {}
         required: dict[str, None] = {}
         for field in fields(schema["cls"]):
-            its: dict[str, Any] = made["properties"][field.name]
-            is_flat = BESIDE in field.metadata
-            whole = (
-                self.resolve_ref_schema(its) if is_flat else {"properties": {field.name: its}, "required": [field.name]}
-            )
+            its = made["properties"][field.name]
+            own: dict[str, Any] = {"properties": {field.name: its}, "required": [field.name]}
+            whole: dict[str, Any] = self.resolve_ref_schema(its) if BESIDE in field.metadata else own
             properties |= whole["properties"]
             required |= dict.fromkeys(whole.get("required", ()))
         return made | {"properties": properties, "required": list(required), "additionalProperties": False}
