@@ -19,7 +19,7 @@ from conftest import plain_frames, write_video
 from PIL import Image
 
 from echosearch.cli.app import app
-from echosearch.cli.progress import in_words
+from echosearch.cli.render import rate_in_words
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -71,7 +71,7 @@ def test_a_long_phrase_is_not_echoed_whole(run: Run, index: Path) -> None:
 
 @pytest.mark.parametrize(("rate", "words"), [(0.44, "0.4"), (7.6, "7.6"), (760.2, "760"), (12345.6, "12346")])
 def test_rates_are_plain_numbers(rate: float, words: str) -> None:
-    assert in_words(rate) == f"{words} videos/s"
+    assert rate_in_words(rate) == f"{words} videos/s"
 
 
 def test_search_as_json_csv_and_paths(index: Path, run: Run, colours: Path) -> None:

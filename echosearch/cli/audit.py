@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.opening import open_index
-from echosearch.cli.options import FilePath, Finite, Whole, force_option, index_option, output_option, wait_option
+from echosearch.cli.options import (
+    FilePath,
+    Finite,
+    Whole,
+    force_option,
+    index_option,
+    open_index,
+    output_option,
+    wait_option,
+)
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:

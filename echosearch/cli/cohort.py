@@ -10,14 +10,17 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.audit import audit_lines, judge, labels, sample
-from echosearch.cli.opening import model_option, open_index, print_swept, sweep_named
 from echosearch.cli.options import (
     FilePath,
     Whole,
     force_option,
     index_option,
+    model_option,
+    open_index,
     output_option,
+    print_swept,
     sweep_missing_option,
+    sweep_named,
     wait_option,
     where_option,
 )

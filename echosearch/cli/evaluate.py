@@ -9,14 +9,15 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.labels import class_option, label_options, labels_of
-from echosearch.cli.opening import model_option, open_index
 from echosearch.cli.options import (
     FilePath,
     Finite,
     Whole,
     force_option,
     index_option,
+    model_option,
     model_runtime_options,
+    open_index,
     output_option,
 )
 from echosearch.errors import BadOption

@@ -71,10 +71,9 @@ def import_embeddings(
       echosearch import-embeddings embeddings.npz
       echosearch import-embeddings mine.npz --recipe echo-clip --root /data/echo
     """
-    from echosearch.cli.progress import ingest_progress
     from echosearch.ingest import ImportOptions, import_embeddings as run
 
-    with ingest_progress() as listener:
+    with render.progress() as listener:
         options = ImportOptions(recipe=recipe, root=root, wait_seconds=wait)
         report = run(index_path(index), source, options, listener)
     if output == "json":

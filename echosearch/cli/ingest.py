@@ -126,7 +126,6 @@ def ingest(
       echosearch ingest /data/echo --model echo-clip --weights local-dir:/models/echo-clip
       echosearch ingest /data/echo --model open_clip --weights local-dir:/models/own
     """  # fmt: skip
-    from echosearch.cli.progress import ingest_progress
     from echosearch.config import default_workers
     from echosearch.ingest import IngestOptions, ingest as run, read_metadata
     from echosearch.types import ModelRequest
@@ -158,7 +157,7 @@ def ingest(
     )
     tables = [read_metadata(manifest, column_fields(column_map))] if manifest is not None else []
     click.echo(f"index {render.printable(str(path))}", err=output is not None)
-    with ingest_progress() as listener:
+    with render.progress() as listener:
         report = run(path, sources, options, tables, listener)
     if output == "json":
         render.print_json(report)

@@ -274,7 +274,6 @@ def check(
     """
     from dataclasses import replace
 
-    from echosearch.cli.progress import ingest_progress
     from echosearch.index import check_index, compare_sources, repair_index
 
     if (missing or yes) and not repair:
@@ -282,7 +281,7 @@ def check(
     path = index_path(index)
     report = repair_index(path, wait, missing, yes) if repair else check_index(path)
     if sources:
-        with ingest_progress() as listener:
+        with render.progress() as listener:
             report = replace(report, sources=compare_sources(path, listener))
     if output == "json":
         render.print_json(report.to_dict())
@@ -384,7 +383,6 @@ def reembed(
       echosearch reembed --model echo-clip-r --weights local-dir:/models/echo-clip-r --yes
     """
     from echosearch.api.reembedding import reembed_index
-    from echosearch.cli.progress import ingest_progress
     from echosearch.ingest import IngestOptions
     from echosearch.types import ModelRequest
 
@@ -394,7 +392,7 @@ def reembed(
     options = IngestOptions(request, device=device, precision=precision, yes=yes or dry_run, wait_seconds=wait)
     path = index_path(index)
     click.echo(f"index {render.printable(str(path))}", err=output is not None)
-    with ingest_progress() as listener:
+    with render.progress() as listener:
         told = reembed_index(path, options, leave_out_missing, dry_run, listener)
     if output == "json":
         render.print_json(told)

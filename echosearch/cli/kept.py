@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import click
 
 from echosearch.cli import render
-from echosearch.cli.opening import open_index
-from echosearch.cli.options import Command, FilePath, force_option, index_option, output_option, wait_option
+from echosearch.cli.options import Command, FilePath, force_option, index_option, open_index, output_option, wait_option
 from echosearch.errors import BadOption
 from echosearch.files import refuse_device
 

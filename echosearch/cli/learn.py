@@ -9,8 +9,15 @@ import click
 
 from echosearch.cli.kept import Kept, add_commands, replace_option
 from echosearch.cli.labels import class_option, label_options, labels_of
-from echosearch.cli.opening import model_option, open_index
-from echosearch.cli.options import Prevalence, index_option, model_runtime_options, output_option, wait_option
+from echosearch.cli.options import (
+    Prevalence,
+    index_option,
+    model_option,
+    model_runtime_options,
+    open_index,
+    output_option,
+    wait_option,
+)
 
 if TYPE_CHECKING:
     from echosearch.api.zeroshot import ZeroShot

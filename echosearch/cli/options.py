@@ -1,16 +1,23 @@
-"""Options that several commands share, with one wording each."""
+"""Options that several commands share, with one wording each, and the index that they name.
+
+Imports late: help comes at once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from echosearch.errors import BadOption
 from echosearch.types import LARGEST, FrameSampling, finite, whole
+
+if TYPE_CHECKING:
+    from echosearch.api import Index
+    from echosearch.types import Device, Precision, ProgressListener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -142,6 +149,13 @@ def model_runtime_options(command: Command) -> Command:
     )(command)
 
 
+model_option = click.option(
+    "--model",
+    metavar="WHERE",
+    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
+)
+
+
 def query_options(command: Command) -> Command:
     """What `search` and `similar` have in common."""
     for option in (
@@ -217,3 +231,30 @@ def column_fields(column_map: Sequence[tuple[str, str]]) -> dict[str, str]:
         if fields[column] != field:
             raise BadOption(f"--map gives {column} twice: {field} and {fields[column]}")
     return fields
+
+
+def open_index(
+    index: str | None, model: str | None = None, device: Device = "auto", precision: Precision = "fp32"
+) -> Index:
+    """The index at --index, else the default one, as `echosearch.api.open_index` opens it."""
+    from echosearch.api import open_index as opened
+
+    return opened(index, model, device, precision, click.get_current_context().meta.get(ALL_VIEWS, False))
+
+
+def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float = 0.0) -> None:
+    """With --sweep-missing: score first what the conditions need."""
+    if not wanted:
+        return
+    if not where:
+        raise BadOption("--sweep-missing goes with --where")
+    print_swept(lambda listener: opened.cohorts.sweep_missing(where, wait, listener))
+
+
+def print_swept(run: Callable[[ProgressListener], Sequence[str]]) -> None:
+    """Sweep with a progress bar, and say what was swept."""
+    from echosearch.cli.render import progress
+
+    with progress() as listener:
+        swept = run(listener)
+    click.echo(f"swept now: {', '.join(swept) or 'nothing was missing'}", err=True)

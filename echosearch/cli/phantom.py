@@ -46,11 +46,10 @@ def make(folder: Path, studies: int, seed: int, workers: int | None, output: str
       echosearch phantom make phantoms --studies 50 --seed 1
       echosearch ingest phantoms/videos --manifest phantoms/manifest.csv --model echo-clip
     """
-    from echosearch.cli.progress import ingest_progress
     from echosearch.phantom import make_archive
     from echosearch.types import IngestProgress
 
-    with ingest_progress() as show:
+    with render.progress() as show:
         archive = make_archive(
             folder,
             studies,

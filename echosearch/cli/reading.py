@@ -8,8 +8,15 @@ from collections.abc import Iterator
 import click
 
 from echosearch.cli import render
-from echosearch.cli.opening import open_index, sweep_named
-from echosearch.cli.options import Whole, index_option, output_option, sweep_missing_option, where_option
+from echosearch.cli.options import (
+    Whole,
+    index_option,
+    open_index,
+    output_option,
+    sweep_missing_option,
+    sweep_named,
+    where_option,
+)
 from echosearch.config import index_path
 
 

@@ -1,21 +1,27 @@
-"""Answers as tables, JSON, CSV or paths. Knows the types of answers, nothing of how they came about."""
+"""Answers as tables, JSON, CSV or paths, and how far work is. Knows the types of answers, not how they came about.
+
+Progress goes to standard error, so that output stays clean.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
 from echosearch.tables import write_csv
-from echosearch.types import Failure, SearchResult, in_words as in_words, plain
+from echosearch.types import Failure, IngestProgress, ProgressListener, SearchResult, in_words as in_words, plain
 
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
     "view_predicted",
 )  # fmt: skip
+_SECONDS_BETWEEN_LINES: Final = 10.0
 
 
 def print_json(answer: object) -> None:
@@ -129,3 +135,76 @@ def bytes_in_words(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+@contextmanager
+def progress() -> Iterator[ProgressListener]:
+    """A listener that shows progress until the block is left."""
+    if not sys.stderr.isatty():
+        yield _PlainLines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]} failed"),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task("ingest", total=None, rate="", failed=0)
+        rate = _Rate()
+
+        def show(now: IngestProgress) -> None:
+            words = rate_in_words(rate.videos_a_second(now.done))
+            bar.update(task, completed=now.done, total=now.total, rate=words, failed=now.failed)
+
+        yield show
+
+
+def rate_in_words(videos_a_second: float) -> str:
+    """A rate in plain numbers: 0.4, 7.6, 760 videos/s."""
+    return f"{videos_a_second:.{0 if videos_a_second >= 10 else 1}f} videos/s"
+
+
+class _Rate:
+    """Videos done in a second since the first report, which comes when the start-up is over."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+
+    def videos_a_second(self, done: int) -> float:
+        """The mean rate so far, 0 at first."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        return done / max(now - self._started, 1e-9)
+
+
+class _PlainLines:
+    """A line every few seconds, and one at the end."""
+
+    def __init__(self) -> None:
+        self._rate = _Rate()
+        self._printed = time.monotonic()
+
+    def __call__(self, now: IngestProgress) -> None:
+        rate = self._rate.videos_a_second(now.done)
+        seconds = time.monotonic()
+        finished = now.committed + now.failed >= now.total
+        if not finished and (now.done == now.total or seconds - self._printed < _SECONDS_BETWEEN_LINES):
+            return  # when all are done, the line comes with the last commit
+        self._printed = seconds
+        left = f"{(now.total - now.done) / rate:.0f} s left" if rate else "time left not known yet"
+        click.echo(f"{now.done}/{now.total} videos, {rate_in_words(rate)}, {left}, {now.failed} failed", err=True)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.opening import open_index, sweep_named
 from echosearch.cli.options import (
     IdOrFile,
     force_option,
     index_option,
     model_runtime_options,
+    open_index,
     output_option,
     query_options,
     sweep_missing_option,
+    sweep_named,
     where_option,
 )
 from echosearch.errors import BadOption

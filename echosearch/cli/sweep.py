@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echosearch.cli import render
-from echosearch.cli.opening import model_option, open_index, sweep_named
 from echosearch.cli.options import (
     FilePath,
     Whole,
     force_option,
     index_option,
+    model_option,
     model_runtime_options,
+    open_index,
     output_option,
     sweep_missing_option,
+    sweep_named,
     wait_option,
     where_option,
 )
@@ -84,7 +86,6 @@ def sweep(
       echosearch sweep ejection_fraction pacemaker
       echosearch sweep pacemaker --plot pacemaker.png --csv > scores.csv
     """  # fmt: skip
-    from echosearch.cli.progress import ingest_progress
     from echosearch.tasks import folder_problems, known_tasks
 
     if every == bool(tasks):
@@ -102,7 +103,7 @@ def sweep(
     found = opened.matching(where) if where else None
     if found is not None:
         render.print_notes((*found.notes, found.sentence), err=True)
-    with ingest_progress() as listener:
+    with render.progress() as listener:
         results = opened.zeroshot.sweep(
             *wanted,
             approximate=approximate,
