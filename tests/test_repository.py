@@ -1,13 +1,25 @@
-"""The repository holds code and text only: no media, weights or indexes, no names of hosts, no stray top level."""
+"""The repository: code and text only, no names of hosts, no stray top level; rooms that are entered by their doors.
+
+A room is a package directly under `echosearch/`, its door the names in its `__init__.pyi`.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+import echosearch
+
+PACKAGE = ROOT / "echosearch"
+LONGEST = 500
+"""Lines of a file of the program."""
 
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs", "echosearch",
@@ -85,3 +97,123 @@ def test_the_broad_except_stands_at_the_edges_only(tracked: list[Path]) -> None:
         "echosearch/ingest/decoding.py",  # a worker's edge
         "echosearch/index/catalog/catalog.py",  # rolls back and raises again
     }
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, str | None]]:
+    """What a file imports: line, module, and the name in it, if one is named."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, "." * node.level + (node.module or ""), each.name) for each in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, each.name, None) for each in node.names)
+
+
+def doors(package: Path) -> dict[str, set[str]]:
+    """The names that each room gives."""
+    return {
+        stub.parent.name: {
+            each.asname or each.name
+            for node in ast.parse(stub.read_text("utf-8")).body
+            if isinstance(node, ast.ImportFrom)
+            for each in node.names
+        }
+        for stub in sorted(package.glob("*/__init__.pyi"))
+    }
+
+
+def past_the_doors(package: Path) -> list[str]:
+    """Imports that do not come through a room's door, or that come through one's own."""
+    rooms = doors(package)
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0]
+        for line, module, name in imports(path):
+            top, _, inner = module.removeprefix("echosearch").lstrip(".").partition(".")
+            if module.startswith("."):
+                wrong = "a relative import"
+            elif module.split(".")[0] != "echosearch":
+                continue
+            elif not top and name in rooms and path != package / "__init__.py":
+                wrong = "a room as a whole"
+            elif top not in rooms:
+                continue
+            elif top == own:
+                wrong = "" if inner else "its own door"
+            elif inner or name is None:
+                wrong = "" if (own, top) == ("cli", "api") else "past the door"
+            else:
+                wrong = "" if name in rooms[top] else "not in the stub"
+            if wrong:
+                found.append(f"{path.relative_to(package).as_posix()}:{line} imports {module}: {name} ({wrong})")
+    return found
+
+
+def unused_names(package: Path, users: list[Path]) -> list[str]:
+    """Names of doors that no other room, and none of `users` (tests and scripts), imports or replaces."""
+    rooms = doors(package)
+    used = set()
+    for path in [*package.rglob("*.py"), *users]:
+        own = path.relative_to(package).parts[0] if path.is_relative_to(package) else ""
+        used |= {f"{module}.{name}" for _, module, name in imports(path) if module != f"echosearch.{own}"}
+    text = "\n".join(path.read_text("utf-8") for path in users)
+    used |= set(re.findall(r"echosearch\.\w+\.\w+", text))
+    return [name for room, names in rooms.items() for name in sorted(names) if f"echosearch.{room}.{name}" not in used]
+
+
+def long_files(package: Path) -> dict[str, int]:
+    """Files of more than 500 lines."""
+    lines = {
+        path.relative_to(package).as_posix(): path.read_text("utf-8").count("\n") for path in package.rglob("*.py")
+    }
+    return {name: count for name, count in lines.items() if count > LONGEST}
+
+
+def test_other_rooms_are_entered_by_their_doors() -> None:
+    assert past_the_doors(PACKAGE) == []
+
+
+def test_a_door_gives_what_others_use_and_no_more() -> None:
+    users = [path for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert set(unused_names(PACKAGE, users)) <= {"Answer", "beside"}
+
+
+def test_every_name_of_a_door_can_be_imported() -> None:
+    for room, names in doors(PACKAGE).items():
+        module = importlib.import_module(f"echosearch.{room}")
+        assert names == set(module.__all__)
+        assert [name for name in sorted(names) if not hasattr(module, name)] == []
+
+
+def test_no_file_of_the_program_is_long() -> None:
+    assert set(long_files(PACKAGE)) <= {"api/cohorts.py", "api/zeroshot.py", "ingest/exchange.py"}
+
+
+def test_the_gate_sees_what_breaks_its_rules(tmp_path: Path) -> None:
+    package = tmp_path / "echosearch"
+    for path, text in {
+        "api/__init__.pyi": "from .index import Index as Index, old as old\n",
+        "api/__init__.py": "",
+        "api/index.py": "from echosearch.api import Index\nfrom echosearch.video.read import frames\n",
+        "api/jobs.py": "from echosearch.api.index import Index\nfrom echosearch.video import frames, secret\n",
+        "cli/app.py": "from echosearch.api.jobs import run\nfrom echosearch.api import Index\n" + "\n" * LONGEST,
+        "video/__init__.pyi": "from .read import frames as frames\n",
+        "video/read.py": "import echosearch.api\nfrom . import x\nfrom echosearch import api, config\nimport numpy\n",
+    }.items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(text, "utf-8")
+    assert past_the_doors(package) == [
+        "api/index.py:1 imports echosearch.api: Index (its own door)",
+        "api/index.py:2 imports echosearch.video.read: frames (past the door)",
+        "api/jobs.py:2 imports echosearch.video: secret (not in the stub)",
+        "video/read.py:1 imports echosearch.api: None (past the door)",
+        "video/read.py:2 imports .: x (a relative import)",
+        "video/read.py:3 imports echosearch: api (a room as a whole)",
+    ]
+    assert unused_names(package, []) == ["old"]
+    assert long_files(package) == {"cli/app.py": LONGEST + 2}
+
+
+def test_what_a_user_imports_is_documented() -> None:
+    assert echosearch.__all__ == ["Index", "__version__", "open_index"]
+    for name in ("Index", "open_index"):
+        assert getattr(echosearch, name).__doc__

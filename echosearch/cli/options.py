@@ -33,6 +33,7 @@ class Finite(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has 
         self._low, self._high = low, high
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or a usage error."""
         try:
             return self._check("it", self._read(value), self._low, self._high)
         except ValueError:  # no number, or one of thousands of digits
@@ -45,6 +46,7 @@ class Prevalence(Finite):
     """A share from 0 to 1, or the word estimate."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The share or the word, or a usage error."""
         return value if value == "estimate" else super().convert(value, param, ctx)
 
 
@@ -66,6 +68,7 @@ class FilePath(click.Path):
         super().__init__(path_type=Path, **what)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a usage error."""
         if not value:
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
@@ -77,6 +80,7 @@ class IdOrFile(click.ParamType):  # type: ignore[type-arg]
     name = "id|file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Path:
+        """The id or the path, or a usage error."""
         kind: click.ParamType = Whole(1) if str(value).isdecimal() else FilePath()  # type: ignore[type-arg]
         return kind.convert(value, param, ctx)  # type: ignore[no-any-return]
 

@@ -61,13 +61,17 @@ class Vectors(Protocol):
 
 
 class Scorer(Protocol):
-    """Makes scores of vectors; `numbers_per_frame` is how many numbers it makes of each frame, 0 if it needs none."""
+    """Makes scores of vectors."""
 
     @property
-    def key(self) -> SweepKey: ...
+    def key(self) -> SweepKey:
+        """Under what the catalog keeps the scores."""
+        ...
 
     @property
-    def numbers_per_frame(self) -> int: ...
+    def numbers_per_frame(self) -> int:
+        """How many numbers it makes of each frame; 0 if it needs no frames."""
+        ...
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """Its columns (n,) for some videos."""

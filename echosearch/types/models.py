@@ -237,7 +237,9 @@ class EncoderBackend(Protocol):
     """What a model has to bring: its card and two methods. Checking, batching and caching are written on top."""
 
     @property
-    def card(self) -> EncoderCard: ...
+    def card(self) -> EncoderCard:
+        """What the model is, and how videos are prepared for it."""
+        ...
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed (B, 3, S, S) uint8 as (B, D) float32, of any length."""
@@ -251,6 +253,10 @@ class EncoderBackend(Protocol):
 class EmbeddingCache(Protocol):
     """A place for text embeddings; may forget anything at any time, and never fails."""
 
-    def get(self, key: str) -> EncodedText | None: ...
+    def get(self, key: str) -> EncodedText | None:
+        """The embedding kept under a key, or None."""
+        ...
 
-    def put(self, key: str, text: EncodedText) -> None: ...
+    def put(self, key: str, text: EncodedText) -> None:
+        """Keep an embedding under a key."""
+        ...
