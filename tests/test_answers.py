@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from jsonschema import Draft202012Validator
 from echosearch import Index, open_index
 from echosearch.api.schemas import ANSWERS, file_name, schema
 from echosearch.cli.app import app
+from echosearch.cohort import AuditedCohort, ExportedCohort, judged_audit, suggestions
 from echosearch.types import plain
 
 Run = Callable[..., tuple[int, str, str]]
@@ -31,6 +35,37 @@ STEPS: list[tuple[str, str, Python | None]] = [
     ("similar", "3 -k 2", lambda index: index.similar(3, k=2)),
     ("list", "--patient P3", lambda index: list(index.videos(patient="P3"))),
     ("failures", "", lambda index: index.failures()),
+    ("calibrate", "red --labels labels.csv", None),
+    (
+        "cohort create",
+        "old --where task.red.yes --level patient --sweep-missing",
+        lambda index: index.cohorts.get("old"),
+    ),
+    ("cohort create", "near --near blue --top 3 --level video", lambda index: index.cohorts.get("near")),
+    ("cohort create", "more --where task.red.p>0.01 --level patient", lambda index: index.cohorts.get("more")),
+    ("cohort list", "", lambda index: [made.manifest() for made in index.cohorts.all()]),
+    ("cohort diff", "old more", lambda index: index.cohorts.diff("old", "more")),
+    ("cohort rerun", "old", lambda index: index.cohorts.rerun("old").answer()),
+    ("cohort export", "old as-csv", lambda index: exported_again(index, "as-csv")),
+    ("cohort export", "old as-list --format echonet --label age", None),
+    ("cohort sample", "old -n 3 --sheet sheet.csv --no-pictures", None),
+    ("fill", "sheet.csv", None),
+    (
+        "cohort judge",
+        "old sheet.csv --wish 0.5",
+        lambda index: judged_audit(
+            index.cohorts.audits("old")[0],
+            suggestions(index.cohorts.get("old"), index.cohorts.audits("old")[0], 0.5),
+        ),
+    ),
+    ("cohort sample", "old -n 3 --sheet borderline.csv --no-pictures --strategy borderline", None),
+    ("fill", "borderline.csv", None),
+    ("cohort judge", "old borderline.csv", lambda index: judged_audit(index.cohorts.audits("old")[1], ())),
+    (
+        "cohort show",
+        "old",
+        lambda index: AuditedCohort(index.cohorts.get("old"), tuple(index.cohorts.audits("old"))),
+    ),
 ]
 """Command, arguments, and the same asked in Python; one after the other on one index."""
 
@@ -46,9 +81,29 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
         write_archive(folder)
         found: dict[str, list[tuple[Any, Any]]] = {command: [] for command in ANSWERS}
         for command, arguments, python in STEPS:
-            told = json.loads(printed_by(*command.split(), *arguments.split(), "--json"))
-            found[command].append((told, plain(python(open_index("index"))) if python is not None else None))
+            if command == "fill":
+                fill(Path(arguments))
+            elif command not in ANSWERS:
+                printed_by(*command.split(), *arguments.split())
+            else:
+                told = json.loads(printed_by(*command.split(), *arguments.split(), "--json"))
+                found[command].append((told, plain(python(open_index("index"))) if python is not None else None))
         yield found
+
+
+def fill(sheet: Path) -> None:
+    """Judge every unit of a sheet: yes, no, yes, ..."""
+    rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
+    with sheet.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row | {"verdict": ("yes", "no")[n % 2]} for n, row in enumerate(rows))
+
+
+def exported_again(index: Index, folder: str) -> ExportedCohort:
+    """The export that a command has just written, written anew."""
+    shutil.rmtree(folder)
+    return index.cohorts.export("old", Path(folder))
 
 
 def write_archive(folder: Path) -> None:

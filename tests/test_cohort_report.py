@@ -552,13 +552,13 @@ def _manifest(html: str) -> Any:
 
 def test_the_manifest_is_whole_where_all_is_shown() -> None:
     html = render_report(COHORT, Pictures(), with_ids=True, with_paths=True)
-    assert _manifest(html) == json.loads(json.dumps(COHORT.manifest()))
+    assert _manifest(html) == json.loads(json.dumps(COHORT.manifest().to_dict()))
     assert '"weights": [ 0.5, -1.25 ]' in _Reader(html).text
 
 
 def test_the_manifest_without_ids_and_paths() -> None:
     told = _manifest(render_report(COHORT, Pictures()))
-    expected = json.loads(json.dumps(COHORT.manifest()))
+    expected = json.loads(json.dumps(COHORT.manifest().to_dict()))
     expected["index"] = "(left out)"
     expected["model"] = expected["measures"][0]["calibration"]["model"] = "local-dir:(left out)"
     expected["measures"][0]["calibration"] |= {"labels": "leads.csv", "contents": "(left out)"}

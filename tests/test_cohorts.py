@@ -16,6 +16,7 @@ from store_helpers import add, make_store, new_video, unit
 
 from echosearch.api.cohorts import Cohorts
 from echosearch.api.zeroshot import ZeroShot
+from echosearch.cohort.audit import precision
 from echosearch.cohort.cohort import Cohort, Definition
 from echosearch.cohort.compare import diff
 from echosearch.cohort.export import split_patients
@@ -506,10 +507,10 @@ def test_a_saved_cohort_keeps_its_calibrations_prevalence_and_says_it(archive: A
     archive.cohorts.zeroshot.add_calibration(mine, replace=True)
     made = archive.cohorts.create("lead", Definition(where=("task.pacemaker.p > 0.5",)))
     assert len(made.members) > 0
-    assert made.assumptions == [mine.assumption]
+    assert made.assumptions == (mine.assumption,)
     assert "p by calibration pacemaker is for a prevalence of 0.5 (the labels' own)" in mine.assumption
     assert mine.assumption in made.notes
-    assert made.manifest()["assumptions"] == [mine.assumption]
+    assert made.manifest().assumptions == (mine.assumption,)
     archive.cohorts.zeroshot.add_calibration(mine.at(0.001), replace=True)
     assert units(archive.made("task.pacemaker.p > 0.5")) == []
     again = archive.cohorts.rerun("lead")
@@ -678,7 +679,7 @@ def test_each_audit_has_its_number_and_judging_again_loses_nothing(archive: Arch
             writer.writerows(row | {"verdict": "yes" if row["unit"] == name else ""} for row in rows)
         judged = archive.cohorts.judge("lead", tmp_path / "judged.csv", 1)
     assert judged.judgements.keys() == set(first.units[:2])
-    assert archive.cohorts.precision(judged).value == 1.0
+    assert precision(judged).value == 1.0
     assert [audit.judged_at is None for audit in archive.cohorts.audits("lead")] == [False, True]
 
 

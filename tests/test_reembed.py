@@ -561,7 +561,7 @@ def test_a_cohort_follows_its_videos(mixed: Path, run: Any) -> None:
     assert again.now.definition.like == 7
     assert [member.unit for member in index.cohorts.get("some-video").members] == members  # history stays
     told = echosearch.open_index(mixed).cohorts.export("some-video", mixed.parent / "out")
-    assert (told["videos"], told["gone"]) == (4, 0)
+    assert (told.videos, told.gone) == (4, 0)
     of_version_1(mixed)
     reembed(mixed)  # once more: two steps to follow
     again = echosearch.open_index(mixed).cohorts.rerun("some-video")

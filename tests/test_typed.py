@@ -25,7 +25,7 @@ KEPT = Path(__file__).parent / "kept_json"
 """As an index of the version before pydantic had them, with other paths."""
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "audit": lambda text: Audit.from_dict(json.loads(text)),
+    "audit": Audit.from_json,
     "calibration": Calibration.from_json,
     "cohort": Cohort.from_json,
     "probe": Probe.from_json,

@@ -26,8 +26,8 @@ from echosearch.cohort import (
     Cohort,
     Definition,
     Difference,
+    ExportedCohort,
     Format,
-    PrecisionEstimate,
     Question,
     Rerun,
     Selection,
@@ -43,15 +43,12 @@ from echosearch.cohort import (
     measures_of,
     members_of,
     pinned,
-    precision,
     read_judgements,
     rerun,
     select,
     studied,
-    suggested,
     table_one,
     task_of_measure,
-    wished_threshold,
     write_sheet,
 )
 from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
@@ -220,7 +217,7 @@ class Cohorts:
         views: Sequence[str] = (),
         label: str | None = None,
         named: bool = True,
-    ) -> dict[str, Any]:
+    ) -> ExportedCohort:
         """Write a cohort and its manifest into a new folder; the same bytes each time while its videos stay.
 
         Unless `named`, numbers stand for people, and what may say who they are is left out.
@@ -270,7 +267,7 @@ class Cohorts:
             write_sheet(self.store.output(sheet, "the sheet", ".csv", None), cohort, audit)
             try:
                 with writer.transaction() as transaction:
-                    transaction.cohorts.put_audit(name, number, json.dumps(audit.to_dict()))
+                    transaction.cohorts.put_audit(name, number, audit.to_json())
             except BackendError:
                 sheet.unlink(missing_ok=True)
                 raise
@@ -283,34 +280,17 @@ class Cohorts:
             if not audits:
                 raise BadOption(f"cohort {name} has no audit; draw one: echosearch cohort sample {name} --sheet FILE")
             audit = _audit_of(audits, number)
-            told = audit.judgements | read_judgements(sheet, audit)
-            judged = replace(audit, judgements=told, judged_at=_now())
+            judgements = audit.judgements | read_judgements(sheet, audit)
+            judged = replace(audit, judgements=judgements, judged_at=_now())
             with writer.transaction() as transaction:
-                transaction.cohorts.put_audit(name, judged.number, json.dumps(judged.to_dict()))
+                transaction.cohorts.put_audit(name, judged.number, judged.to_json())
         return judged
 
     def audits(self, name: str) -> list[Audit]:
         """All audits of a cohort, oldest first."""
         self.get(name)
         with self.store.snapshot() as snapshot:
-            return [Audit.from_dict(json.loads(content)) for content in snapshot.catalog.cohorts.audits(name)]
-
-    def precision(self, audit: Audit) -> PrecisionEstimate:
-        """How many of a cohort's members are rightly in, from a judged random sample."""
-        return precision(audit, audit.population)
-
-    def wished(self, name: str, audit: Audit, precision: float, measure: str | None = None) -> list[dict[str, Any]]:
-        """For a measure (each that has a number, if none is named) the threshold that would reach a precision."""
-        cohort = self.get(name)
-        found = []
-        for each in [measure] if measure is not None else [told.name for told in cohort.measures]:
-            try:
-                found.append(suggested(wished_threshold(cohort, audit, each, precision), cohort))
-            except BadOption as error:
-                if measure is not None:
-                    raise
-                found.append({"measure": each, "threshold": None, "sentence": str(error)})
-        return found
+            return [Audit.from_json(content) for content in snapshot.catalog.cohorts.audits(name)]
 
     def labels(self, name: str, finding: str | None = None) -> AuditLabels:
         """What all audits of a cohort judged, as labels of its units."""

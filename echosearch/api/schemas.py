@@ -14,9 +14,26 @@ from pydantic import ConfigDict, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from echosearch.cohort import (
+    AuditedCohort,
+    Cohort,
+    CohortManifest,
+    Difference,
+    ExportedCohort,
+    ExportedList,
+    JudgedAudit,
+    RerunAnswer,
+)
 from echosearch.types import BESIDE, Failure, IngestReport, SearchResult, VideoRecord
 
 ANSWERS: Final[dict[str, Any]] = {
+    "cohort create": Cohort,
+    "cohort diff": Difference,
+    "cohort export": ExportedCohort | ExportedList,
+    "cohort judge": JudgedAudit,
+    "cohort list": list[CohortManifest],
+    "cohort rerun": RerunAnswer,
+    "cohort show": AuditedCohort,
     "failures": list[Failure],
     "ingest": IngestReport,
     "list": list[VideoRecord],
@@ -44,7 +61,7 @@ def schema(command: str) -> dict[str, Any]:
 
 
 class _Flat(GenerateJsonSchema):
-    """Puts the fields of a dataclass that stands in a field of `beside()` where `plain` puts them."""
+    """Puts the fields of a dataclass that stands in a field marked BESIDE where `plain` puts them."""
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         """The schema of one dataclass."""
@@ -54,7 +71,7 @@ class _Flat(GenerateJsonSchema):
         for field in fields(schema["cls"]):
             its = made["properties"][field.name]
             own: dict[str, Any] = {"properties": {field.name: its}, "required": [field.name]}
-            whole: dict[str, Any] = self.resolve_ref_schema(its) if BESIDE in field.metadata else own
+            whole: dict[str, Any] = self.resolve_ref_schema(its) if field.metadata == BESIDE else own
             properties |= whole["properties"]
             required |= dict.fromkeys(whole.get("required", ()))
         return made | {"properties": properties, "required": list(required), "additionalProperties": False}

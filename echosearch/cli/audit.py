@@ -23,7 +23,6 @@ from echosearch.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echosearch.api import Index
     from echosearch.cohort import Audit
 
 
@@ -101,22 +100,21 @@ def judge(
     Example:
       echosearch cohort judge low-ef-lead sheet.csv --wish 0.95
     """
+    from echosearch.cohort import judged_audit, suggestions
+
     if measure is not None and wish is None:
         raise BadOption("--measure goes with --wish P")
     opened = open_index(index)
     judged = opened.cohorts.judge(name, sheet, number, wait)
-    suggestions = [] if wish is None else opened.cohorts.wished(name, judged, wish, measure)
+    thresholds = () if wish is None else suggestions(opened.cohorts.get(name), judged, wish, measure)
     if output == "json":
-        from dataclasses import asdict
-
-        told = asdict(opened.cohorts.precision(judged)) if judged.strategy == "random" else None
-        render.print_json(judged.to_dict() | {"precision": told, "thresholds": suggestions})
+        render.print_json(judged_audit(judged, thresholds))
         return
     click.echo(f"{len(judged.judgements)} of {len(judged.units)} judged")
-    for line in audit_lines(opened, [judged]):
+    for line in audit_lines([judged]):
         click.echo(render.printable(line))
-    for told in suggestions:
-        click.echo(render.printable(told["sentence"]))
+    for each in thresholds:
+        click.echo(render.printable(each.sentence))
     click.echo(f"the judgements are kept; as labels: echosearch cohort labels {name} OUT.csv")
 
 
@@ -144,22 +142,21 @@ def labels(name: str, out: Path, finding: str | None, force: bool, index: str | 
     click.echo(f"{len(found.rows)} labels written to {render.printable(str(table.path))}")
 
 
-def audit_lines(opened: Index, audits: Sequence[Audit]) -> list[str]:
+def audit_lines(audits: Sequence[Audit]) -> list[str]:
     """A sentence for each audit: how it was drawn, and what follows from it."""
-    return [
-        f"audit {audit.number} ({audit.strategy}, {len(audit.units)} drawn): {_found(opened, audit)}"
-        for audit in audits
-    ]
+    return [f"audit {audit.number} ({audit.strategy}, {len(audit.units)} drawn): {_found(audit)}" for audit in audits]
 
 
-def _found(opened: Index, audit: Audit) -> str:
+def _found(audit: Audit) -> str:
+    from echosearch.cohort import precision
+
     if not audit.judgements:
         return "not judged yet"
     if audit.strategy != "random":
         return f"{len(audit.judgements)} judged; no precision follows from members chosen for their doubt"
     try:
-        told = opened.cohorts.precision(audit)
+        found = precision(audit)
     except BadOption as error:
         return str(error)
-    share = f"precision {told.value:.3f} (95 % interval {told.low:.3f} to {told.high:.3f})"
-    return "; ".join([f"{share}, {told.yes} yes and {told.no} no of {told.members} members", *told.notes])
+    share = f"precision {found.value:.3f} (95 % interval {found.low:.3f} to {found.high:.3f})"
+    return "; ".join([f"{share}, {found.yes} yes and {found.no} no of {found.members} members", *found.notes])

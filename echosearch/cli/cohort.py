@@ -140,7 +140,7 @@ def create(
     else:
         made = opened.cohorts.create(name, definition, about, wait)
     if output == "json":
-        render.print_json(made.to_dict())
+        render.print_json(made)
         return
     _show(made)
     click.echo("nothing was kept (--dry-run)" if dry_run else f"kept as {made.name}")
@@ -171,9 +171,9 @@ def _show(made: Cohort) -> None:
         right=("left", "no", "unknown", "videos", "studies", "patients"),
     )
     for each in made.measures:
-        told = f"{each.name}: {each.aggregate} over a study's videos" if made.definition.level != "video" else each.name
+        name = f"{each.name}: {each.aggregate} over a study's videos" if made.definition.level != "video" else each.name
         threshold = "" if each.threshold is None else f"; threshold {each.threshold:.6g} ({each.origin})"
-        click.echo(render.printable(f"{told}{threshold}; wording: {each.validated}"))
+        click.echo(render.printable(f"{name}{threshold}; wording: {each.validated}"))
 
 
 def _units(made: Cohort) -> str:
@@ -192,17 +192,19 @@ def show(name: str, k: int, index: str | None, output: str | None) -> None:
     Example:
       echosearch cohort show low-ef-lead
     """
+    from echosearch.cohort import AuditedCohort
+
     opened = open_index(index)
     made = opened.cohorts.get(name)
     audits = opened.cohorts.audits(name)
     if output == "json":
-        render.print_json(made.to_dict() | {"audits": [audit.to_dict() for audit in audits]})
+        render.print_json(AuditedCohort(made, tuple(audits)))
         return
     _show(made)
     anew = sum(old != record.video_id for old, record in opened.cohorts.records(made).items())
     if anew:
         click.echo(f"note: {anew} videos of the cohort were embedded anew since, and have other ids and scores now")
-    for line in audit_lines(opened, audits):
+    for line in audit_lines(audits):
         click.echo(render.printable(line))
     _show_members(made.members[:k])
     if len(made.members) > k:
@@ -298,7 +300,7 @@ def diff(first: str, second: str, index: str | None, output: str | None) -> None
     """
     found = open_index(index).cohorts.diff(first, second)
     if output == "json":
-        render.print_json(found.to_dict())
+        render.print_json(found)
         return
     for name, units in (
         (f"only in {first}", found.only_first),
@@ -344,7 +346,7 @@ def rerun(
     if save_as is not None:
         opened.cohorts.keep(found.now, save_as, wait)
     if output == "json":
-        render.print_json(found.to_dict())
+        render.print_json(found.answer())
         return
     then, now = found.before, found.now
     click.echo(
@@ -352,8 +354,8 @@ def rerun(
         f"{now.generation}; {len(found.stayed)} stayed, {len(found.came)} came, {len(found.went)} went"
     )
     render.print_notes(now.notes)
-    for sign, told in (("+", found.came), ("-", found.went), ("=", found.moved)):
-        for unit, why in told.items():
+    for sign, units in (("+", found.came), ("-", found.went), ("=", found.moved)):
+        for unit, why in units.items():
             click.echo(render.printable(f"{sign} {unit}: {why}"))
     if save_as is not None:
         click.echo(f"kept as {save_as}")
@@ -399,19 +401,19 @@ def export(
     """
     if label is not None and form != "echonet":
         raise BadOption("--label goes with --format echonet")
-    told = open_index(index).cohorts.export(name, folder, form, views, label, not without_names)
+    from echosearch.cohort import ExportedList
+
+    done = open_index(index).cohorts.export(name, folder, form, views, label, not without_names)
     if output == "json":
-        render.print_json(told)
+        render.print_json(done)
         return
-    click.echo(
-        render.printable(f"{told['members']} members with {told['videos']} videos in {told['folder']}/{told['file']}")
-    )
-    if told["gone"]:
-        click.echo(f"note: {told['gone']} videos of the cohort are no longer in the index and are left out")
-    if "splits" in told:
-        click.echo(", ".join(f"{split} {count}" for split, count in told["splits"].items()) + " videos")
-        if told["without_EF"]:
-            click.echo(f"note: {told['without_EF']} videos have no EF (--label ATTRIBUTE)")
+    click.echo(render.printable(f"{done.members} members with {done.videos} videos in {done.folder}/{done.file}"))
+    if done.gone:
+        click.echo(f"note: {done.gone} videos of the cohort are no longer in the index and are left out")
+    if isinstance(done, ExportedList):
+        click.echo(", ".join(f"{split} {count}" for split, count in done.splits.items()) + " videos")
+        if done.without_EF:
+            click.echo(f"note: {done.without_EF} videos have no EF (--label ATTRIBUTE)")
 
 
 @cohort.command("report")
@@ -460,7 +462,7 @@ def report(
         made.definition.seed,
         {video_id: render.in_words(record) for video_id, record in records.items()},
     )
-    lines = audit_lines(opened, opened.cohorts.audits(name))
+    lines = audit_lines(opened.cohorts.audits(name))
     write_report(page, render_report(made, shown, with_ids, with_paths, lines, show))
     missing = sum(each.image is None for each in (*shown.random, *shown.borderline))
     if missing:
@@ -478,7 +480,7 @@ def manifest(name: str, index: str | None) -> None:
     Example:
       echosearch cohort manifest low-ef-lead > low-ef-lead.json
     """
-    click.echo(json.dumps(open_index(index).cohorts.get(name).manifest(), indent=1, sort_keys=True))
+    click.echo(json.dumps(open_index(index).cohorts.get(name).manifest().to_dict(), indent=1, sort_keys=True))
 
 
 for command in (sample, judge, labels):

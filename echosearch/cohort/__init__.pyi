@@ -1,16 +1,19 @@
 from .audit import (
     Audit as Audit,
+    AuditedCohort as AuditedCohort,
     AuditLabels as AuditLabels,
-    PrecisionEstimate as PrecisionEstimate,
+    JudgedAudit as JudgedAudit,
     Strategy as Strategy,
+    SuggestedThreshold as SuggestedThreshold,
     draw as draw,
+    judged_audit as judged_audit,
     labels as labels,
     precision as precision,
-    suggested as suggested,
-    wished_threshold as wished_threshold,
+    suggestions as suggestions,
 )
 from .cohort import (
     Cohort as Cohort,
+    CohortManifest as CohortManifest,
     Definition as Definition,
     Distribution as Distribution,
     Level as Level,
@@ -20,8 +23,20 @@ from .cohort import (
     Summary as Summary,
     TableRow as TableRow,
 )
-from .compare import Difference as Difference, Rerun as Rerun, diff as diff, followed as followed, rerun as rerun
-from .export import Format as Format, export as export
+from .compare import (
+    Difference as Difference,
+    Rerun as Rerun,
+    RerunAnswer as RerunAnswer,
+    diff as diff,
+    followed as followed,
+    rerun as rerun,
+)
+from .export import (
+    ExportedCohort as ExportedCohort,
+    ExportedList as ExportedList,
+    Format as Format,
+    export as export,
+)
 from .identifying import (
     IDS as IDS,
     identifying as identifying,

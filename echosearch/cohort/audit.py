@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from echosearch.cohort.cohort import Cohort, Level, Measure, Member
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
 from echosearch.learning import assumption
 from echosearch.typed import from_json
+from echosearch.types import BESIDE, Answer
 
 Strategy = Literal["random", "borderline"]
 Verdict = Literal["yes", "no", "unclear"]
@@ -26,7 +27,6 @@ Verdict = Literal["yes", "no", "unclear"]
 STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
-_FORMAT: Final = {"audit_format": 1}
 _SAMPLING: Final = 0x617564
 """Keeps an audit's draw apart from what else is drawn with the same seed."""
 FINDING: Final = "finding."
@@ -45,13 +45,14 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Answer):
     """A sample of a cohort, and what was judged of it. ValueError where the parts do not go together.
 
     `number` is 1 for the cohort's first audit, `units` stand in the order of the sheet, and `population` is how many
     members there were to draw from. Units without a judgement were not judged; `judged_at` is None while none is.
     """
 
+    audit_format: Literal[1] = field(default=1, kw_only=True)
     number: int
     cohort: str
     strategy: Strategy
@@ -84,15 +85,15 @@ class Audit:
         """How each row of its sheet names it: a cohort that is deleted and made again has other audits."""
         return f"{self.label} {self.created_at}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
-        return _FORMAT | asdict(self) | {"units": list(self.units)}
+    def to_json(self) -> str:
+        """As it is kept; `from_json` reads it."""
+        return json.dumps(self.to_dict())
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Audit:
-        """The audit that `to_dict` wrote. DamagedIndex on anything else."""
+    def from_json(cls, text: str) -> Audit:
+        """The audit that `to_json` wrote. DamagedIndex on anything else."""
         try:
-            return from_json(cls, json.dumps(told), _FORMAT)
+            return from_json(cls, text)
         except ValueError as error:
             raise DamagedIndex(f"an audit of this index cannot be read: {error}; restore it from a copy") from error
 
@@ -152,16 +153,15 @@ class PrecisionEstimate:
             raise ValueError(f"a precision lies in its interval, and that between 0 and 1, not {self}")
 
 
-def precision(audit: Audit, members: int) -> PrecisionEstimate:
-    """The share of a cohort's `members` that are rightly in it, from a random audit, with its `exact_interval`.
+def precision(audit: Audit) -> PrecisionEstimate:
+    """The share of a cohort's members that are rightly in it, from a random audit, with its `exact_interval`.
 
     It holds for these members, however many share a patient, since they were drawn as they are. BadOption for an audit
-    that is not random, is of another number of members, or has no yes or no.
+    that is not random, or has no yes or no.
     """
     _check_random(audit)
-    if members != audit.population:
-        raise BadOption(f"audit {audit.label} was drawn from {audit.population} members, not {members}")
-    return _estimate(audit, [told.verdict for told in audit.judgements.values()], members, _partly_judged(audit))
+    verdicts = [judgement.verdict for judgement in audit.judgements.values()]
+    return _estimate(audit, verdicts, audit.population, _partly_judged(audit))
 
 
 def _check_random(audit: Audit) -> None:
@@ -288,8 +288,54 @@ def score_name(measure: Measure) -> str:
     return f"{measure.name} (score)" if measure.kind == "yes" else measure.name
 
 
-def suggested(found: ThresholdSuggestion, cohort: Cohort) -> dict[str, Any]:
-    """The threshold, and a sentence that says what it would reach and by which calibrations; plain JSON values."""
+@dataclass(frozen=True, slots=True)
+class SuggestedThreshold(Answer):
+    """The threshold of a measure that would reach a wished precision, in a sentence; None and why there is none."""
+
+    measure: str
+    threshold: float | None
+    sentence: str
+
+
+def suggestions(
+    cohort: Cohort, audit: Audit, wished: float, measure: str | None = None
+) -> tuple[SuggestedThreshold, ...]:
+    """For a measure (each that has a number, if none is named) the threshold that would reach a precision."""
+    if measure is not None:
+        return (_suggested(wished_threshold(cohort, audit, measure, wished), cohort),)
+    found = []
+    for each in cohort.measures:
+        try:
+            found.append(_suggested(wished_threshold(cohort, audit, each.name, wished), cohort))
+        except BadOption as error:
+            found.append(SuggestedThreshold(each.name, None, str(error)))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAudit(Answer):
+    """An audit after its sheet was read: the precision (None unless the sample is random), and suggested thresholds."""
+
+    audit: Audit = field(metadata=BESIDE)
+    precision: PrecisionEstimate | None
+    thresholds: tuple[SuggestedThreshold, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedCohort(Answer):
+    """A cohort as it is kept, with its audits, oldest first."""
+
+    cohort: Cohort = field(metadata=BESIDE)
+    audits: tuple[Audit, ...]
+
+
+def judged_audit(audit: Audit, thresholds: tuple[SuggestedThreshold, ...]) -> JudgedAudit:
+    """What follows from an audit. BadOption where a random one has no precision."""
+    return JudgedAudit(audit, precision(audit) if audit.strategy == "random" else None, thresholds)
+
+
+def _suggested(found: ThresholdSuggestion, cohort: Cohort) -> SuggestedThreshold:
+    """With a sentence that says what the threshold would reach, and by which calibrations."""
     beyond, reached = "or below" if found.below else "or above", found.precision
     used = [each.calibration for each in cohort.measures if each.name == found.measure.removesuffix(" (score)")]
     sentence = (
@@ -298,7 +344,7 @@ def suggested(found: ThresholdSuggestion, cohort: Cohort) -> dict[str, Any]:
         "left"
     )
     sentences = [sentence, *reached.notes, *(assumption(each) for each in used if each is not None)]
-    return {"measure": found.measure, "threshold": found.threshold, "sentence": "; ".join(sentences)}
+    return SuggestedThreshold(found.measure, found.threshold, "; ".join(sentences))
 
 
 def _measure(cohort: Cohort, name: str) -> Measure:

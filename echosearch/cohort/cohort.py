@@ -6,13 +6,13 @@ Every type is frozen and goes to plain JSON and back; a cohort that is kept is n
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from echosearch.errors import BadOption, DamagedIndex
 from echosearch.learning import assumption
 from echosearch.typed import from_json
-from echosearch.types import whole
+from echosearch.types import BESIDE, Answer, whole
 
 Level = Literal["video", "study", "patient"]
 Pick = Literal["first", "latest", "best"]
@@ -20,7 +20,6 @@ OnePer = Literal["study", "patient"]
 
 LEVELS: Final = ("video", "study", "patient")
 PICKS: Final = ("first", "latest", "best")
-_FORMAT: Final = {"cohort_format": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class Step:
 
     `no`: the criterion is false; `unknown`: a value is missing. Units are of the cohort's level (studies at level
     patient, until one is picked); `videos`, `studies` and `patients` count what the kept ones hold. The first step is
-    everything: its `unknown` counts videos of no known study, which are of no unit.
+    everything: its `unknown` counts videos that have no study, which are in no unit.
     """
 
     name: str
@@ -180,20 +179,20 @@ class Distribution:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """A selection as it was made: definition, every prompt and threshold, counts after each criterion, members.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making(Answer):
+    """How a cohort was made: definition, every prompt and threshold, counts after each criterion; all but its members.
 
-    `domain` says what the model is made for; `notes` are what was to be said when it was made. Members whose data was
+    `domain` says what the model is made for; `notes` are those of the time when it was made. Members whose data was
     purged from the index are gone, and counted in `purged`; such a cohort cannot be made again.
     """
 
+    cohort_format: Literal[1] = 1
     name: str
     definition: Definition
     criteria: tuple[str, ...]
     measures: tuple[Measure, ...]
     steps: tuple[Step, ...]
-    members: tuple[Member, ...]
     table_one: tuple[TableRow, ...]
     distributions: tuple[Distribution, ...]
     index: str
@@ -205,31 +204,42 @@ class Cohort:
     version: str
     created_at: str
     notes: tuple[str, ...] = ()
-    about: str = field(default="")
+    about: str = ""
     purged: int = 0
     all_views: bool = True
-    """Whether scores count of which the view is not known; in cohorts that do not say so they did."""
+    """Whether scores of videos count whose view is not known; in cohorts without this key they did."""
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """For what prevalence each p and yes is, and by which calibration, in words."""
+        return tuple(dict.fromkeys(assumption(each.calibration) for each in self.measures if each.calibration))
+
+
+@dataclass(frozen=True, slots=True)
+class CohortManifest(Answer):
+    """What goes beside exported data: how the cohort was made, and how many members and videos it has."""
+
+    made: Making = field(metadata=BESIDE)
+    assumptions: tuple[str, ...]
+    num_members: int
+    num_videos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort(Making):
+    """A selection as it was made. Its JSON is what an index keeps."""
+
+    members: tuple[Member, ...]
 
     @property
     def videos(self) -> int:
         """Number of videos of all members."""
         return sum(len(member.video_ids) for member in self.members)
 
-    @property
-    def assumptions(self) -> list[str]:
-        """For what prevalence each p and yes is, and by which calibration, in words."""
-        return list(dict.fromkeys(assumption(each.calibration) for each in self.measures if each.calibration))
-
-    def manifest(self) -> dict[str, Any]:
-        """All but the members, as plain JSON values: what goes beside exported data."""
-        told = self.to_dict()
-        del told["members"]
-        told["assumptions"] = self.assumptions
-        return told | {"num_members": len(self.members), "num_videos": self.videos}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return _FORMAT | asdict(self)
+    def manifest(self) -> CohortManifest:
+        """All but the members."""
+        made = Making(**{each.name: getattr(self, each.name) for each in fields(Making)})
+        return CohortManifest(made, self.assumptions, len(self.members), self.videos)
 
     def to_json(self) -> str:
         """As it is kept; `from_json` reads it."""
@@ -239,6 +249,6 @@ class Cohort:
     def from_json(cls, text: str) -> Cohort:
         """The cohort that `to_json` wrote. DamagedIndex on anything else."""
         try:
-            return from_json(cls, text, _FORMAT)
+            return from_json(cls, text)
         except ValueError as error:
             raise DamagedIndex(f"a cohort of this index cannot be read: {error}; restore it from a copy") from error

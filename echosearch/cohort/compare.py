@@ -6,12 +6,13 @@ from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from echosearch.cohort.cohort import Cohort, Member
+from echosearch.cohort.cohort import Cohort, Member, Step
 from echosearch.errors import BadOption
+from echosearch.types import Answer
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Answer):
     """Members of one cohort only, of both, of the other only; and what differs in how they were made."""
 
     first: str
@@ -21,10 +22,6 @@ class Difference:
     only_second: tuple[str, ...]
     differs: dict[str, tuple[Any, Any]]
     """What of the definitions and of their provenance is not the same: name -> (first, second)."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +36,32 @@ class Rerun:
     moved: dict[str, str]
     """Patients that stayed with another index study."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "cohort": self.before.name,
-            "generations": [self.before.generation, self.now.generation],
-            "stayed": len(self.stayed),
-            "came": self.came,
-            "went": self.went,
-            "moved": self.moved,
-            "steps": [asdict(step) for step in self.now.steps],
-            "notes": list(self.now.notes),
-        }
+    def answer(self) -> RerunAnswer:
+        """What there is to say of it, without the cohorts themselves."""
+        return RerunAnswer(
+            cohort=self.before.name,
+            generations=(self.before.generation, self.now.generation),
+            stayed=len(self.stayed),
+            came=self.came,
+            went=self.went,
+            moved=self.moved,
+            steps=self.now.steps,
+            notes=self.now.notes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RerunAnswer(Answer):
+    """A `Rerun` in JSON: `generations` of before and of now, `stayed` is how many; steps and notes of now."""
+
+    cohort: str
+    generations: tuple[int, int]
+    stayed: int
+    came: dict[str, str]
+    went: dict[str, str]
+    moved: dict[str, str]
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
 
 
 _MADE: tuple[str, ...] = ("model", "recipe", "frames_dtype", "generation", "version")

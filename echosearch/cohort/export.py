@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ from echosearch.cohort.identifying import manifest_of, nameless
 from echosearch.errors import BadOption
 from echosearch.files import OutputFolder
 from echosearch.tables import write_csv
-from echosearch.types import YES, VideoRecord, joined, shows
+from echosearch.types import YES, Answer, VideoRecord, joined, shows
 
 Format = Literal["csv", "json", "echonet"]
 
@@ -27,6 +28,25 @@ SPLITS: Final = ("TRAIN", "VAL", "TEST")
 _SHARES: Final = (0.75, 0.125, 0.125)
 """Of patients; about EchoNet-Dynamic's own shares."""
 _NAMING: Final = frozenset({"video_id", "path", "acquired_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedCohort(Answer):
+    """What was written: `file` with the `videos` of `members` in a new `folder`; `gone` videos are not in the index."""
+
+    folder: str
+    members: int
+    videos: int
+    gone: int
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedList(ExportedCohort):
+    """An EchoNet list: also the number of videos of each split, and of those without an EF."""
+
+    splits: dict[str, int]
+    without_EF: int  # noqa: N815 - the name in the manifest
 
 
 def export(
@@ -38,7 +58,7 @@ def export(
     views: Sequence[str] = (),
     label: str | None = None,
     named: bool = True,
-) -> dict[str, Any]:
+) -> ExportedCohort:
     """Write a new folder: members.csv, members.json or FileList.csv, and manifest.json; gives what was written.
 
     `records` have their study as it is keyed, and `person_of` says of each video whose it is (see `types.people`).
@@ -64,9 +84,13 @@ def export(
     }
     left_out = frozenset() if named else _NAMING
     with output.writing() as partial:
-        told = _write(cohort, rows, person_of, partial, form, label, manifest, left_out)
+        file = _write(cohort, rows, person_of, partial, form, label, manifest, left_out)
         _write_json(partial / "manifest.json", manifest)
-    return {"folder": str(output.path), "members": len(cohort.members), "videos": len(rows), "gone": gone} | told
+    written = ExportedCohort(str(output.path), len(cohort.members), len(rows), gone, file)
+    if form != "echonet":
+        return written
+    its = manifest["export"]
+    return ExportedList(**asdict(written), splits=its["splits"], without_EF=its["without_EF"])
 
 
 def _write(
@@ -78,16 +102,17 @@ def _write(
     label: str | None,
     manifest: dict[str, Any],
     left_out: frozenset[str],
-) -> dict[str, Any]:
+) -> str:
+    """The name of the file that was written."""
     if form == "json":
         members = [_member(member, [r for m, r in rows if m is member], left_out) for member in cohort.members]
         _write_json(folder / "members.json", {"manifest": manifest, "members": members})
-        return {"file": "members.json"}
+        return "members.json"
     if form == "csv":
-        told = {"p_and_yes": "; ".join(cohort.assumptions)} if cohort.assumptions else {}
-        listed = [_row(member, record, left_out) | told for member, record in rows]
+        assumed = {"p_and_yes": "; ".join(cohort.assumptions)} if cohort.assumptions else {}
+        listed = [_row(member, record, left_out) | assumed for member, record in rows]
         _write_csv(folder / "members.csv", [*listed[0]], listed)
-        return {"file": "members.csv"}
+        return "members.csv"
     people = _people(rows, person_of)
     splits = split_patients(people, cohort.definition.seed)
     values = [None if label is None else record.attributes.get(label) for _, record in rows]
@@ -110,7 +135,7 @@ def _write(
             f"two videos are called {twice!r}, and an EchoNet list knows files by their name; export as csv"
         )
     _write_csv(folder / "FileList.csv", columns, listed)
-    return {"file": "FileList.csv"} | {name: manifest["export"][name] for name in ("splits", "without_EF")}
+    return "FileList.csv"
 
 
 def split_patients(patients: Sequence[str], seed: int) -> dict[str, str]:

@@ -208,7 +208,7 @@ def without_path(model: str) -> str:
 
 def manifest_of(cohort: Cohort, with_ids: bool) -> dict[str, Any]:
     """The manifest of a cohort, as plain JSON values, without the id of an example unless `with_ids`."""
-    told = cohort.manifest()
+    told = cohort.manifest().to_dict()
     if not with_ids and told["definition"]["like"] is not None:
         told["definition"]["like"] = _LEFT_OUT
     return told

@@ -75,5 +75,5 @@ def purged_audit(content: str, units: Sequence[str], person: Person) -> str | No
         each["note"] = person.struck(each["note"])
         each["findings"] = {name: person.struck(cell) for name, cell in each["findings"].items()}
     now = json.dumps(told)
-    Audit.from_dict(json.loads(now))
+    Audit.from_json(now)
     return now

@@ -47,7 +47,6 @@ from .results import (
     ScoreKind as ScoreKind,
     SearchResult as SearchResult,
     VideoRecord as VideoRecord,
-    beside as beside,
     plain as plain,
 )
 from .views import (

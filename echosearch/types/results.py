@@ -12,8 +12,8 @@ from echosearch.types.views import seen_view
 Exclude = Literal["study", "patient", "content"]
 ScoreKind = Literal["cosine", "mean", "contrast"]
 
-BESIDE: Final = "beside"
-"""Marks a field of `beside()`."""
+BESIDE: Final = {"beside": True}
+"""Metadata of a field that holds a dataclass whose own fields stand beside the others in JSON; later fields win."""
 
 
 class Answer:
@@ -26,18 +26,13 @@ class Answer:
         return cast("dict[str, Any]", plain(self))
 
 
-def beside() -> Any:
-    """A field that holds a dataclass whose own fields stand beside the others in JSON; later fields take precedence."""
-    return field(metadata={BESIDE: True})
-
-
 def plain(value: object) -> Any:
     """An answer as plain JSON values: dataclasses as objects, tuples as lists, paths as text."""
     if is_dataclass(value):
         found: dict[str, Any] = {}
         for each in fields(value):
             its = plain(getattr(value, each.name))
-            found |= its if BESIDE in each.metadata else {each.name: its}
+            found |= its if each.metadata == BESIDE else {each.name: its}
         return found
     if isinstance(value, Mapping):
         return {key: plain(its) for key, its in value.items()}
