@@ -4,7 +4,6 @@ from .audit import (
     AuditLabels as AuditLabels,
     JudgedAudit as JudgedAudit,
     Strategy as Strategy,
-    SuggestedThreshold as SuggestedThreshold,
     draw as draw,
     judged_audit as judged_audit,
     labels as labels,
