@@ -40,6 +40,9 @@ Messages say what is wrong, with which value, and the way out. Only `cli` turns 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
 
 _SHOWN = 60
 """Characters of what a user wrote in a message."""
@@ -48,6 +51,21 @@ _SHOWN = 60
 def shown(text: str) -> str:
     """What a user wrote, in quotes, as a message has it: its beginning, where it is long."""
     return repr(str(text) if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+
+
+_LISTED: Final = 20
+"""Names in a message before it only counts the rest."""
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """How a sentence about a name that is not among the known ones ends: what it is like, else `otherwise` or all."""
+    names = list(known)
+    if near := get_close_matches(name, names, n=3):
+        return f"did you mean {' or '.join(near)}?"
+    if otherwise:
+        return otherwise
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"there are {', '.join(names[:_LISTED]) or 'none'}{more}"
 
 
 class EchoSearchError(Exception):

@@ -28,8 +28,7 @@ from echosearch.encoders.toy import ToyBackend
 from echosearch.index import Batch, IndexDescription, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import StoredVideo
-from echosearch.tasks.scorers import Model, task_scorer
-from echosearch.tasks.sweep import score, sweep
+from echosearch.tasks import Model, score, sweep
 from echosearch.tasks.task import Task
 from echosearch.tasks.task_files import find_task
 from echosearch.types import Fingerprint, Numerics, VideoFacts
@@ -109,7 +108,7 @@ def regression(folder: Path, videos: int, repeats: int) -> None:
     store, parts = make_index(folder / "regression", videos, FRAMES)
     task = find_task("ejection_fraction")
     prompts = units(np.random.default_rng(1), 202)
-    scorer = task_scorer(task, "exact", Model("bench", "fp32", None), lambda phrases: prompts)
+    scorer = task.scorer("exact", Model("bench", "fp32", None), lambda phrases: prompts)
     values = torch.tensor(task.values)
     in_memory = torch.from_numpy(np.concatenate(parts)).view(-1, FRAMES, DIM)
     found: dict[int, float] = {}
@@ -145,7 +144,7 @@ def binary(folder: Path, videos: int, repeats: int) -> None:
     store, _ = make_index(folder / "binary", videos, 0)
     task = Task("pacer", "binary", ("one", "two"))
     prompts = units(np.random.default_rng(2), 2)
-    scorer = task_scorer(task, "exact", Model("bench", "fp32", None), lambda phrases: prompts)
+    scorer = task.scorer("exact", Model("bench", "fp32", None), lambda phrases: prompts)
 
     def ours() -> None:
         with store.snapshot() as snapshot:
@@ -189,7 +188,7 @@ def memory(folder: Path, videos: int) -> None:
     store, kept = make_index(folder / "memory", videos, FRAMES)
     del kept
     prompts = units(np.random.default_rng(1), 202)
-    scorer = task_scorer(find_task("ejection_fraction"), "exact", Model("bench", "fp32", None), lambda phrases: prompts)
+    scorer = find_task("ejection_fraction").scorer("exact", Model("bench", "fp32", None), lambda phrases: prompts)
     before = most = anonymous()
     done = threading.Event()
 

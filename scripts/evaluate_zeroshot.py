@@ -29,7 +29,7 @@ from echosearch.learning.labels import read_labels
 from echosearch.learning.statistics import expected_calibration_error
 from echosearch.learning.thresholds import ThresholdRule, choose_threshold
 from echosearch.phantom import Study, Video
-from echosearch.tasks.scores import regression
+from echosearch.tasks.modes.regression import regression
 from echosearch.tasks.task_files import find_task
 
 LABELLED_SEED, LABELLED_STUDIES = 311, 1680

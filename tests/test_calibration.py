@@ -19,7 +19,7 @@ from echosearch.index.catalog import SweepKey
 from echosearch.learning.calibration import Calibration, LeftOut, calibrate, fit_platt, overlap, platt
 from echosearch.learning.folds import stratified_folds
 from echosearch.learning.labels import Labelled
-from echosearch.learning.sample import Sample, chosen_classes, decision, sample
+from echosearch.learning.sample import Sample, sample
 from echosearch.learning.statistics import expected_calibration_error
 from echosearch.learning.thresholds import ThresholdRule, choose_threshold, steady_threshold
 from echosearch.tasks.task import Task, TaskClass
@@ -69,28 +69,28 @@ def made(fitted: dict[str, Any] | None = None) -> Calibration:
 
 def test_a_score_of_classes_is_the_log_odds_of_those_that_count() -> None:
     columns = {"none": np.array([0.5, 0.25]), "mild": np.array([0.3, 0.25]), "severe": np.array([0.2, 0.5])}
-    found = decision(WEIGHED, columns, ["severe", "mild"])
+    found = WEIGHED.rule.decision(columns, ["severe", "mild"])
     assert found == pytest.approx([math.log(0.5 / 0.5), math.log(0.75 / 0.25)])
-    assert decision(WEIGHED, columns, ["severe"]) == pytest.approx([math.log(0.2 / 0.8), 0])
+    assert WEIGHED.rule.decision(columns, ["severe"]) == pytest.approx([math.log(0.2 / 0.8), 0])
 
 
 def test_of_two_weighed_classes_the_first_counts() -> None:
     two = Task("two", "contrastive", classes=GRADES[1:])
     columns = {"mild": np.array([0.9, 1.0, 0.0]), "severe": np.array([0.1, 0.0, 1.0])}
-    found = decision(two, columns)
+    found = two.rule.decision(columns)
     assert found[0] == pytest.approx(math.log(9))
     assert np.isfinite(found).all()  # a weight of 0 after rounding as well
     assert found[1] == -found[2] > 600
-    assert decision(two, columns, ["severe"]) == pytest.approx(-found)
+    assert two.rule.decision(columns, ["severe"]) == pytest.approx(-found)
 
 
 def test_a_score_of_grades_is_the_highest_and_any_grade_may_count() -> None:
     columns = {"none": np.array([0.9, 0.1]), "mild": np.array([0.3, 0.2]), "severe": np.array([0.1, 0.4])}
-    assert decision(GRADED, columns, ["mild", "severe"]).tolist() == [0.3, 0.4]
-    assert decision(GRADED, columns, ["none", "mild", "severe"]).tolist() == [0.9, 0.4]
+    assert GRADED.rule.decision(columns, ["mild", "severe"]).tolist() == [0.3, 0.4]
+    assert GRADED.rule.decision(columns, ["none", "mild", "severe"]).tolist() == [0.9, 0.4]
     one = Task("one", "categorical", classes=GRADES[2:])
-    assert chosen_classes(one, []) == ("severe",)
-    assert decision(PACER, {"value": np.array([3.0])}).tolist() == [3]
+    assert one.rule.chosen([]) == ("severe",)
+    assert PACER.rule.decision({"value": np.array([3.0])}).tolist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_score_of_grades_is_the_highest_and_any_grade_may_count() -> None:
 )
 def test_classes_that_do_not_fit(task: Task, classes: list[str], sentence: str) -> None:
     with pytest.raises(BadOption, match=sentence):
-        chosen_classes(task, classes)
+        task.rule.chosen(classes)
 
 
 # Which videos are used.

@@ -26,8 +26,8 @@ from echosearch.index import Store
 from echosearch.index.catalog import MetadataChange, VideoMetadata
 from echosearch.learning.calibration import Calibration, LeftOut
 from echosearch.learning.probe import Probe, Training
-from echosearch.learning.sample import SCORE
 from echosearch.search.measures import domain
+from echosearch.tasks.modes.mode import SCORE
 from echosearch.types import EncodedText, VideoRecord
 
 EF = "task.ejection_fraction.value"

@@ -22,12 +22,12 @@ from echosearch.learning.probe import (
     Training,
     check_label,
     features,
-    probe_key,
     probe_kind,
-    probe_scorer,
     train,
 )
+from echosearch.tasks import Model
 
+MODEL = Model("recipe", "fp32", None)
 TRAINING = Training("l.csv", "0" * 64, "label", 90, 40, 30, 5, True, 0.1, "AUROC", 0.87654, 0.5, "TRAIN", ("ab", "cd"))
 
 
@@ -198,9 +198,9 @@ class Rows:
 def test_a_score_by_hand() -> None:
     rows = Rows(np.array([[0.6, 0.8], [1, 0], [0, -1]], np.float32))
     ridge = Probe("size", "ridge", "recipe", (10.0, -5.0), 1.0, TRAINING)
-    assert probe_scorer(ridge).columns(rows)[0] == pytest.approx([3, 11, 6], abs=1e-6)
+    assert ridge.scorer("exact", MODEL).columns(rows)[0] == pytest.approx([3, 11, 6], abs=1e-6)
     logistic = Probe("pacer", "logistic", "recipe", (1000.0, 0.0), -600.0, TRAINING)
-    [found] = probe_scorer(logistic).columns(rows)
+    [found] = logistic.scorer("exact", MODEL).columns(rows)
     assert found == pytest.approx([0.5, 1, 0], abs=1e-4)  # far from the border without an overflow
 
 
@@ -212,15 +212,15 @@ def test_motion_is_the_standard_deviation_over_frames() -> None:
     # 1 and 0 lie half a unit from their mean; a single frame does not move.
     assert features(rows, motion=True)[:, 2:].tolist() == [[0.5, 0], [0, 0]]
     ridge = Probe("size", "ridge", "recipe", (10.0, -5.0, 4.0, 2.0), 1.0, TRAINING, motion=True)
-    assert probe_scorer(ridge).columns(rows)[0] == pytest.approx([5, 11], abs=1e-6)
-    assert probe_scorer(ridge).numbers_per_frame > 0
+    assert ridge.scorer("exact", MODEL).columns(rows)[0] == pytest.approx([5, 11], abs=1e-6)
+    assert ridge.scorer("exact", MODEL).numbers_per_frame > 0
 
 
 def test_a_probe_is_read_as_it_was_written() -> None:
     mine = Probe("ef", "logistic", "recipe", (0.1, 1 / 3), -2.5, TRAINING, ("A4C",))
     again = Probe.from_json(mine.to_json())
     assert again == mine
-    assert (again.name, again.id, probe_key(again)) == ("probe:ef", mine.id, probe_key(mine))
+    assert (again.name, again.id, again.key()) == ("probe:ef", mine.id, mine.key())
     assert mine.validated == (
         "trained on 90 videos of 30 patients (l.csv); AUROC 0.877 on patients left out (chance 0.5)"
     )

@@ -11,7 +11,9 @@ import zeroshot_oracle as oracle
 from hypothesis import given, settings, strategies as st
 from store_helpers import random_units
 
-from echosearch.tasks.scores import mean_prompt, mean_similarities, regression, softmax
+from echosearch.tasks.modes.contrastive import softmax
+from echosearch.tasks.modes.regression import regression
+from echosearch.tasks.sweep import mean_prompts, mean_similarities
 
 
 def one_video(similarities: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def test_regressions_are_identical_given_the_same_similarities(frames: int, prom
 
 
 def test_many_frames_are_ranked_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.tasks.scores._BLOCK", 64)
+    monkeypatch.setattr("echosearch.tasks.modes.regression._BLOCK", 64)
     similarities = np.random.default_rng(3).standard_normal((50, 20)).astype(np.float32)
     values = np.arange(20)
     found, _ = regression(similarities, values, np.arange(0, 51, 5))
@@ -82,7 +84,7 @@ def test_mean_similarities_are_the_published_binary_score() -> None:
     mean = frames.astype(np.float64).mean(axis=0)
     norm = np.linalg.norm(mean)
     vectors, norms = (mean / norm).astype(np.float32)[None], np.array([norm], np.float32)
-    [[found]] = mean_similarities(vectors, norms, mean_prompt(prompts)[None])
+    [[found]] = mean_similarities(vectors, norms, mean_prompts([("a", "b", "c")], lambda phrases: prompts))
     assert abs(found - oracle.binary(frames, prompts)) < 1e-6
     # Without the norm, or with a renormalised mean prompt, it is another number: thresholds would break silently.
     assert abs(found / norm - oracle.binary(frames, prompts)) > 1e-3

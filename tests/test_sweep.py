@@ -17,8 +17,8 @@ from echosearch.errors import BackendError, BadQuery
 from echosearch.index import Store
 from echosearch.index.catalog import SweepKey
 from echosearch.index.vectors import FramesDtype, StoredVideo
-from echosearch.tasks.scorers import Embed, Model, Scorer, task_scorer
-from echosearch.tasks.sweep import Swept, sweep, sweep_without_keeping
+from echosearch.tasks.modes.mode import Model
+from echosearch.tasks.sweep import Embed, Scorer, Swept, sweep, sweep_without_keeping
 from echosearch.tasks.task import Form, Task, TaskClass, ValueRange
 from echosearch.types import IngestProgress
 
@@ -42,7 +42,7 @@ def hash_of(phrase: str) -> int:
 
 
 def scorers(*tasks: Task, form: Form = "exact", model: Model = MODEL, embed: Embed = phrase_vectors) -> list[Scorer]:
-    return [task_scorer(task, form, model, embed) for task in tasks]
+    return [task.scorer(form, model, embed) for task in tasks]
 
 
 def cine(seed: int, frames: int) -> StoredVideo:
@@ -390,7 +390,7 @@ def test_a_stretch_holds_a_bounded_number_of_numbers_and_lets_them_go(
         stretches = list(sweep_module._stretches(snapshot.rows, scorers(task), [snapshot.rows.ids]))
     assert sum(len(stretch.ids) for stretch in stretches) == 20
     assert len(stretches) > 3
-    widest = max(task_scorer(task, "exact", MODEL, phrase_vectors).numbers_per_frame, DIM)
+    widest = max(task.scorer("exact", MODEL, phrase_vectors).numbers_per_frame, DIM)
     longest = 9  # frames of one video, which is never cut
     for stretch in stretches:
         stretch.scored(scorers(task))

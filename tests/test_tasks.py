@@ -9,7 +9,7 @@ import pytest
 
 from echosearch.errors import BadTask
 from echosearch.tasks.task import PublishedFigure, Task, TaskClass, ValueRange
-from echosearch.tasks.task_files import builtin_tasks
+from echosearch.tasks.task_text import builtin_tasks
 
 LEAD = Task("lead", "binary", ("LEAD SEEN. ", "PACER LEAD. "))
 EF = Task("ef", "regression", ("EF IS <#>%. ", "<#> PERCENT, <#>"), range=ValueRange(0, 100, 50, "%"))

@@ -21,9 +21,8 @@ from echosearch.index import Store
 from echosearch.index.catalog import MetadataChange
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.phantom import make_archive
-from echosearch.tasks.predicted_views import VIEW_TASK, sure
-from echosearch.tasks.sweep import Swept
-from echosearch.tasks.task_files import builtin_tasks
+from echosearch.tasks.sweep import VIEW_TASK, Swept, sure
+from echosearch.tasks.task_text import builtin_tasks
 from echosearch.types import ModelRequest
 from echosearch.types.views import NO, UNKNOWN, YES, alike, seen_view, shows, tally, view_name
 

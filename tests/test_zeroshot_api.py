@@ -579,7 +579,7 @@ def test_a_deleted_probe_is_unknown(archive: Archive) -> None:
 
 
 def test_an_unknown_task_offers_the_nearest(archive: Archive) -> None:
-    with pytest.raises(UnknownTask, match=r"^no task is called 'pacemakr'.*nearest: pacemaker"):
+    with pytest.raises(UnknownTask, match=r"^no task is called 'pacemakr'.*did you mean pacemaker"):
         archive.zeroshot.calibrate("pacemakr", archive.labels(), MAX_F1)
 
 

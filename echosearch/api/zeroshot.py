@@ -28,7 +28,6 @@ from echosearch.errors import (
 from echosearch.index import FittedKind, Snapshot, Store, SweepKey
 from echosearch.learning import (
     PREFIX,
-    AnyTask,
     Calibration,
     Evaluation,
     Features,
@@ -51,8 +50,6 @@ from echosearch.learning import (
     check_named,
     check_range,
     check_value,
-    chosen_classes,
-    decision,
     evaluate,
     fitting,
     frozen_threshold,
@@ -63,12 +60,9 @@ from echosearch.learning import (
     of_views,
     overlap,
     pair,
-    probe_key,
     probe_kind,
-    probe_scorer,
     retrieval,
     sample,
-    scale_of,
     tell,
     train,
     unknown_patients,
@@ -77,21 +71,20 @@ from echosearch.learning import (
 )  # fmt: skip  # fmt: skip
 from echosearch.tasks import (
     VIEW_TASK,
+    AnyTask,
     Embed,
     Form,
     Model,
     PublishedFigure,
     Scorer,
     Swept,
-    Task,
+    builtin_task,
     columns_of,
     find_task,
     predict_views,
     stored,
     sweep,
     sweep_without_keeping,
-    task_key,
-    task_scorer,
     tells_views,
 )
 from echosearch.types import EncodedText, ProgressListener, people
@@ -149,7 +142,7 @@ class ZeroShot:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
             if VIEW_TASK in [task.name for task in chosen] and tells_views(description):
                 with self.store.writer(wait_seconds) as writer:
-                    predict_views(writer, self.precision, self._embed([]))
+                    predict_views(writer, self._scorer(builtin_task(VIEW_TASK), "exact", []))
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
         with self.store.snapshot() as snapshot:
@@ -187,7 +180,7 @@ class ZeroShot:
     def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
         """The threshold that was published for a task, if any. BadOption where it is not for this index's model."""
         description = self.store.description
-        return task.threshold_for(description.model, description.standing) if isinstance(task, Task) else None
+        return task.rule.threshold_for(description.model, description.standing)
 
     def scored(self, *tasks: AnyTask | str, approximate: bool = False) -> dict[str, npt.NDArray[np.int64]]:
         """For each task by name the live videos (n,) that have a score already; needs no model."""
@@ -231,9 +224,9 @@ class ZeroShot:
         not allow it.
         """
         found = self.find(task)
-        if found.gives_value:
+        if found.rule.gives_value:
             raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
-        chosen = chosen_classes(found, classes)
+        chosen = found.rule.chosen(classes)
         at = [] if prevalence is None else [f"at-{prevalence}"]
         called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
         with self.store.snapshot() as snapshot:
@@ -246,7 +239,7 @@ class ZeroShot:
             task=found.name,
             **made_for(key),
             classes=chosen,
-            scale=scale_of(found),
+            scale=found.rule.scale,
             **labels.origin,
             model=self.store.description.model,
             created_at=kept.now(),
@@ -291,7 +284,7 @@ class ZeroShot:
         found = self.find(calibration.task)
         form: Form = "approximate" if calibration.form == "approximate" else "exact"
         calibration.check(self.key(found, form, calibration.precision))
-        chosen_classes(found, calibration.classes)
+        found.rule.chosen(calibration.classes)
         kept.keep(self.store, calibration, wait_seconds, replace)
 
     def train_probe(
@@ -385,12 +378,12 @@ class ZeroShot:
         """
         found = self.find(task)
         form: Form = "approximate" if approximate else "exact"
-        is_value = found.gives_value
+        is_value = found.rule.gives_value
         if is_value and (calibration is not None or threshold is not None):
             raise BadOption(f"{found.name} gives a value and is judged by its errors, so no threshold goes with it")
-        chosen = chosen_classes(found, classes)
+        chosen = found.rule.chosen(classes)
         used = None if is_value else fitting(self.calibrations(), self.key(found, form), chosen, calibration)
-        frozen = frozen_threshold(threshold, used, scale_of(found))
+        frozen = frozen_threshold(threshold, used, found.rule)
         odd = check_range(labels, found) if is_value else []
         told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
         judged = evaluate(told, found.aggregate, not is_value, frozen, used, repeats, seed)
@@ -453,21 +446,14 @@ class ZeroShot:
 
     def key(self, task: AnyTask, form: Form = "exact", precision: str | None = None) -> SweepKey:
         """Under what the scores of a task are kept; `precision` is that of phrases, if not of those embedded here."""
-        return probe_key(task) if isinstance(task, Probe) else task_key(task, form, self._model(precision))
+        return task.key(form, self._model(precision))
 
     def _model(self, precision: str | None = None) -> Model:
         description = self.store.description
         return Model(description.recipe.id, precision or self.precision, description.logit_scale)
 
     def _scorer(self, task: AnyTask, form: Form, cut: list[str]) -> Scorer:
-        if not isinstance(task, Probe):
-            return task_scorer(task, form, self._model(), self._embed(cut))
-        if task.recipe != self.store.description.recipe.id:
-            told = "was trained by another recipe, or on videos embedded anew since; train it again on this index"
-            raise CalibrationMismatch(f"{task.name} {told}")
-        if form == "approximate":
-            raise BadQuery(f"{task.name} is a probe, and only regressions by phrases are approximated")
-        return probe_scorer(task)
+        return task.scorer(form, self._model(), self._embed(cut))
 
     def _embed(self, cut: list[str]) -> Embed:
         """Phrases to text embeddings; of phrases that the model does not hold whole a sentence goes to `cut`."""
@@ -500,7 +486,7 @@ class ZeroShot:
         swept, warnings = self._swept(scorer, wait_seconds)
         with self.store.snapshot() as snapshot:
             records, labelled = usable(snapshot, labels, task)
-        scores = decision(task, swept.columns, classes)
+        scores = task.rule.decision(swept.columns, classes)
         found = sample(task, swept.ids, scores, labelled, records)
         return replace(found, warnings=(*found.warnings, *warnings)), swept.key
 
@@ -515,7 +501,7 @@ class ZeroShot:
 
 def _trained_on(task: AnyTask, told: Sample) -> list[str]:
     """What is to be said of videos that a probe was trained on."""
-    if not isinstance(task, Probe) or not any(seen := overlap(task.training.contents, told)):
+    if not any(seen := overlap(task.rule.learnt_from, told)):
         return []
     others = f", and on videos of the same patients as {seen[1]} others" if seen[1] else ""
     return [

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from echosearch.api import Index
-    from echosearch.learning import AnyTask, Evaluation, Retrieval, Threshold
+    from echosearch.learning import Evaluation, Retrieval, Threshold
+    from echosearch.tasks import AnyTask
 
 RETRIEVAL = "retrieval"
 
@@ -151,9 +152,8 @@ def evaluate(
     if picture is not None:
         from echosearch.pictures import draw_evaluation, save
 
-        unit = chosen.range.unit if chosen.range is not None else ""
         title = f"{chosen.name}, {opened.description.model}, {labels.file.name}"
-        save(draw_evaluation(result, title, unit), picture)
+        save(draw_evaluation(result, title, chosen.rule.unit), picture)
         click.echo(f"plot {render.printable(str(picture.path))}", err=output is not None)
     if table is not None:
         written = opened.zeroshot.write_predictions(chosen, table.path, id_column, with_suffix, approximate, force)

@@ -114,9 +114,11 @@ def _lines_of_calibration(made: Calibration) -> dict[str, str]:
 
 
 def _scale(made: Calibration) -> str:
-    from echosearch.learning import LOG_ODDS, weight_of
+    from scipy.special import expit
 
-    return f"{made.scale}: weight {weight_of(made.threshold):.4g}" if made.scale == LOG_ODDS else made.scale
+    from echosearch.tasks import LOG_ODDS
+
+    return f"{made.scale}: weight {expit(made.threshold):.4g}" if made.scale == LOG_ODDS else made.scale
 
 
 @click.group()

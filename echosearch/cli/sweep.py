@@ -91,7 +91,7 @@ def sweep(
     if every == bool(tasks):
         raise BadOption("name the tasks to sweep, or give --all" if not tasks else "--all goes without names of tasks")
     wanted = (
-        [task for task, _ in known_tasks().values() if not approximate or task.mode == "regression"] if every else tasks
+        [task for task, _ in known_tasks().values() if not approximate or task.rule.can_approximate] if every else tasks
     )
     render.print_notes(folder_problems() if every else (), err=True)
     if force and plot is None:

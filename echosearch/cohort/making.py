@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, Final
 
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
 from echosearch.cohort.selection import Question, Selection, Unit
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
-from echosearch.learning import Probe
 from echosearch.search import DOMAIN, Measured, Parts, Source, by_study
 from echosearch.tasks import NOT_VALIDATED
 from echosearch.types import VideoRecord, in_words, view_name
@@ -81,7 +80,6 @@ def measures_of(question: Question, bounds: Mapping[Parts, Sequence[Bound]]) -> 
 def _measure(source: Source, bounds: Sequence[Bound]) -> Measure:
     task = source.task
     threshold, origin = _threshold(bounds)
-    content = json.loads(task.to_json()) if isinstance(task, Probe) else asdict(task)
     return Measure(
         name=source.name,
         kind=source.kind,
@@ -91,13 +89,13 @@ def _measure(source: Source, bounds: Sequence[Bound]) -> Measure:
         form="exact",
         aggregate=source.aggregate,
         views=task.views,
-        prompts=() if isinstance(task, Probe) else tuple(prompt for group in task.groups for prompt in group),
-        task=json.loads(json.dumps(content)),
+        prompts=tuple(prompt for group in task.groups for prompt in group),
+        task=json.loads(task.to_json()),
         calibration=json.loads(source.calibration.to_json()) if source.calibration is not None else None,
         threshold=threshold,
         below=threshold is not None and bounds[0].below,
         origin=origin,
-        unit=task.range.unit if task.range is not None else "",
+        unit=task.rule.unit,
         validated=task.validated or NOT_VALIDATED,
     )
 
@@ -311,7 +309,7 @@ def distributions_of(
 
 
 def _title(source: Source) -> str:
-    unit = f" ({source.task.range.unit})" if source.task.range is not None and source.task.range.unit else ""
+    unit = f" ({source.task.rule.unit})" if source.task.rule.unit else ""
     if source.kind == "p":
         return f"{source.task.name}: probability"
     if source.calibration is not None:

@@ -39,7 +39,7 @@ from echosearch.ingest.adding import Adding, MediaFile, Told
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
 from echosearch.ingest.metadata import MetadataTable
-from echosearch.tasks import predict_views, tells_views
+from echosearch.tasks import VIEW_TASK, Model, builtin_task, predict_views, tells_views
 from echosearch.types import (
     Device,
     Failure,
@@ -184,8 +184,10 @@ def tell_views(writer: Writer, encoder: Encoder) -> None:
     def embed(phrases: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.stack([text.vector for text in encoder.encode_text(phrases, cache)])
 
-    if tells_views(writer.description):
-        predict_views(writer, encoder.card.numerics.precision, embed)
+    description = writer.description
+    if tells_views(description):
+        model = Model(description.recipe.id, encoder.card.numerics.precision, description.logit_scale)
+        predict_views(writer, builtin_task(VIEW_TASK).scorer("exact", model, embed))
 
 
 def _find(sources: Sequence[Path]) -> tuple[list[MediaFile], list[str]]:

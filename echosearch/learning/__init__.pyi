@@ -30,13 +30,10 @@ from .predictions import (
 )
 from .probe import (
     PREFIX as PREFIX,
-    AnyTask as AnyTask,
     Features as Features,
     Probe as Probe,
     Training as Training,
-    probe_key as probe_key,
     probe_kind as probe_kind,
-    probe_scorer as probe_scorer,
     train as train,
 )
 from .reach import (
@@ -57,14 +54,9 @@ from .retrieval import (
     retrieval as retrieval,
 )
 from .sample import (
-    LOG_ODDS as LOG_ODDS,
     Sample as Sample,
-    chosen_classes as chosen_classes,
-    decision as decision,
     sample as sample,
-    scale_of as scale_of,
     unknown_patients as unknown_patients,
-    weight_of as weight_of,
 )
 from .statistics import aggregate as aggregate
 from .thresholds import ThresholdRule as ThresholdRule

@@ -12,11 +12,9 @@ from echosearch.errors import BadQuery, CalibrationMismatch
 from echosearch.index import Snapshot, SweepKey
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.kept import named
-from echosearch.learning.probe import AnyTask
 from echosearch.learning.reach import too_short
 from echosearch.learning.results import Called
-from echosearch.learning.sample import decision
-from echosearch.tasks import Swept
+from echosearch.tasks import AnyTask, Swept
 from echosearch.types import NO, UNKNOWN, Belonging, Shown, counted, people, shows
 
 
@@ -78,7 +76,7 @@ def _called(
     calibration: Calibration,
 ) -> tuple[Called, tuple[str, ...]]:
     """Probability, yes or no, and prevalence; beside it what is to be said where no prevalence follows."""
-    scores = decision(task, swept.columns, calibration.classes)
+    scores = task.rule.decision(swept.columns, calibration.classes)
     prevalence, cautions = None, []
     if seen.any():
         try:

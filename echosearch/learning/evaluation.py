@@ -15,8 +15,7 @@ from echosearch.errors import BadLabels, BadOption
 from echosearch.learning.calibration import Calibration, overlap
 from echosearch.learning.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
 from echosearch.learning.labels import LabelFile
-from echosearch.learning.probe import Probe
-from echosearch.learning.sample import LOG_ODDS, Sample, log_odds
+from echosearch.learning.sample import Sample
 from echosearch.learning.statistics import (
     ReliabilityBin,
     aggregate,
@@ -28,7 +27,7 @@ from echosearch.learning.statistics import (
     regression_statistics,
     reliability,
 )
-from echosearch.tasks import Aggregate, Task
+from echosearch.tasks import Aggregate, AnyTask, Mode
 
 Level = Literal["video", "study", "patient"]
 LEVELS: Final[tuple[Level, ...]] = ("video", "study", "patient")
@@ -53,12 +52,13 @@ class Threshold:
             raise BadOption(f"a threshold is a finite number, not {self.value}")
 
 
-def frozen_threshold(given: Threshold | None, calibration: Calibration | None, scale: str) -> Threshold | None:
-    """At which threshold scores of a scale (see `sample`) are judged: the one given, else the calibration's, if any."""
-    if given is not None and scale == LOG_ODDS:
-        return Threshold(log_odds(given.value), f"{given.origin}: weight {given.value:g}, as log odds")
-    if given is not None or calibration is None:
-        return given
+def frozen_threshold(given: Threshold | None, calibration: Calibration | None, rule: Mode) -> Threshold | None:
+    """At which threshold the scores of a task are judged: the one given, else the calibration's, if any."""
+    if given is not None:
+        value, remark = rule.threshold(given.value)
+        return Threshold(value, given.origin + remark)
+    if calibration is None:
+        return None
     told = f"{calibration.rule_in_words}, {calibration.labels}; {calibration.scale}"
     return Threshold(calibration.threshold, f"calibration {calibration.name} ({told})", learnt=True)
 
@@ -148,7 +148,7 @@ def evaluate(
     )
 
 
-def check_range(labels: LabelFile, task: Task | Probe) -> list[str]:
+def check_range(labels: LabelFile, task: AnyTask) -> list[str]:
     """What is to be said of labels that a task with a range cannot give, such as a pressure above the highest.
 
     BadLabels where all are fractions of it, or one lies off by more than the whole range: a slip, or another unit.
@@ -156,7 +156,7 @@ def check_range(labels: LabelFile, task: Task | Probe) -> list[str]:
     if task.range is None:
         return []
     low, high, rows = task.range.low, task.range.high, labels.rows
-    ends = f"{task.name} gives {low} to {high} {task.range.unit}".rstrip()
+    ends = f"{task.name} gives {low} to {high} {task.rule.unit}".rstrip()
     if high > 1 and all(0 <= row.value <= 1 for row in rows) and not all(row.value in (0, 1) for row in rows):
         raise BadLabels(f"all {len(rows)} labels of {labels.file.name} lie between 0 and 1, and {ends}; give them so")
     outside = [row for row in rows if not low <= row.value <= high]

@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from echosearch.errors import BadOption
 from echosearch.files import Output
-from echosearch.learning.probe import Probe
 from echosearch.learning.statistics import aggregate
 from echosearch.tables import write_csv
-from echosearch.tasks import Task
+from echosearch.tasks import AnyTask
 from echosearch.types import NO, UNKNOWN, VideoRecord, shows
 from echosearch.video import MEDIA_SUFFIXES
 
@@ -37,7 +36,7 @@ Ids = npt.NDArray[np.int64]
 
 def write_predictions(
     output: Output,
-    task: Task | Probe,
+    task: AnyTask,
     ids: Ids,
     columns: Mapping[str, Doubles],
     records: Mapping[int, VideoRecord],
@@ -82,18 +81,18 @@ def write_predictions(
     return (*warnings, *told)
 
 
-def check_predictable(task: Task | Probe) -> None:
+def check_predictable(task: AnyTask) -> None:
     """BadOption for a task whose scores CardioBench's evaluators do not read."""
     _values(task, {name: np.empty(0) for name in task.columns}, 0)
 
 
-def _values(task: Task | Probe, columns: Mapping[str, Doubles], count: int) -> tuple[dict[str, Doubles], list[str]]:
+def _values(task: AnyTask, columns: Mapping[str, Doubles], count: int) -> tuple[dict[str, Doubles], list[str]]:
     """What is written of each video, by column, and what is to be said of it."""
-    if task.gives_value:
-        if task.range is not None and task.range.unit not in ("", "%"):
-            raise BadOption(f"{task.name} is in {task.range.unit}, so it is no ejection fraction, which is in %")
+    if task.rule.gives_value:
+        if task.rule.unit not in ("", "%"):
+            raise BadOption(f"{task.name} is in {task.rule.unit}, so it is no ejection fraction, which is in %")
         return {"EF_pred": columns["value"]}, []
-    if task.mode != "contrastive" or not set(VIEWS) & set(task.columns):
+    if not task.rule.are_weights or not set(VIEWS) & set(task.columns):
         raise BadOption(
             "CardioBench's evaluators read an ejection fraction (a regression) or views (a contrastive task with "
             f"classes such as {VIEWS[2]}), and {task.name} is neither"

@@ -19,11 +19,22 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadLabels, BadOption
+from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
 from echosearch.index import SweepKey
 from echosearch.learning.folds import MOST_FOLDS, stratified_folds
 from echosearch.learning.intervals import FEWEST
-from echosearch.tasks import NAME, Aggregate, PublishedFigure, Task, TaskClass, ValueRange, Vectors
+from echosearch.tasks import (
+    NAME,
+    Aggregate,
+    Embed,
+    Form,
+    Mode,
+    Model,
+    PublishedFigure,
+    TaskClass,
+    ValueRange,
+    Vectors,
+)
 from echosearch.typed import from_json
 
 ProbeKind = Literal["logistic", "ridge"]
@@ -120,9 +131,38 @@ class Probe:
         return f"{PREFIX}{self.label}"
 
     @property
-    def gives_value(self) -> bool:
-        """Whether its scores are values, such as an ejection fraction, and no finding."""
-        return self.kind == "ridge"
+    def rule(self) -> Mode:
+        """What its kind says of it."""
+        return _MODES[self.kind](self)
+
+    @property
+    def normal(self) -> None:
+        """It has no classes."""
+        return None
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """It has none."""
+        return ()
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """It has no phrases."""
+        return ()
+
+    def key(self, form: Form = "exact", model: Model | None = None) -> SweepKey:
+        """Under what its scores are kept; no phrase is embedded, so the model's precision says nothing."""
+        return SweepKey(self.name, self.id, "exact", 1, self.recipe, "none", self.columns, self.to_json())
+
+    def scorer(self, form: Form, model: Model, embed: Embed | None = None) -> ProbeScorer:
+        """The probe ready to score. CalibrationMismatch for another recipe, BadQuery for the approximate form."""
+        if self.recipe != model.recipe:
+            told = "was trained by another recipe, or on videos embedded anew since; train it again on this index"
+            raise CalibrationMismatch(f"{self.name} {told}")
+        if form == "approximate":
+            raise BadQuery(f"{self.name} is a probe, and only regressions by phrases are approximated")
+        known, weights = Features(self.motion, self.dim), np.array(self.weights, np.float64)
+        return ProbeScorer(self.key(), weights, self.offset, self.kind == "logistic", known)
 
     @property
     def id(self) -> str:
@@ -164,7 +204,37 @@ class Probe:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
 
 
-AnyTask = Task | Probe
+class ProbeMode(Mode):
+    """What every probe has to say besides its kind: what taught it, and how short a video it knows."""
+
+    task: Probe
+
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """See `Mode`."""
+        return self.task.training.contents
+
+    @property
+    def shortest(self) -> tuple[int, float | None] | None:
+        """See `Mode`; how far frames differ depends on how much of a beat they show."""
+        told = self.task.training
+        return (told.shortest_frames or 2, told.shortest_seconds) if self.task.motion else None
+
+
+class Logistic(ProbeMode):
+    """Of a finding."""
+
+    kind = "probability"
+
+
+class Ridge(ProbeMode):
+    """Of a measurement."""
+
+    kind = "value"
+    gives_value = True
+
+
+_MODES: Final[dict[ProbeKind, type[ProbeMode]]] = {"logistic": Logistic, "ridge": Ridge}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,18 +290,6 @@ def features(videos: Vectors, motion: bool) -> Doubles:
     means = np.add.reduceat(frames, starts) / counts[:, None]
     frames -= np.repeat(means, counts, axis=0)
     return np.hstack([pooled, np.sqrt(np.add.reduceat(frames**2, starts) / counts[:, None])])
-
-
-def probe_key(probe: Probe) -> SweepKey:
-    """Under what the scores of a probe are kept; no phrase is embedded, so the precision says nothing."""
-    return SweepKey(probe.name, probe.id, "exact", 1, probe.recipe, "none", probe.columns, probe.to_json())
-
-
-def probe_scorer(probe: Probe) -> ProbeScorer:
-    """A probe ready to score."""
-    weights = np.array(probe.weights, np.float64)
-    known = Features(probe.motion, probe.dim)
-    return ProbeScorer(probe_key(probe), weights, probe.offset, probe.kind == "logistic", known)
 
 
 @dataclass(frozen=True, slots=True)

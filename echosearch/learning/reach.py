@@ -16,7 +16,7 @@ import numpy.typing as npt
 from echosearch.errors import BadLabels
 from echosearch.index import Snapshot
 from echosearch.learning.labels import LabelFile, Labelled, join
-from echosearch.learning.probe import AnyTask, Probe
+from echosearch.tasks import AnyTask
 from echosearch.types import YES, VideoRecord, shows, with_study_keys
 
 Ids = npt.NDArray[np.int64]
@@ -49,24 +49,24 @@ def lengths(snapshot: Snapshot) -> Lengths:
 
 def too_short(snapshot: Snapshot, task: AnyTask) -> Ids:
     """Live videos (n,), ascending, of which a probe of motion has seen none so short; none for all else."""
-    if not isinstance(task, Probe) or not task.motion:
+    if task.rule.shortest is None:
         return np.empty(0, np.int64)
-    told, all_ = task.training, lengths(snapshot)
-    short = all_.frames < (told.shortest_frames or 2)
-    if told.shortest_seconds is not None:
-        short |= all_.seconds < told.shortest_seconds * (1 - 1e-9)  # NaN is not less
+    (frames, seconds), all_ = task.rule.shortest, lengths(snapshot)
+    short = all_.frames < frames
+    if seconds is not None:
+        short |= all_.seconds < seconds * (1 - 1e-9)  # NaN is not less
     return all_.ids[short]
 
 
 def cautions(snapshot: Snapshot, task: AnyTask) -> list[str]:
     """What is to be said of videos that show less motion than a probe learnt from."""
     short = too_short(snapshot, task)
-    if not isinstance(task, Probe) or not len(short):
+    if task.rule.shortest is None or not len(short):
         return []
-    told = task.training
-    time = "" if told.shortest_seconds is None else f" or {told.shortest_seconds:.2f} s"
+    frames, seconds = task.rule.shortest
+    time = "" if seconds is None else f" or {seconds:.2f} s"
     return [
-        f"{len(short)} videos show less than {told.shortest_frames or 2} frames{time}, the least that {task.name} "
+        f"{len(short)} videos show less than {frames} frames{time}, the least that {task.name} "
         "learnt motion from, so their scores are not to be trusted; filters take them as unknown"
     ]
 

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.intervals import NONE, Estimate
-from echosearch.learning.probe import Probe
-from echosearch.tasks import NOT_VALIDATED, Form, PublishedFigure, Task
+from echosearch.tasks import NOT_VALIDATED, AnyTask, Form, PublishedFigure
 from echosearch.types import NO, UNKNOWN, YES, Shown, counted
 
 _SHOWS = {YES: "yes", UNKNOWN: "unknown", NO: "no"}
@@ -73,7 +72,7 @@ class SweepResult:
     published threshold where it was asked for; `published` is the preset whose published figures are of this very way.
     """
 
-    task: Task | Probe
+    task: AnyTask
     form: Form
     index: str
     generation: int
@@ -98,14 +97,7 @@ class SweepResult:
     @property
     def kind(self) -> str:
         """What the numbers are, in words."""
-        unit = f" in {self.task.range.unit}" if self.task.range is not None and self.task.range.unit else ""
-        return {
-            "binary": "mean similarity",
-            "categorical": "mean similarity of each class",
-            "contrastive": "weight of each class",
-            "regression": f"value{unit}",
-            "probe": "probability" if isinstance(self.task, Probe) and self.task.kind == "logistic" else "value",
-        }[self.task.mode]
+        return self.task.rule.kind
 
     def chosen_by_scores(self) -> SweepResult:
         """The same without a prevalence, which does not follow where scores say which videos are there."""

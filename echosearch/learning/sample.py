@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadLabels, BadOption
+from echosearch.errors import BadLabels
 from echosearch.learning.labels import Labelled
-from echosearch.learning.probe import Probe
-from echosearch.tasks import Task
+from echosearch.tasks import AnyTask
 from echosearch.types import NO, UNKNOWN, Clusters, VideoRecord, people, shows
 
 Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
-
-_LEAST_WEIGHT = 1e-300
-"""A weight of a class that is 0 after rounding counts as this, so that its log odds are finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,67 +36,8 @@ class Sample:
     relatives: tuple[frozenset[str], ...] = ()
 
 
-SCORE, LOG_ODDS = "score", "log odds of the weight"
-
-
-def scale_of(task: Task | Probe) -> str:
-    """On what scale `decision` calls the videos of a task."""
-    return LOG_ODDS if task.mode == "contrastive" else SCORE
-
-
-def decision(task: Task | Probe, columns: Mapping[str, Doubles], classes: Sequence[str] = ()) -> Doubles:
-    """The one score (n,) by which videos are called positive, higher for yes.
-
-    Of a contrastive task the log odds of `classes` (of two classes the first, if none is named), of a categorical one
-    the highest of theirs (a single class need not be named), of any other its value. BadOption where they do not fit.
-    """
-    chosen = chosen_classes(task, classes)
-    if not chosen:
-        return columns["value"]
-    picked = np.stack([columns[name] for name in chosen], axis=1)
-    if task.mode == "categorical":
-        return np.asarray(picked.max(axis=1))
-    rest = np.stack([values for name, values in columns.items() if name not in chosen], axis=1)
-    odds: Doubles = np.log(np.maximum(picked.sum(axis=1), _LEAST_WEIGHT)) - np.log(
-        np.maximum(rest.sum(axis=1), _LEAST_WEIGHT)
-    )
-    return odds
-
-
-def log_odds(weight: float) -> float:
-    """The score of a weight between 0 and 1 of a contrastive task's classes. BadOption outside."""
-    if not 0 < weight < 1:
-        raise BadOption(f"a threshold on the weight of classes lies between 0 and 1, not {weight:g}")
-    return math.log(weight / (1 - weight))
-
-
-def weight_of(score: float) -> float:
-    """The weight between 0 and 1 that log odds stand for."""
-    return 1 / (1 + math.exp(-min(max(score, -700), 700)))
-
-
-def chosen_classes(task: Task | Probe, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that count as positive. BadOption where they do not fit the task.
-
-    Of a categorical task without a normal class all may count: any grade of a finding.
-    """
-    names = tuple(each.name for each in task.classes)
-    if isinstance(task, Probe) or not names:
-        if classes:
-            raise BadOption(f"{task.name} has no classes, so none can be positive")
-        return ()
-    if not classes and len(names) == (2 if task.mode == "contrastive" else 1):
-        return names[:1]
-    if strange := [name for name in classes if name not in names]:
-        raise BadOption(f"{task.name} has the classes {', '.join(names)}, not {strange[0]!r}")
-    weighed = task.mode == "contrastive" or task.normal is not None
-    if not classes or (weighed and set(classes) == set(names)):
-        raise BadOption(f"say which classes of {task.name} are positive, some of {', '.join(names)}: --class CLASS")
-    return tuple(name for name in names if name in classes)
-
-
 def sample(
-    task: Task | Probe,
+    task: AnyTask,
     ids: Ids,
     scores: Doubles,
     labelled: Labelled,

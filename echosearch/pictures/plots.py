@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from echosearch.files import GENERATOR, Output
 from echosearch.learning import Estimate, Evaluation, LevelResult, SweepResult, Threshold
-from echosearch.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
     figure = new_figure(8, 2.8 * len(results))
     for number, result in enumerate(results, start=1):
         axes = figure.add_subplot(len(results), 1, number)
-        names = ["value"] if result.task.mode == "regression" else list(result.columns)
+        names = result.task.rule.drawn
         for colour, name in zip(COLOURS * len(names), names, strict=False):
             axes.hist(result.columns[name], bins=60, histtype="step", linewidth=1.4, color=colour, label=name)
         marks = _thresholds(result)
@@ -43,7 +42,7 @@ def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
 def _thresholds(result: SweepResult) -> dict[str, float]:
     """What is to be drawn beside the scores; not what a calibration of classes says, which is of their log odds."""
     told = {}
-    figure = result.task.published_threshold if isinstance(result.task, Task) else None
+    figure = result.task.rule.published_threshold
     if figure is not None and figure.is_of(result.published):
         told["published threshold" + (", applied" if result.applied else ", not applied")] = figure.value
     if result.called is not None and not result.called.calibration.classes:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from echosearch.encoders import Preset
 from echosearch.index import Snapshot, SweepKey
-from echosearch.learning import aggregate, decision, too_short
+from echosearch.learning import aggregate, too_short
 from echosearch.search.vocabulary import Source
 from echosearch.tasks import stored
 from echosearch.types import NO, UNKNOWN, YES, VideoRecord, counted, shows, view_name
@@ -59,7 +59,7 @@ def measure(snapshot: Snapshot, source: Source, key: SweepKey, all_views: bool =
     if source.calibration is None:
         scores = columns[source.column]
     else:
-        scores = decision(source.task, columns, source.calibration.classes)
+        scores = source.task.rule.decision(columns, source.calibration.classes)
     unscored = np.setdiff1d(live, kept.ids[seen], assume_unique=True)
     unseen = 0 if all_views else int((shown == UNKNOWN).sum())
     return Measured(source, kept.ids[seen], _values(source, scores), scores, unscored, unseen)

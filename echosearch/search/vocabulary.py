@@ -15,8 +15,8 @@ from typing import Final, Literal
 from echosearch.errors import BadFilter
 from echosearch.filters import KnownName, Name, ValueType
 from echosearch.index import FIELDS, AttributeColumn, SweepKey
-from echosearch.learning import PREFIX, AnyTask, Calibration, Probe
-from echosearch.tasks import Aggregate
+from echosearch.learning import PREFIX, Calibration
+from echosearch.tasks import Aggregate, AnyTask
 
 Kind = Literal["value", "p", "yes"]
 Parts = tuple[str, ...]
@@ -69,7 +69,7 @@ class Vocabulary:
         names += [KnownName(("attr", each.name), _type_of(each)) for each in self.attributes]
         for task in self.tasks.values():
             names += [KnownName((*_prefix(task), name), "number") for name in _own_columns(task)]
-            if not task.gives_value:
+            if not task.rule.gives_value:
                 names += _called_names(_prefix(task))
         for calibration in self.calibrations:
             names += _called_names(("calibration", calibration.name))
@@ -134,7 +134,8 @@ def task_of(parts: Parts, tasks: Iterable[AnyTask]) -> str | None:
 
 
 def _prefix(task: AnyTask) -> tuple[str, str]:
-    return ("probe", task.label) if isinstance(task, Probe) else ("task", task.name)
+    space, _, label = task.name.rpartition(":")
+    return space or "task", label
 
 
 def _dotted(task: AnyTask, column: str) -> str:

@@ -1,26 +1,29 @@
-from .predicted_views import VIEW_TASK as VIEW_TASK, predict_views as predict_views, tells_views as tells_views
-from .published import import_published as import_published
-from .scorers import (
-    Embed as Embed,
+from .modes.mode import (
+    LOG_ODDS as LOG_ODDS,
+    Aggregate as Aggregate,
+    AnyTask as AnyTask,
+    Form as Form,
+    Mode as Mode,
     Model as Model,
-    Scorer as Scorer,
-    Vectors as Vectors,
-    task_key as task_key,
-    task_scorer as task_scorer,
 )
+from .published import import_published as import_published
 from .sweep import (
+    VIEW_TASK as VIEW_TASK,
+    Embed as Embed,
+    Scorer as Scorer,
     Swept as Swept,
+    Vectors as Vectors,
     columns_of as columns_of,
+    predict_views as predict_views,
     stored as stored,
     sweep as sweep,
     sweep_without_keeping as sweep_without_keeping,
+    tells_views as tells_views,
 )
 from .task import (
     AGGREGATES as AGGREGATES,
     NAME as NAME,
     NOT_VALIDATED as NOT_VALIDATED,
-    Aggregate as Aggregate,
-    Form as Form,
     PublishedFigure as PublishedFigure,
     Task as Task,
     TaskClass as TaskClass,
@@ -34,6 +37,8 @@ from .task_files import (
     folder_problems as folder_problems,
     known_tasks as known_tasks,
     plan_import as plan_import,
+    to_plain as to_plain,
+    to_yaml as to_yaml,
     write_tasks as write_tasks,
 )
-from .task_text import read_task as read_task, to_plain as to_plain, to_yaml as to_yaml
+from .task_text import builtin_task as builtin_task, read_task as read_task

@@ -15,7 +15,7 @@ from typing import Any
 
 from echosearch.errors import BadTask
 from echosearch.tasks.task import Task, TaskClass, ValueRange
-from echosearch.tasks.task_text import at, decode, read_bytes
+from echosearch.tasks.task_faults import at, decode, read_bytes
 
 
 def import_published(path: Path) -> tuple[list[Task], list[str]]:

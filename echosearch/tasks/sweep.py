@@ -1,6 +1,11 @@
-"""Tasks over every video of an index, in one pass over what is stored. Knows no phrases and no model.
+"""Scores of every video of an index, in one pass over what is stored. Knows no task and embeds no phrase.
 
 Scores are kept in the catalog and are true for ever, as an id's vectors never change: only what is missing is scored.
+What makes them is a `Scorer`, which each mode and each probe has; that of most modes stands here.
+
+Similarities are inner products of unit vectors, in float32. With frame embeddings e_f, prompts t_p, the video
+embedding v and the length `norm` that the mean of the frames had: the mean over frames and prompts of e_f . t_p
+is norm * (v . mean_p t_p), so one product with the video embeddings gives it exactly.
 """
 
 from __future__ import annotations
@@ -8,21 +13,19 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from echosearch.errors import BadQuery
-from echosearch.index import NO_FRAMES, LiveRows, Segment, Snapshot, Store, SweepKey, Writer
-from echosearch.tasks.scorers import Scorer
-from echosearch.tasks.scores import Doubles, Floats
+from echosearch.index import NO_FRAMES, IndexDescription, LiveRows, Segment, Snapshot, Store, SweepKey, Writer
 from echosearch.types import IngestProgress, ProgressListener
 
 _VIDEOS: Final = 8192
@@ -33,8 +36,93 @@ _MOST_THREADS: Final = 8
 _COMMIT_VIDEOS: Final = 1 << 18
 _COMMIT_SECONDS: Final = 20.0
 
+FORMULA_VERSION: Final = 1
+"""Raised by hand when a change here or in `modes` changes a score."""
+
+VIEW_TASK: Final = "view"
+SURE: Final = 0.9
+"""Weight of a class from which on a video is said to be of it: a doubtful one is not flagged."""
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 Part = tuple[SweepKey, Ids, list[Doubles]]
+Embed = Callable[[Sequence[str]], Floats]
+"""Phrases to unit text embeddings (P, D) float32."""
+
+
+class Vectors(Protocol):
+    """Some videos as an index keeps them; frames are read only if they are asked for."""
+
+    @property
+    def pooled(self) -> Floats:
+        """(n, D) video embeddings."""
+        ...
+
+    @property
+    def norms(self) -> Floats:
+        """(n,) length of each mean before it was renormalised."""
+        ...
+
+    @property
+    def frames(self) -> Floats:
+        """(F, D) frame embeddings, video after video."""
+        ...
+
+    @property
+    def offsets(self) -> Ids:
+        """(n + 1,) where each video's frames begin, and the end."""
+        ...
+
+
+class Scorer(Protocol):
+    """Makes scores of vectors."""
+
+    @property
+    def key(self) -> SweepKey:
+        """Under what its scores are kept."""
+        ...
+
+    @property
+    def numbers_per_frame(self) -> int:
+        """How many numbers it makes of each frame, 0 if it needs none."""
+        ...
+
+    def columns(self, videos: Vectors) -> list[Doubles]:
+        """Its columns (n,) for some videos."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeanSimilarity:
+    """Mean over frames and prompts of the similarity, one for each row of `mean_prompts` (C, D)."""
+
+    key: SweepKey
+    mean_prompts: Floats
+
+    @property
+    def numbers_per_frame(self) -> int:
+        """See `Scorer`."""
+        return 0
+
+    def columns(self, videos: Vectors) -> list[Doubles]:
+        """See `Scorer`."""
+        return list(mean_similarities(videos.pooled, videos.norms, self.mean_prompts).T)
+
+
+def mean_prompts(groups: Sequence[Sequence[str]], embed: Embed) -> Floats:
+    """(C, D) mean of the unit prompts of each group, not renormalised: published scores depend on its length."""
+    return np.stack([embed(group).astype(np.float64).mean(axis=0).astype(np.float32) for group in groups])
+
+
+def mean_similarities(vectors: Floats, norms: Floats, mean_prompts: Floats) -> Doubles:
+    """(n, C): mean over frames and prompts of the similarity, for video embeddings (n, D) and mean prompts (C, D).
+
+    EchoCLIP's published binary score (echonet/echo_CLIP).
+    """
+    products: Doubles = (vectors @ mean_prompts.T).astype(np.float64)
+    products *= norms[:, None]
+    return products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +180,31 @@ def sweep_without_keeping(
         every = _only(snapshot.rows.ids, among)
         found = [part for parts in score(snapshot.rows, scorers, [every] * len(scorers), progress) for part in parts]
     return [_gathered(scorer.key, [part for part in found if part[0] is scorer.key]) for scorer in scorers]
+
+
+def tells_views(description: IndexDescription) -> bool:
+    """Whether the index's model is measured to tell views."""
+    preset = description.standing.preset
+    return preset is not None and VIEW_TASK in preset.measured
+
+
+def predict_views(writer: Writer, scorer: Scorer) -> None:
+    """Sweep the view task where videos have no score of it yet, and keep the views of which it is sure."""
+    sweep_under(writer, [scorer])
+    with writer.snapshot() as snapshot:
+        found = sure(_swept(snapshot, scorer.key, 0))
+        before = {record.video_id: record.view_predicted for record in snapshot.catalog.videos.records()}
+    if changed := {video_id: name for video_id, name in found.items() if before[video_id] != name}:
+        with writer.transaction() as transaction:
+            transaction.videos.predict_views(changed)
+
+
+def sure(kept: Swept) -> dict[int, str | None]:
+    """The class of each video of which one has nearly all of the weight; None where no class has."""
+    names, weights = list(kept.columns), np.array(list(kept.columns.values()))  # (C, n)
+    best = zip(weights.max(axis=0) >= SURE, weights.argmax(axis=0), strict=True)
+    found = [names[place] if is_sure else None for is_sure, place in best]
+    return dict(zip(kept.ids.tolist(), found, strict=True))
 
 
 def columns_of(snapshot: Snapshot, scorer: Scorer, ids: Ids) -> Doubles:

@@ -1,6 +1,6 @@
-"""What a zero-shot task is: report phrases with a rule that turns similarities into scores. Knows no file.
+"""What a zero-shot task is: report phrases, and a mode that makes scores of similarities to them. Knows no file.
 
-The rules are the published ones (`scores.py`); what makes two tasks the same is only what changes a score.
+What a mode means stands in `modes`. What makes two tasks the same is only what changes a score.
 """
 
 from __future__ import annotations
@@ -9,27 +9,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from echosearch.encoders import Standing
-from echosearch.errors import BadOption, BadTask
+from echosearch.errors import BadQuery, BadTask
+from echosearch.index import SweepKey
+from echosearch.tasks.modes import MODES
+from echosearch.tasks.modes.mode import NUMBER, Aggregate, Form, Mode, Model
+from echosearch.tasks.sweep import FORMULA_VERSION, Embed, Scorer
 from echosearch.typed import from_json
 
-Mode = Literal["binary", "regression", "categorical", "contrastive"]
-Aggregate = Literal["mean", "median", "max", "top2", "top3"]
-"""How a study's videos become one score; top2 and top3 are the mean of the two or three highest."""
-Form = Literal["exact", "approximate"]
-
-MODES: Final = ("binary", "regression", "categorical", "contrastive")
 AGGREGATES: Final = ("mean", "median", "max", "top2", "top3")
 NOT_VALIDATED: Final = "not validated on patients"
-NUMBER: Final = "<#>"
-"""Where the number stands in a prompt of a regression."""
-
-FEWEST_PROMPTS: Final = 5
-"""With fewer, a fifth of the ranks of a regression is not even one."""
-MOST_PROMPTS: Final = 20_000
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CLASS_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_ .()/+-]{0,63}")
 
@@ -78,16 +69,15 @@ class PublishedFigure:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A named set of prompts with its rule. BadTask says what is wrong with it.
+    """A named set of prompts with its mode, one of MODES. BadTask says what is wrong with it.
 
-    binary: `prompts`; regression: `prompts` with `<#>`, and `range`; categorical, contrastive: `classes`.
-    `normal` names the class of a categorical task that says that nothing is there, if it has one. `views` are
-    those in which the finding is visible (none given: all). `aggregate` makes one score of a study's videos.
-    `validated` says on which patients the wording was tried, None when on none.
+    The mode says which of `prompts`, `classes`, `range` and `normal` it has; `normal` names the class that says that
+    nothing is there. `views` are those in which the finding is visible (none given: all). `aggregate` makes one score
+    of a study's videos. `validated` says on which patients the wording was tried, None when on none.
     """
 
     name: str
-    mode: Mode
+    mode: str
     prompts: tuple[str, ...] = ()
     classes: tuple[TaskClass, ...] = ()
     range: ValueRange | None = None
@@ -108,49 +98,28 @@ class Task:
             raise BadTask(f"task {self.name}: mode is {', '.join(MODES)}, not {self.mode!r}")
         if self.aggregate not in AGGREGATES:
             raise BadTask(f"task {self.name}: aggregate is {', '.join(AGGREGATES)}, not {self.aggregate!r}")
-        _check_phrases(self)
-        if self.mode == "regression":
-            _check_regression(self)
-        elif self.range is not None:
-            raise BadTask(f"task {self.name}: a range goes with mode regression only", "range")
-        if self.normal is not None and (self.mode != "categorical" or self.normal not in self.columns):
-            raise BadTask(
-                f"task {self.name}: normal names a class of a categorical task, not {self.normal!r}", "normal"
-            )
+        rule = self.rule
+        if bool(self.classes) != ("classes" in rule.keys) or bool(self.prompts) == bool(self.classes):
+            kinds = "classes, each with prompts" if "classes" in rule.keys else "prompts"
+            raise BadTask(f"task {self.name}: mode {self.mode} needs {kinds}")
+        _check_classes(self)
+        _check_prompts(self)
+        rule.check()
+        if self.range is not None and "range" not in rule.keys:
+            raise BadTask(f"task {self.name}: a range goes with mode {_with_key('range')} only", "range")
+        if self.normal is not None and ("normal" not in rule.keys or self.normal not in self.columns):
+            said = f"normal names a class of a {_with_key('normal')} task, not {self.normal!r}"
+            raise BadTask(f"task {self.name}: {said}", "normal")
 
     @property
-    def gives_value(self) -> bool:
-        """Whether its scores are values, such as an ejection fraction, and no finding."""
-        return self.mode == "regression"
-
-    @property
-    def published_threshold(self) -> PublishedFigure | None:
-        """The threshold that the wording's authors published for a binary task, if they did."""
-        if self.mode != "binary":
-            return None
-        return next((figure for figure in self.published if figure.name.startswith("threshold")), None)
-
-    def threshold_for(self, model: str, standing: Standing) -> PublishedFigure | None:
-        """The published threshold, for scores of an index made with `model`; None where there is none.
-
-        BadOption where it is another's: it belongs to one space, and to videos prepared as its authors did.
-        """
-        figure = self.published_threshold
-        if figure is None or figure.is_of(standing.published):
-            return figure
-        is_it, whose = standing.preset and standing.preset.name == figure.model, figure.whose(None).partition(",")[0]
-        differs = f"made that way ({'; '.join(standing.differences)})" if is_it else "that"
-        raise BadOption(
-            f"the threshold of {self.name} was published {whose}, and {model} is not {differs}; learn one from labels: "
-            "echosearch calibrate"
-        )
+    def rule(self) -> Mode:
+        """What its mode says of it."""
+        return MODES[self.mode](self)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the scores that a video gets: value (and spread over frames), or one for each class."""
-        if self.classes:
-            return tuple(each.name for each in self.classes)
-        return ("value", "spread") if self.mode == "regression" else ("value",)
+        """Names of the scores that a video gets: one for each class, or those of the mode."""
+        return tuple(each.name for each in self.classes) or self.rule.columns
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -185,6 +154,24 @@ class Task:
         """Hash of the content, hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()
 
+    def key(self, form: Form, model: Model) -> SweepKey:
+        """Under what its scores are kept."""
+        columns = self.columns if form == "exact" else self.columns[:1]
+        made_by = (form, FORMULA_VERSION, model.recipe, model.precision)
+        return SweepKey(self.name, self.id, *made_by, columns, self.to_json())
+
+    def scorer(self, form: Form, model: Model, embed: Embed) -> Scorer:
+        """The task ready to score. BadQuery where there is no such form of it, or the model lacks what it needs."""
+        if form == "approximate" and not self.rule.can_approximate:
+            raise BadQuery(
+                f"{self.name} is {self.mode}, so its exact form is as quick: only regressions are approximated"
+            )
+        return self.rule.scorer(self.key(form, model), model, embed)
+
+    def to_json(self) -> str:
+        """As it is kept; `task_from_dict` reads it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
 
 def task_from_dict(told: Mapping[str, Any]) -> Task:
     """The task that `dataclasses.asdict` made plain, lists for tuples. BadTask on anything else."""
@@ -194,12 +181,11 @@ def task_from_dict(told: Mapping[str, Any]) -> Task:
         raise BadTask(f"this is no task that echosearch has written: {error}") from error
 
 
-def _check_phrases(task: Task) -> None:
-    if bool(task.classes) != (task.mode in ("categorical", "contrastive")) or bool(task.prompts) == bool(task.classes):
-        kinds = "classes, each with prompts" if task.mode in ("categorical", "contrastive") else "prompts"
-        raise BadTask(f"task {task.name}: mode {task.mode} needs {kinds}")
-    if task.classes and len(task.classes) < 2 and task.mode == "contrastive":
-        raise BadTask(f"task {task.name}: a contrastive task weighs two classes or more against each other")
+def _with_key(key: str) -> str:
+    return " or ".join(name for name, mode in MODES.items() if key in mode.keys)
+
+
+def _check_classes(task: Task) -> None:
     names = [each.name for each in task.classes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadTask(f"task {task.name}: two classes are called {twice!r}")
@@ -207,6 +193,10 @@ def _check_phrases(task: Task) -> None:
         if not _CLASS_NAME.fullmatch(name):
             sentence = f"task {task.name}: {name!r} cannot be the name of a class; use letters, digits and spaces"
             raise BadTask(sentence, "classes", name)
+
+
+def _check_prompts(task: Task) -> None:
+    numbered = task.rule.numbered
     for name, prompts in [(each.name, each.prompts) for each in task.classes] or [("", task.prompts)]:
         where = f"task {task.name}, class {name}" if name else f"task {task.name}"
         keys = ("classes", name) if name else ("prompts",)
@@ -215,26 +205,8 @@ def _check_phrases(task: Task) -> None:
         for place, prompt in enumerate(prompts):
             if not isinstance(prompt, str) or not prompt.strip():
                 raise BadTask(f"{where}: a prompt is a phrase of a report, not {prompt!r}", *keys, place)
-            if (NUMBER in prompt) != (task.mode == "regression"):
-                has = f"has no {NUMBER}" if task.mode == "regression" else f"has {NUMBER}, which regressions have"
+            if (NUMBER in prompt) != numbered:
+                has = f"has no {NUMBER}" if numbered else f"has {NUMBER}, which regressions have"
                 raise BadTask(f"{where}: the prompt {prompt!r} {has}", *keys, place)
         if len(set(prompts)) < len(prompts):
             raise BadTask(f"{where}: a prompt stands there twice")
-
-
-def _check_regression(task: Task) -> None:
-    if task.range is None:
-        raise BadTask(f"task {task.name}: a regression needs a range, such as [0, 100]")
-    low, high, step = task.range.low, task.range.high, task.range.step
-    if step < 1 or not -100_000 <= low < high <= 100_000:
-        raise BadTask(
-            f"task {task.name}: a range is LOW to HIGH in whole steps, not {low} to {high} in steps of {step}",
-            "range",
-        )
-    count = len(task.range.values) * len(task.prompts)
-    if not FEWEST_PROMPTS <= count <= MOST_PROMPTS:
-        raise BadTask(
-            f"task {task.name}: {count} prompts with their numbers; the rule needs {FEWEST_PROMPTS} to {MOST_PROMPTS}, "
-            "as it keeps the best fifth of them",
-            "range",
-        )

@@ -1,23 +1,24 @@
-"""Tasks on disk: built in, in the user's folder, or by their path, found and stored. Knows no scores and no YAML."""
+"""Tasks on disk: built in, in the user's folder, or by their path, found and written. Knows no scores."""
 
 from __future__ import annotations
 
-import importlib.resources
 import os
+import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import cache
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 from echosearch import files
 from echosearch.config import tasks_path
-from echosearch.errors import BackendError, BadTask, UnknownTask
+from echosearch.errors import BackendError, BadTask, UnknownTask, nearest
 from echosearch.files import PARTIAL, Output, refuse_inside_index
 from echosearch.tasks.task import Task
-from echosearch.tasks.task_text import decode, parse_task, read_task, to_yaml
+from echosearch.tasks.task_text import builtin_tasks, read_task
 
 BUILT_IN: Final = "built in"
 """Where a task comes from that no file of the user holds."""
@@ -40,13 +41,11 @@ def find_task(reference: str, folder: Path | None = None) -> Task:
     known = theirs.known()
     if reference in known:
         return known[reference][0]
-    near = get_close_matches(reference.lower(), known, n=3, cutoff=0.5)
     parts = [f"no task is called {reference!r}, built in" + (f" or in {folder}" if folder is not None else "")]
-    if near:
-        parts.append(f"nearest: {', '.join(near)}")
     if theirs.refused:
         parts.append(f"{len(theirs.refused)} files there give no task")
-    parts.append("`echosearch tasks list` shows all, and a file of your own is given by its path, ending in .yaml")
+    how = "`echosearch tasks list` shows all, and a file of your own is given by its path, ending in .yaml"
+    parts.append(nearest(reference.lower(), known, how))
     raise UnknownTask("; ".join(parts))
 
 
@@ -61,19 +60,6 @@ def folder_problems(folder: Path | None = None) -> list[str]:
     return [str(error) for _, error in theirs.refused]
 
 
-def builtin_tasks() -> dict[str, Task]:
-    """The tasks that come with the program, by name."""
-    return dict(_builtin_tasks())
-
-
-@cache
-def _builtin_tasks() -> Mapping[str, Task]:
-    folder = importlib.resources.files(__package__).joinpath("builtin")
-    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(SUFFIXES))
-    tasks = [parse_task(decode(folder.joinpath(name).read_bytes(), name), name) for name in files]
-    return {task.name: task for task in tasks}
-
-
 @dataclass(frozen=True, slots=True)
 class _UserTasks:
     """`refused` has the name that a file would have given, as far as it is known, and why it gives none."""
@@ -82,7 +68,7 @@ class _UserTasks:
     refused: list[tuple[str, BadTask]]
 
     def known(self) -> dict[str, tuple[Task, str]]:
-        known = {name: (task, BUILT_IN) for name, task in _builtin_tasks().items()}
+        known = {name: (task, BUILT_IN) for name, task in builtin_tasks().items()}
         known |= {name: (task, str(path)) for name, (task, path) in self.tasks.items() if name not in known}
         refused = {name for name, _ in self.refused}
         return {name: known[name] for name in sorted(known) if name not in refused}
@@ -96,7 +82,7 @@ def _read_folder(folder: Path | None) -> _UserTasks:
         except BadTask as error:
             found.refused.append((path.stem, error))
             continue
-        built_in = _builtin_tasks().get(task.name)
+        built_in = builtin_tasks().get(task.name)
         if built_in is not None and not _same_rule(task, built_in):
             sentence = f"{path}: a task of another content with the name {task.name} is built in; give it another name"
             found.refused.append((task.name, BadTask(f"{sentence}, or use the file by its path from another folder")))
@@ -189,3 +175,48 @@ def _write_all(tasks: Sequence[Task], folder: Path) -> list[Path]:
         for path in partials if len(written) == len(tasks) else [*partials, *written]:
             path.unlink(missing_ok=True)
     return written
+
+
+def to_plain(task: Task) -> dict[str, Any]:
+    """A task as the keys and values of its file: text, whole numbers, lists; what it does not have is left out."""
+    told: dict[str, Any] = {"name": task.name, "mode": task.mode, "about": task.about}
+    told["prompts"] = list(task.prompts)
+    told["classes"] = {each.name: list(each.prompts) for each in task.classes}
+    if task.range is not None:
+        told["range"] = [task.range.low, task.range.high]
+        told["step"] = task.range.step if task.range.step != 1 else None
+        told["unit"] = task.range.unit
+    told |= {"normal": task.normal, "views": list(task.views), "aggregate": task.aggregate, "source": task.source}
+    told["validated"] = task.validated
+    told["published"] = [{key: is_ for key, is_ in asdict(each).items() if is_ is not None} for each in task.published]
+    return {key: value for key, value in told.items() if value or (key == "validated" and value is not None)}
+
+
+def to_yaml(task: Task) -> str:
+    """A task as the text of a file from which `read_task` makes an equal one; phrases stand in double quotes."""
+    told = to_plain(task)
+    for key in ("range", "views"):
+        if key in told:
+            told[key] = _OneLine(told[key])
+    return yaml.dump(told, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
+
+
+class _OneLine(list[Any]):
+    """A list in brackets."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Shows each blank of a phrase; single words stand as they are, unless YAML would read them as something else."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if re.fullmatch(r"[A-Za-z0-9_.]+", text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _represent_one_line(dumper: yaml.SafeDumper, items: _OneLine) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(_OneLine, _represent_one_line)

@@ -1,4 +1,4 @@
-"""A task as the text of its YAML file, and back. Knows no folder and no scores.
+"""A task from the text of its YAML file, and those that come with the program. Knows no folder of the user.
 
 What a file gets wrong is said as `FILE, line L, column C: sentence`; YAML's own guesses (an unquoted `no` that
 becomes false) are refused where text is wanted, because a prompt must reach the model letter by letter.
@@ -6,54 +6,43 @@ becomes false) are refused where text is wanted, because a prompt must reach the
 
 from __future__ import annotations
 
+import importlib.resources
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
 
-from echosearch.errors import BadTask
-from echosearch.tasks.task import AGGREGATES, MODES, PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.errors import BadTask, nearest
+from echosearch.tasks.modes import MODES
+from echosearch.tasks.task import AGGREGATES, PublishedFigure, Task, TaskClass, ValueRange
+from echosearch.tasks.task_faults import at, decode, no_text, not_yaml, place_of, read_bytes
 
+_BUILT_IN: Final = importlib.resources.files(__package__).joinpath("builtin")
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_TAG: Final = "tag:yaml.org,2002:"
-_READ_AS: Final = {
-    "bool": "yes or no",
-    "int": "a number",
-    "float": "a number",
-    "timestamp": "a date",
-    "null": "nothing",
-}
+
+
+@cache
+def builtin_task(name: str) -> Task:
+    """One of the tasks that come with the program, each in a file of its name."""
+    text = _BUILT_IN.joinpath(f"{name}.yaml").read_text("utf-8")
+    return parse_task(text, f"{name}.yaml")
+
+
+def builtin_tasks() -> dict[str, Task]:
+    """All of them, by name."""
+    names = sorted(file.name for file in _BUILT_IN.iterdir() if file.name.endswith(".yaml"))
+    return {name: builtin_task(name) for name in (file.removesuffix(".yaml") for file in names)}
 
 
 def read_task(path: Path) -> Task:
     """The task of a YAML file. BadTask names file, line and column."""
     return parse_task(decode(read_bytes(path), str(path)), str(path))
-
-
-def read_bytes(path: Path) -> bytes:
-    """What a file holds. BadTask where there is none."""
-    try:
-        if path.exists() and not path.is_file():  # a pipe without a writer would never end
-            raise BadTask(f"{path} is no file")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadTask(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def decode(data: bytes, file: str) -> str:
-    """UTF-8, with a byte order mark or without. BadTask names the place of what is none."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", "replace")
-        raise BadTask(f"{at(file, *_line_and_column(before))}this is not UTF-8 text") from error
 
 
 def parse_task(text: str, file: str) -> Task:
@@ -90,18 +79,8 @@ def _compose(text: str, file: str) -> yaml.Node:
     """The nodes of a YAML text; nothing is constructed from them."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.reader.ReaderError as error:
-        place = _line_and_column(text[: error.position])
-        raise BadTask(f"{at(file, *place)}this character cannot stand in YAML as it is") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "; text with signs such as : % # [ needs quotes" if isinstance(error, yaml.scanner.ScannerError) else ""
-        raise BadTask(f"{at(file, *_place_of(mark))}this is not YAML: {said}{hint}") from error
-    except RecursionError as error:
-        raise BadTask(f"{file}: nested too deeply for a task") from error
-    except (ValueError, OverflowError) as error:  # an escape for a character that does not exist
-        raise BadTask(f"{file}: this is not YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise not_yaml(error, text, file) from error
     if root is None:
         raise BadTask(f"{at(file, 1, 1)}the file is empty; a task has name, mode, and prompts or classes")
     return root
@@ -118,7 +97,7 @@ class _Reader:
     file: str
 
     def refusal(self, node: yaml.Node, sentence: str) -> BadTask:
-        return BadTask(f"{at(self.file, *_place_of(node.start_mark))}{sentence}")
+        return BadTask(f"{at(self.file, *place_of(node.start_mark))}{sentence}")
 
     def entries(self, node: yaml.Node, what: str, allowed: Iterable[str] | None = None) -> _Entries:
         if not isinstance(node, yaml.MappingNode):
@@ -130,7 +109,7 @@ class _Reader:
                 first = found[name][0].start_mark.line + 1
                 raise self.refusal(key, f"the key {name} stands there twice, first in line {first}")
             if allowed is not None and name not in allowed:
-                raise self.refusal(key, f"{what} has no key {name!r}; {_nearest(name, allowed)}")
+                raise self.refusal(key, f"{what} has no key {name!r}; {nearest(name, allowed)}")
             found[name] = (key, value)
         return found
 
@@ -185,29 +164,14 @@ class _Reader:
         return tuple(first_lines)
 
     def text(self, node: yaml.Node, what: str) -> str:
-        if isinstance(node, yaml.MappingNode):
-            raise self.refusal(node, f"{what} is one text, not a mapping; a text with a colon needs quotes")
-        if isinstance(node, yaml.SequenceNode):
-            raise self.refusal(node, f"{what} is one text, not a list; a text that begins with [ needs quotes")
-        if node.tag == f"{_TAG}str":
-            return str(node.value)
-        if not node.value:
-            raise self.refusal(node, f"{what} is empty; write a text, or leave it out")
-        read_as = _READ_AS.get(node.tag.removeprefix(_TAG), f"something special ({node.tag})")
-        raise self.refusal(
-            node, f'{what} is text; YAML reads {node.value} as {read_as}: write "{node.value}" in quotes'
-        )
+        if node.tag != "tag:yaml.org,2002:str":
+            raise self.refusal(node, no_text(node, what))
+        return str(node.value)
 
-    def mode(self, node: yaml.Node, what: str) -> str:
-        return self._choice(node, what, MODES)
-
-    def aggregate(self, node: yaml.Node, what: str) -> str:
-        return self._choice(node, what, AGGREGATES)
-
-    def _choice(self, node: yaml.Node, what: str, choices: Sequence[str]) -> str:
-        text = self.text(node, what)
+    def choice(self, node: yaml.Node, what: str) -> str:
+        text, choices = self.text(node, what), tuple(MODES) if what == "mode" else AGGREGATES
         if text not in choices:
-            raise self.refusal(node, f"{text!r} is no {what}; {_nearest(text, choices)}")
+            raise self.refusal(node, f"{text!r} is no {what}; {nearest(text, choices)}")
         return text
 
     def whole(self, node: yaml.Node, what: str) -> int:
@@ -231,9 +195,9 @@ class _Reader:
 _Read = Callable[[_Reader, yaml.Node, str], Any]
 
 _KEYS: Final[Mapping[str, _Read]] = {
-    "name": _Reader.text, "mode": _Reader.mode, "about": _Reader.text, "prompts": _Reader.phrases,
+    "name": _Reader.text, "mode": _Reader.choice, "about": _Reader.text, "prompts": _Reader.phrases,
     "classes": _Reader.classes, "range": _Reader.ends, "step": _Reader.whole, "unit": _Reader.text,
-    "normal": _Reader.text, "views": _Reader.texts, "aggregate": _Reader.aggregate, "source": _Reader.text,
+    "normal": _Reader.text, "views": _Reader.texts, "aggregate": _Reader.choice, "source": _Reader.text,
     "validated": _Reader.text, "published": _Reader.figures,
 }  # fmt: skip
 """How each key of a task is read."""
@@ -243,71 +207,6 @@ _FIGURE_KEYS: Final[Mapping[str, _Read]] = {
 }  # fmt: skip
 
 
-def _nearest(name: str, choices: Iterable[str]) -> str:
-    near = get_close_matches(name, choices, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
-
-
-def at(file: str, line: int, column: int) -> str:
-    """How a sentence about a place begins; both from 1."""
-    return f"{file}, line {line}, column {column}: "
-
-
-def _place_of(mark: yaml.Mark | None) -> tuple[int, int]:
-    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-
-
 def _rest_of_line(mark: yaml.Mark) -> str:
     rest = (mark.buffer or "")[mark.pointer :].split("\n", 1)[0]
     return rest.rstrip("\r\0")  # the reader ends its text with a NUL
-
-
-def _line_and_column(before: str) -> tuple[int, int]:
-    """Where one stands after this text, both from 1."""
-    lines = before.split("\n")
-    return len(lines), len(lines[-1]) + 1
-
-
-def to_plain(task: Task) -> dict[str, Any]:
-    """A task as the keys and values of its file: text, whole numbers, lists; what it does not have is left out."""
-    told: dict[str, Any] = {"name": task.name, "mode": task.mode, "about": task.about}
-    told["prompts"] = list(task.prompts)
-    told["classes"] = {each.name: list(each.prompts) for each in task.classes}
-    if task.range is not None:
-        told["range"] = [task.range.low, task.range.high]
-        told["step"] = task.range.step if task.range.step != 1 else None
-        told["unit"] = task.range.unit
-    told |= {"normal": task.normal, "views": list(task.views), "aggregate": task.aggregate, "source": task.source}
-    told["validated"] = task.validated
-    told["published"] = [{key: is_ for key, is_ in asdict(each).items() if is_ is not None} for each in task.published]
-    return {key: value for key, value in told.items() if value or (key == "validated" and value is not None)}
-
-
-def to_yaml(task: Task) -> str:
-    """A task as the text of a file from which `read_task` makes an equal one; phrases stand in double quotes."""
-    told = to_plain(task)
-    for key in ("range", "views"):
-        if key in told:
-            told[key] = _OneLine(told[key])
-    return yaml.dump(told, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize)
-
-
-class _OneLine(list[Any]):
-    """A list in brackets."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Shows each blank of a phrase; single words stand as they are, unless YAML would read them as something else."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = None if re.fullmatch(r"[A-Za-z0-9_.]+", text) else '"'
-    return dumper.represent_scalar(f"{_TAG}str", text, style=style)
-
-
-def _represent_one_line(dumper: yaml.SafeDumper, items: _OneLine) -> yaml.Node:
-    return dumper.represent_sequence(f"{_TAG}seq", items, flow_style=True)
-
-
-_Dumper.add_representer(str, _represent_text)
-_Dumper.add_representer(_OneLine, _represent_one_line)
