@@ -30,7 +30,7 @@ from echosearch.encoders import load_encoder
 from echosearch.errors import BackendError
 from echosearch.index import Store
 from echosearch.index.admission import probe
-from echosearch.index.vectors import FaissIndex, LiveRows, SegmentRows, open_segment, write_segment
+from echosearch.index.vectors import FlatFaiss, LiveRows, SegmentRows, open_segment, write_segment
 from echosearch.index.vectors.segment import close_maps
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.ingest.decoding import _prepare
@@ -263,7 +263,7 @@ def test_half_a_segment_and_half_a_faiss_index_are_removed_at_once(tmp_path: Pat
     with mounted(tmp_path / "disk", "1m") as disk:
         write_segment(disk, rows, "none", NUMERICS)
         [folder] = disk.iterdir()
-        index = FaissIndex.build(LiveRows([open_segment(disk, folder.name)], np.empty(0, np.int64), 32))
+        index = FlatFaiss.build(LiveRows([open_segment(disk, folder.name)], np.empty(0, np.int64), 32))
         fill(disk, 24 << 10)
         with pytest.raises(OSError, match="No space left on device"):
             write_segment(disk, rows, "none", NUMERICS)

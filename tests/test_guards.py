@@ -31,7 +31,7 @@ from echosearch.index.catalog import Catalog
 from echosearch.index.catalog.catalog import _connect
 from echosearch.index.description import write_json
 from echosearch.index.merging import Size, grouped, to_merge
-from echosearch.index.vectors import FaissIndex
+from echosearch.index.vectors import FlatFaiss
 from echosearch.index.vectors.segment import SegmentRows, open_segment, write_segment
 from echosearch.ingest import ImportOptions, import_embeddings, read_metadata
 from echosearch.learning.probe import Probe, _figure
@@ -208,7 +208,7 @@ def test_a_faiss_file_is_synced_before_the_folder_gets_its_name(
     store = make_store(tmp_path / "index")
     add(store, *(new_video(f"v{number}.avi", unit(number + 1, 1)) for number in range(3)))
     with store.snapshot() as snapshot:
-        index = FaissIndex.build(snapshot.rows)
+        index = FlatFaiss.build(snapshot.rows)
         monkeypatch.setattr(os, "fsync", recorded)
         index.save(tmp_path / "ann")
     partial = ".partial-ann"

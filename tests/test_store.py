@@ -55,7 +55,7 @@ from echosearch.errors import (
 )
 from echosearch.index import Batch, IndexDescription, Snapshot, Store
 from echosearch.index.catalog import Catalog, FailedFile, KnownFile
-from echosearch.index.vectors import FaissIndex, Weighting
+from echosearch.index.vectors import FlatFaiss, Weighting
 from echosearch.search import Query, search
 from echosearch.types import Failure, FrameSampling, ModelRequest
 
@@ -563,7 +563,7 @@ DIES = """
 import os, sys
 from pathlib import Path
 from store_helpers import NUMERICS, new_video, unit
-import echosearch.index.writer, echosearch.index.vectors.faiss_index, echosearch.index.vectors.segment
+import echosearch.index.writer, echosearch.index.vectors.flat, echosearch.index.vectors.segment
 from echosearch.index.catalog import Catalog
 from echosearch.index.catalog.videos import Videos
 from echosearch.index import Batch, Store
@@ -597,7 +597,7 @@ with Store(path).writer() as writer:
     elif step == "within the transaction":
         Videos.add = dies_after(Videos.add)
     elif step == "while FAISS is written":
-        echosearch.index.vectors.faiss_index.fsync_path = die
+        echosearch.index.vectors.flat.fsync_path = die
     elif step == "before FAISS gets its name":
         Path.rename = lambda path, target, rename=Path.rename: die() if "ann" in path.parts else rename(path, target)
     elif step == "before the older FAISS goes":
@@ -663,7 +663,7 @@ def test_a_writer_that_dies_after_its_commit_has_committed(
     assert videos[2] == before[1][2]
     right = [(3, 1.0), (2, float(oracle({2: (unit(1, 1), 1.0)}, unit(1, 2), 1)[0][1])), (4, 0.8)]
     with Store(store.path).snapshot() as snapshot:
-        assert isinstance(snapshot.index, FaissIndex)
+        assert isinstance(snapshot.index._finder, FlatFaiss)
         assert snapshot.index.num_uncovered == (0 if step == "before the older FAISS goes" else 2)
         answers = found(snapshot, unit(1, 2))
         assert [video_id for video_id, _ in answers] == [3, 2, 4]
@@ -1165,7 +1165,7 @@ def test_faiss_index_of_the_store_is_used(filled: Store) -> None:
     """Not only right answers: they come from FAISS, and not from a scan."""
     with filled.snapshot() as snapshot:
         index = snapshot.index
-        assert isinstance(index, FaissIndex)
+        assert isinstance(index._finder, FlatFaiss)
         assert (index.num_uncovered, index.num_dead) == (0, 0)
 
 

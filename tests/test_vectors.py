@@ -22,9 +22,9 @@ from store_helpers import NUMERICS, Vector, add, make_store, new_video, oracle, 
 from echosearch.errors import BackendError, DamagedIndex
 from echosearch.index import Store
 from echosearch.index.vectors import (
-    ExactIndex,
+    ExactFinder,
     FaissFile,
-    FaissIndex,
+    FlatFaiss,
     LiveRows,
     Segment,
     SegmentRows,
@@ -56,28 +56,30 @@ def live(segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> LiveR
 
 
 def exact(folder: Path, segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> VectorIndex:
-    return ExactIndex(live(segments, deleted, dim))
+    rows = live(segments, deleted, dim)
+    return VectorIndex(rows, ExactFinder.build(rows))
 
 
 def scan(folder: Path, segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> VectorIndex:
-    return FaissIndex.none(live(segments, deleted, dim))
+    return VectorIndex(live(segments, deleted, dim))
 
 
 def faiss_in_memory(folder: Path, segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> VectorIndex:
-    return FaissIndex.build(live(segments, deleted, dim))
+    rows = live(segments, deleted, dim)
+    return VectorIndex(rows, FlatFaiss.build(rows))
 
 
 def faiss_from_disk(folder: Path, segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> VectorIndex:
     rows = live(segments, deleted, dim)
-    FaissIndex.build(rows).save(folder / "ann" / "1")
-    return FaissIndex.load(folder / "ann" / "1", rows)
+    FlatFaiss.build(rows).save(folder / "ann" / "1")
+    return VectorIndex(rows, FlatFaiss.load(folder / "ann" / "1", dim))
 
 
 def faiss_of_some_and_dead(folder: Path, segments: Sequence[Segment], deleted: Iterable[int], dim: int) -> VectorIndex:
     """FAISS was written when only the first half of the segments was there and nothing was deleted."""
     before = live(segments[: (len(segments) + 1) // 2], (), dim)
-    FaissIndex.build(before).save(folder / "ann" / "1")
-    return FaissIndex.load(folder / "ann" / "1", live(segments, deleted, dim))
+    FlatFaiss.build(before).save(folder / "ann" / "1")
+    return VectorIndex(live(segments, deleted, dim), FlatFaiss.load(folder / "ann" / "1", dim))
 
 
 @pytest.fixture(autouse=True)
@@ -370,7 +372,8 @@ def test_ids_that_do_not_ascend_or_are_no_ids_are_refused(index_over: IndexOver,
 
 
 def test_faiss_offers_few_of_many_rows_that_may_be_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = FaissIndex.build(live([segment_of(tmp_path, numbered(random_units(3000, 8, 37)))], (), 8))
+    every = live([segment_of(tmp_path, numbered(random_units(3000, 8, 37)))], (), 8)
+    index = VectorIndex(every, FlatFaiss.build(every))
     gathered: list[int] = []
     gather = LiveRows.gather
 
@@ -456,15 +459,16 @@ class Shelf:
 
     def write_faiss(self) -> None:
         shutil.rmtree(self.folder / "ann", ignore_errors=True)
-        FaissIndex.build(self.reopened()).save(self.folder / "ann" / "1")
+        FlatFaiss.build(self.reopened()).save(self.folder / "ann" / "1")
 
     def check(self, query: Vector, k: int, weighting: Weighting, among: frozenset[int] | None) -> None:
         rows = self.reopened()
         right = expected(self.rows if among is None else only(self.rows, among), query, k, weighting)
-        assert answer(ExactIndex(rows), query, k, weighting, among) == right
-        assert answer(FaissIndex.none(rows), query, k, weighting, among) == right
+        assert answer(VectorIndex(rows, ExactFinder.build(rows)), query, k, weighting, among) == right
+        assert answer(VectorIndex(rows), query, k, weighting, among) == right
         if (self.folder / "ann").exists():
-            assert answer(FaissIndex.load(self.folder / "ann" / "1", rows), query, k, weighting, among) == right
+            finder = FlatFaiss.load(self.folder / "ann" / "1", 3)
+            assert answer(VectorIndex(rows, finder), query, k, weighting, among) == right
 
 
 @settings(max_examples=80, deadline=None)
@@ -497,7 +501,7 @@ def saved(tmp_path: Path) -> tuple[Path, LiveRows]:
     rows = {3: (unit(1), 1.0), 5: (unit(1, 1), 1.0), 8: (unit(0, 1), 1.0)}
     (tmp_path / "segments").mkdir()
     opened = live([segment_of(tmp_path / "segments", rows)], (), 32)
-    FaissIndex.build(opened).save(tmp_path / "ann" / "17")
+    FlatFaiss.build(opened).save(tmp_path / "ann" / "17")
     return tmp_path / "ann" / "17", opened
 
 
@@ -513,7 +517,7 @@ def test_faiss_is_saved_whole_and_says_what_it_is(saved: tuple[Path, LiveRows]) 
     held = faiss.read_index(str(folder / "index.faiss"))
     assert faiss.vector_to_array(held.id_map).tolist() == [3, 5, 8]
     assert np.array_equal(held.reconstruct(5), unit(1, 1))
-    loaded = FaissIndex.load(folder, rows)
+    loaded = VectorIndex(rows, FlatFaiss.load(folder, 32))
     assert (loaded.num_uncovered, loaded.num_dead) == (0, 0)
     assert [id_ for id_, _ in answer(loaded, unit(0, 1), 3)] == [8, 5, 3]
 
@@ -525,9 +529,9 @@ def test_faiss_knows_what_it_lacks_and_what_is_dead_in_it(saved: tuple[Path, Liv
         {8},
         32,
     )
-    loaded = FaissIndex.load(folder, today)
+    loaded = VectorIndex(today, FlatFaiss.load(folder, 32))
     assert (loaded.num_uncovered, loaded.num_dead) == (2, 2)  # 4 and 9; 5 and 8
-    assert (FaissIndex.none(today).num_uncovered, FaissIndex.none(today).num_dead) == (3, 0)
+    assert (VectorIndex(today).num_uncovered, VectorIndex(today).num_dead) == (3, 0)
 
 
 def truncated(file: Path) -> None:
@@ -639,7 +643,7 @@ def test_a_damaged_faiss_file_is_refused(
     folder, rows = saved
     damage(folder / "index.faiss")
     with pytest.raises(DamagedIndex, match=f"(?s)^the FAISS index in {folder} cannot be used: ") as caught:
-        FaissIndex.load(folder, rows)
+        FlatFaiss.load(folder, rows.dim)
     assert caught.match(f"(?s){sentence}")
 
 
@@ -647,7 +651,7 @@ def test_faiss_of_other_dimensions_is_refused(saved: tuple[Path, LiveRows]) -> N
     folder, rows = saved
     of_another_dim(folder / "index.faiss")
     with pytest.raises(DamagedIndex, match=r"index.faiss has 16 dimensions, the index has 32"):
-        FaissIndex.load(folder, rows)
+        FlatFaiss.load(folder, rows.dim)
 
 
 def test_a_faiss_header_that_asks_for_too_much_memory_is_refused(
@@ -660,7 +664,7 @@ def test_a_faiss_header_that_asks_for_too_much_memory_is_refused(
 
     monkeypatch.setattr(faiss, "read_index", read_index)
     with pytest.raises(DamagedIndex, match="cannot be used: std::bad_alloc"):
-        FaissIndex.load(folder, rows)
+        FlatFaiss.load(folder, rows.dim)
 
 
 def test_faiss_that_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -668,15 +672,10 @@ def test_faiss_that_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch:
         raise RuntimeError("write error: 4014 != 5120 (No space left on device)")
 
     monkeypatch.setattr(faiss, "write_index", write_index)
-    index = FaissIndex.build(live([segment_of(tmp_path, numbered([unit(1)]))], (), 32))
+    index = FlatFaiss.build(live([segment_of(tmp_path, numbered([unit(1)]))], (), 32))
     with pytest.raises(BackendError, match=r"^cannot write the FAISS index .*No space left on device"):
         index.save(tmp_path / "ann" / "1")
     assert not (tmp_path / "ann" / "1").exists()
-
-
-def test_without_faiss_there_is_nothing_to_save(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no FAISS index to save"):
-        FaissIndex.none(live([], (), 32)).save(tmp_path / "ann" / "1")
 
 
 def search_all(store: Store) -> tuple[list[tuple[int, float]], tuple[str, ...]]:
@@ -711,15 +710,15 @@ def test_an_index_with_a_damaged_faiss_file_answers_right_with_a_warning_until_i
 def test_a_faiss_file_replaced_while_it_was_read_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(tmp_path / "index")
     add(store, new_video("a.avi", unit(1)), finish=True)
-    load = FaissIndex.load
+    load = FlatFaiss.load
     calls: list[Path] = []
 
-    def load_at_second_try(folder: Path, rows: LiveRows) -> FaissIndex:
+    def load_at_second_try(folder: Path, dim: int) -> FlatFaiss:
         calls.append(folder)
         if len(calls) == 1:
             raise DamagedIndex("a writer was faster")
-        return load(folder, rows)
+        return load(folder, dim)
 
-    monkeypatch.setattr(FaissIndex, "load", load_at_second_try)
+    monkeypatch.setattr(FlatFaiss, "load", load_at_second_try)
     assert search_all(store) == ([(1, float(oracle({1: (unit(1), 1.0)}, unit(2, 1), 1)[0][1]))], ())
     assert len(calls) == 2

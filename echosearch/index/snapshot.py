@@ -20,16 +20,21 @@ from echosearch.errors import (
 from echosearch.index.catalog import Catalog, CatalogReader
 from echosearch.index.description import IndexDescription, description_from
 from echosearch.index.vectors import (
-    FaissIndex,
+    CandidateFinder,
+    FlatFaiss,
     LiveRows,
     Segment,
     StoredVideo,
+    VectorIndex,
     close_maps,
     open_segment,
 )
 from echosearch.types import MediaKind, Numerics
 
 CATALOG: Final = "catalog.sqlite"
+ENGINE: Final[type[CandidateFinder]] = FlatFaiss
+"""What offers candidates for the nearest."""
+
 _KINDS: Final[dict[MediaKind, str]] = {"video": "cines", "still": "stills"}
 
 
@@ -86,7 +91,7 @@ class Snapshots:
 
 
 class _Loaded:
-    """The vectors of one generation, checked against the catalog; FAISS is read when first used."""
+    """The vectors of one generation, checked against the catalog; the finder is read when first used."""
 
     def __init__(self, path: Path, generation: int, segments: dict[str, Segment], rows: LiveRows) -> None:
         self._path = path
@@ -118,8 +123,8 @@ class _Loaded:
         return cls(path, catalog.generation, segments, LiveRows(list(segments.values()), deleted, description.dim))
 
     @cached_property
-    def index(self) -> FaissIndex:
-        """FAISS over the live rows; without its file, or with a damaged one, every row is scanned."""
+    def index(self) -> VectorIndex:
+        """The search over the live rows; without a finder's files, or with damaged ones, every row is scanned."""
         problems: tuple[str, ...] = ()
         for _ in range(2):  # a writer may replace the file while it is being read
             newest = newest_ann(self._path)
@@ -128,11 +133,11 @@ class _Loaded:
                     problems = ("there is no FAISS index; every vector is scanned. The next ingest writes it.",)
                 break
             try:
-                return FaissIndex.load(newest, self.rows)
+                return VectorIndex(self.rows, ENGINE.load(newest, self.rows.dim))
             except DamagedIndex as error:
                 problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
         self.problems = problems
-        return FaissIndex.none(self.rows)
+        return VectorIndex(self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +164,7 @@ class Snapshot:
         return self._loaded.rows
 
     @property
-    def index(self) -> FaissIndex:
+    def index(self) -> VectorIndex:
         """The search for the nearest."""
         return self._loaded.index
 

@@ -31,10 +31,9 @@ from echosearch.index.description import MANIFEST, IndexDescription, write_json
 from echosearch.index.leftovers import ASIDE, leftovers
 from echosearch.index.lock import named_disk_errors
 from echosearch.index.merging import Size, grouped, to_merge
-from echosearch.index.snapshot import CATALOG, Snapshots, ann_folders, newest_ann, whole_segment
+from echosearch.index.snapshot import CATALOG, ENGINE, Snapshots, ann_folders, newest_ann, whole_segment
 from echosearch.index.vectors import (
     PARTIAL_PREFIX,
-    FaissIndex,
     MergedRows,
     Segment,
     SegmentInfo,
@@ -317,20 +316,17 @@ class Writer(Snapshots):
         """Merge small segments, and write FAISS anew where it lacks committed rows or holds many dead ones."""
         self.merge()
         with self.snapshot() as snapshot:
-            index, rows = self._loaded_index(), snapshot.rows
-            if not len(rows) or (index.num_uncovered == 0 and index.num_dead <= len(rows) // 10):
+            index, num_rows = snapshot.index, len(snapshot.rows)
+            if not num_rows or (index.num_uncovered == 0 and index.num_dead <= num_rows // 10):
                 return
             folder = self.path / "ann" / str(snapshot.generation)
+            self._loaded = None  # with the index that is changed now
             with named_disk_errors(self.path):
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one of this very generation
-                FaissIndex.build(rows).save(folder)
+                index.brought_up(ENGINE).save(folder)
         for other in ann_folders(self.path):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
-
-    def _loaded_index(self) -> FaissIndex:
-        assert self._loaded is not None
-        return self._loaded.index
 
     def _tidy(self) -> None:
         """Erase what nobody misses, see `leftovers`; move aside what a repair let go of. The lock is ours."""

@@ -1,6 +1,7 @@
-from .exact import ExactIndex as ExactIndex
-from .faiss_index import FaissFile as FaissFile, FaissIndex as FaissIndex
-from .rows import LiveRows as LiveRows, Ranking as Ranking, VectorIndex as VectorIndex, Weighting as Weighting
+from .exact import ExactFinder as ExactFinder
+from .finder import CandidateFinder as CandidateFinder, VectorIndex as VectorIndex
+from .flat import FaissFile as FaissFile, FlatFaiss as FlatFaiss
+from .rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
 from .segment import (
     NO_FRAMES as NO_FRAMES,
     PARTIAL_PREFIX as PARTIAL_PREFIX,

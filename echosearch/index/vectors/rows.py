@@ -1,10 +1,10 @@
-"""The live rows of an index across its segments, their exact scores, and what an index over them answers."""
+"""The live rows of an index across its segments, and their exact scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,24 +29,6 @@ class Ranking:
         """The k best of any scored ids."""
         order = np.lexsort((ids, -scores))[:k]
         return cls(ids[order], scores[order])
-
-
-class VectorIndex(Protocol):
-    """What a search needs; every implementation gives the same ids and the same float32 scores."""
-
-    def nearest(
-        self,
-        queries: npt.NDArray[np.float32],
-        k: int,
-        weighting: Weighting = "cosine",
-        among: npt.NDArray[np.int64] | None = None,
-    ) -> list[Ranking]:
-        """For each unit query of (Q, D) the k best live rows, or all when there are fewer.
-
-        Only rows whose ids are `among` these (m,) ascending count, where it is given; ids in it that are not live are
-        ignored. ValueError when it is no such array.
-        """
-        ...
 
 
 class LiveRows:
