@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from echosearch.cli import render
 from echosearch.cli.options import FilePath, force_option, index_option, output_option, wait_option
 from echosearch.config import index_path
+
+if TYPE_CHECKING:
+    from echosearch.ingest import ImportReport
 
 
 @click.command("export-embeddings")
@@ -30,13 +35,13 @@ def export_embeddings(out: Path, force: bool, index: str | None, output: str | N
     from echosearch.ingest import export_embeddings as run
 
     report = run(index_path(index), out, force)
-    if output == "json":
-        render.print_json(report.to_dict())
-        return
-    click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
-    if report.unverified:
-        click.echo(f"note: the vectors of {report.unverified} videos are unverified, and marked so in the file")
-    click.echo(f"{report.videos} videos with {report.frames} frames written to {render.printable(report.file)}")
+    notes = [f"note: the vectors of {report.unverified} videos are unverified, and marked so in the file"]
+    lines = [
+        f"index {report.index} (generation {report.generation})",
+        *(notes if report.unverified else ()),
+        f"{report.videos} videos with {report.frames} frames written to {report.file}",
+    ]
+    render.answer(output, report.to_dict(), lines)
 
 
 @click.command("import-embeddings")
@@ -76,18 +81,19 @@ def import_embeddings(
     with render.progress() as listener:
         options = ImportOptions(recipe=recipe, root=root, wait_seconds=wait)
         report = run(index_path(index), source, options, listener)
-    if output == "json":
-        render.print_json(report.to_dict())
-    else:
-        click.echo(f"index {render.printable(report.index)}")
-        render.print_notes(report.warnings)
-        told = {
-            "verified now": report.verified,
-            "in the index with other vectors, which stay": report.other_vectors,
-            "deleted earlier (echosearch undelete)": report.deleted_earlier,
-        }
-        others = "".join(f", {count} {words}" for words, count in told.items() if count)
-        done = f"{report.added} added, {report.unchanged} unchanged, {len(report.failures)} failed{others}"
-        click.echo(f"{done}; generation {report.generation}; {report.unverified} unverified in the index")
-        render.print_failures(report.failures)
+    render.answer(output, report.to_dict(), _imported(report))
     return 1 if report.failures else 0
+
+
+def _imported(report: ImportReport) -> Iterator[str]:
+    yield f"index {report.index}"
+    yield from (f"note: {warning}" for warning in report.warnings)
+    counts = {
+        "verified now": report.verified,
+        "in the index with other vectors, which stay": report.other_vectors,
+        "deleted earlier (echosearch undelete)": report.deleted_earlier,
+    }
+    others = "".join(f", {count} {words}" for words, count in counts.items() if count)
+    done = f"{report.added} added, {report.unchanged} unchanged, {len(report.failures)} failed{others}"
+    yield f"{done}; generation {report.generation}; {report.unverified} unverified in the index"
+    yield from render.failure_lines(report.failures)

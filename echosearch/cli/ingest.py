@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,22 +157,16 @@ def ingest(
         wait_seconds=wait,
     )
     tables = [read_metadata(manifest, column_fields(column_map))] if manifest is not None else []
-    click.echo(f"index {render.printable(str(path))}", err=output is not None)
+    render.print_index(path, output)
     with render.progress() as listener:
         report = run(path, sources, options, tables, listener)
-    if output == "json":
-        render.print_json(report)
-    else:
-        for warning in report.warnings:
-            click.echo(f"note: {render.printable(warning)}")
-        click.echo(f"model {render.printable(report.model)}")
-        click.echo(_ingest_summary(report))
-        render.print_failures(report.failures)
+    render.answer(output, report, _summary(report))
     return 1 if report.failures else 0
 
 
-def _ingest_summary(report: IngestReport) -> str:
-    """One line: what was done, then what was left alone and why."""
+def _summary(report: IngestReport) -> Iterator[str]:
+    yield from (f"note: {warning}" for warning in report.warnings)
+    yield f"model {report.model}"
     parts = [
         f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, {len(report.failures)} failed"
     ]
@@ -186,7 +181,8 @@ def _ingest_summary(report: IngestReport) -> str:
     ):
         if count:
             parts.append(f"{count} {words}")
-    return (
+    yield (
         f"{', '.join(parts)}; generation {report.generation}; "
         f"start-up {report.seconds_starting:.1f} s, work {report.seconds_working:.1f} s"
     )
+    yield from render.failure_lines(report.failures)

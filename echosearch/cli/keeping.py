@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +23,9 @@ from echosearch.cli.options import (
 )
 from echosearch.config import index_path
 from echosearch.errors import BadOption
+
+if TYPE_CHECKING:
+    from echosearch.index import CheckReport
 
 _NAMED = 200
 """So many ids stand in a command to copy."""
@@ -57,16 +61,14 @@ def annotate(
     from echosearch.ingest import annotate as run, read_metadata
 
     report = run(index_path(index), read_metadata(manifest, column_fields(column_map)), wait)
-    if output == "json":
-        render.print_json(report.to_dict())
-        return
-    click.echo(f"index {render.printable(report.index)}")
-    for warning in report.warnings:
-        click.echo(f"note: {render.printable(warning)}")
-    click.echo(f"{report.updated} videos changed, {report.unchanged} were so already; generation {report.generation}")
-    for told, what in ((report.changes, "set"), (report.emptied, "emptied")):
-        for name, count in told.items():
-            click.echo(f"  {render.printable(name)}: {what} in {count}")
+    lines = [
+        f"index {report.index}",
+        *(f"note: {warning}" for warning in report.warnings),
+        f"{report.updated} videos changed, {report.unchanged} were so already; generation {report.generation}",
+        *(f"  {name}: set in {count}" for name, count in report.changes.items()),
+        *(f"  {name}: emptied in {count}" for name, count in report.emptied.items()),
+    ]
+    render.answer(output, report.to_dict(), lines)
 
 
 def which_videos(command: Command) -> Command:
@@ -135,26 +137,20 @@ def delete(
         _purge(path, wanted, study, patient, learned, wait, dry_run, yes, output)
         return
     report = delete_videos(path, wanted, study, patient, wait, dry_run)
-    if output == "json":
-        render.print_json(report)
-        return
-    click.echo(f"index {render.printable(report['index'])}")
     found = report["videos"]
+    lines = [f"index {report['index']}"]
     if dry_run:
-        click.echo(f"{len(found)} would be deleted:")
+        lines += [f"{len(found)} would be deleted:", *_lines(found)]
     else:
-        click.echo(f"{len(found)} deleted; generation {report['generation']}")
-    click.echo(_lines(found))
-    if not dry_run:
         ids = [str(video["video_id"]) for video in found]
         if len(ids) > _NAMED:  # too many for a command line
-            ids = [
-                part for name, value in (("--study", study), ("--patient", patient)) if value for part in (name, value)
-            ]
-            ids = [*map(str, videos), *ids]
+            named = {"--study": study, "--patient": patient}
+            ids = [*map(str, videos), *(part for name, value in named.items() if value for part in (name, value))]
         where = [] if index is None else ["--index", index]
         back = shlex.join(["echosearch", "undelete", *ids, *where])
-        click.echo(f"to bring them back: {render.printable(back)}")
+        lines += [f"{len(found)} deleted; generation {report['generation']}", *_lines(found)]
+        lines += [f"to bring them back: {back}"]
+    render.answer(output, report, lines)
 
 
 def _purge(
@@ -172,37 +168,39 @@ def _purge(
 
     if not (yes or dry_run):
         found = purge_videos(path, videos, study, patient, dry_run=True)["videos"]
-        raise BadOption(
-            f"{len(found)} videos would be purged for good, and nothing brings them back:\n{_lines(found)}\n"
-            "If that is right, say so: --purge --yes"
-        )
+        lines = [
+            f"{len(found)} videos would be purged for good, and nothing brings them back:",
+            *map(render.printable, _lines(found)),
+            "If that is right, say so: --purge --yes",
+        ]
+        raise BadOption("\n".join(lines))
     receipt = purge_videos(path, videos, study, patient, learned, wait, dry_run)
-    if output == "json":
-        render.print_json(receipt)
-        return
-    click.echo(f"index {render.printable(receipt['index'])}")
-    if dry_run:
-        click.echo(f"{len(receipt['videos'])} videos would be purged:\n{_lines(receipt['videos'])}")
+    render.answer(output, receipt, _purged(receipt, learned))
+
+
+def _purged(receipt: Mapping[str, Any], learned: str) -> Iterator[str]:
+    yield f"index {receipt['index']}"
+    if "videos" in receipt:
+        yield f"{len(receipt['videos'])} videos would be purged:"
+        yield from _lines(receipt["videos"])
         return
     tables = receipt["removed"]["tables"]
-    click.echo(f"{len(receipt['video_ids'])} videos purged: {_some(receipt['video_ids'])}")
-    click.echo(f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures")
-    click.echo(f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}")
-    click.echo("  cached texts, copies of earlier formats if there were any, the FAISS index (built anew)")
+    yield f"{len(receipt['video_ids'])} videos purged: {_some(receipt['video_ids'])}"
+    yield f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures"
+    yield f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}"
+    yield "  cached texts, copies of earlier formats if there were any, the FAISS index (built anew)"
     if receipt["kept_copies"]:
-        click.echo(f"not purged, with the same bytes under another name: videos {_some(receipt['kept_copies'])}")
-    for place in receipt["out_of_reach"]:
-        click.echo(f"out of reach: {place}")
+        yield f"not purged, with the same bytes under another name: videos {_some(receipt['kept_copies'])}"
+    yield from (f"out of reach: {place}" for place in receipt["out_of_reach"])
 
 
-def _lines(videos: list[dict[str, Any]]) -> str:
-    """Id, path and, where it is told, patient of some videos."""
-    more = [f"  and {len(videos) - _SHOWN} more (all with --json)"] if len(videos) > _SHOWN else []
-    return "\n".join(
-        f"  {video['video_id']}  {render.printable(video['path'])}"
-        + (f"  patient {render.printable(video['patient'])}" if video.get("patient") else "")
-        for video in videos[:_SHOWN]
-    ) + "\n".join(["", *more])
+def _lines(videos: list[dict[str, Any]]) -> Iterator[str]:
+    """Id, path and, where it is known, patient of the first videos."""
+    for video in videos[:_SHOWN]:
+        patient = f"  patient {video['patient']}" if video.get("patient") else ""
+        yield f"  {video['video_id']}  {video['path']}{patient}"
+    if len(videos) > _SHOWN:
+        yield f"  and {len(videos) - _SHOWN} more (all with --json)"
 
 
 def _some(ids: list[int]) -> str:
@@ -234,17 +232,14 @@ def undelete(
     from echosearch.ingest import undelete_videos
 
     report = undelete_videos(index_path(index), _wanted(videos, study, patient), study, patient, wait)
-    if output == "json":
-        render.print_json(report)
-        return
-    click.echo(f"index {render.printable(report['index'])}")
-    click.echo(f"{len(report['undeleted'])} are back; generation {report['generation']}")
+    lines = [f"index {report['index']}", f"{len(report['undeleted'])} are back; generation {report['generation']}"]
     for name, words in (
         ("to_ingest", "have no vectors any more, and are back after the next ingest of their folder"),
         ("path_taken", "stay deleted, as another video has their path now"),
     ):
         if ids := report[name]:
-            click.echo(f"{len(ids)} {words}: {_some(ids)}")
+            lines.append(f"{len(ids)} {words}: {_some(ids)}")
+    render.answer(output, report, lines)
 
 
 @click.command()
@@ -283,22 +278,26 @@ def check(
     if sources:
         with render.progress() as listener:
             report = replace(report, sources=compare_sources(path, listener))
-    if output == "json":
-        render.print_json(report.to_dict())
-    else:
-        click.echo(f"index {render.printable(report.index)} (generation {report.generation})")
-        told = {"problem": report.problems, "out of reach": report.out_of_reach, "note": report.kept}
-        told |= {"source": report.sources or ()}
-        done = {"repaired": report.repaired, "moved aside": report.moved_aside, "left": report.left or ()}
-        for kind, sentences in (told | done).items():
-            for sentence in sentences:
-                click.echo(f"{kind}: {render.printable(sentence)}")
-        if report.not_done:
-            click.echo(f"not repaired: {render.printable(report.not_done)}")
-        away = f", {len(report.out_of_reach)} out of reach" if report.out_of_reach else ""
-        other = "" if report.sources is None else f", {len(report.sources)} files that are not what was embedded"
-        click.echo(f"{report.segments} segments, {len(report.problems)} problems{away}{other}")
+    render.answer(output, report.to_dict(), _checked(report))
     return 0 if report.is_whole else 3
+
+
+def _checked(report: CheckReport) -> Iterator[str]:
+    yield f"index {report.index} (generation {report.generation})"
+    for kind, sentences in {
+        "problem": report.problems,
+        "out of reach": report.out_of_reach,
+        "note": report.kept,
+        "source": report.sources or (),
+        "repaired": report.repaired,
+        "moved aside": report.moved_aside,
+        "left": report.left or (),
+        "not repaired": [report.not_done] if report.not_done else (),
+    }.items():
+        yield from (f"{kind}: {sentence}" for sentence in sentences)
+    away = f", {len(report.out_of_reach)} out of reach" if report.out_of_reach else ""
+    other = "" if report.sources is None else f", {len(report.sources)} files that are not what was embedded"
+    yield f"{report.segments} segments, {len(report.problems)} problems{away}{other}"
 
 
 @click.command()
@@ -317,16 +316,13 @@ def compact(index: str | None, wait: float, output: str | None) -> None:
     from echosearch.ingest import compact_index
 
     report = compact_index(index_path(index), wait)
-    if output == "json":
-        render.print_json(report)
-        return
-    click.echo(f"index {render.printable(report['index'])} (generation {report['generation']})")
-    click.echo(
+    lines = [
+        f"index {report['index']} (generation {report['generation']})",
         f"{report['segments_before']} segments before, {report['segments']} now; "
-        f"the vectors of {report['rows_dropped']} deleted videos dropped"
-    )
-    for note in report["notes"]:
-        click.echo(f"note: {render.printable(note)}")
+        f"the vectors of {report['rows_dropped']} deleted videos dropped",
+        *(f"note: {note}" for note in report["notes"]),
+    ]
+    render.answer(output, report, lines)
 
 
 @click.command()
@@ -344,7 +340,7 @@ def roots(old: Path, new: Path, index: str | None, wait: float) -> None:
     from echosearch.ingest import move_roots
 
     path = index_path(index)
-    click.echo(f"index {render.printable(str(path))}")
+    render.print_index(path, None)
     changed = move_roots(path, old, new, wait)
     click.echo(f"{changed} folders of the index lie below {render.printable(str(new))} now")
 
@@ -391,19 +387,20 @@ def reembed(
     request = None if model is None else ModelRequest(model, weights, device, precision)
     options = IngestOptions(request, device=device, precision=precision, yes=yes or dry_run, wait_seconds=wait)
     path = index_path(index)
-    click.echo(f"index {render.printable(str(path))}", err=output is not None)
+    render.print_index(path, output)
     with render.progress() as listener:
-        told = reembed_index(path, options, leave_out_missing, dry_run, listener)
-    if output == "json":
-        render.print_json(told)
+        report = reembed_index(path, options, leave_out_missing, dry_run, listener)
+    render.answer(output, report, _reembedded(report, dry_run))
+    return 1 if report["left_out"] else 0
+
+
+def _reembedded(report: Mapping[str, Any], dry_run: bool) -> Iterator[str]:
+    if report["videos"] or report["left_out"]:
+        yield f"{report['videos']} videos {'would be embedded anew' if dry_run else 'embedded anew'}"
     else:
-        what = "would be embedded anew" if dry_run else "embedded anew"
-        nothing = "nothing to do: all videos are embedded as they would be now"
-        click.echo(f"{told['videos']} videos {what}" if told["videos"] or told["left_out"] else nothing)
-        render.print_notes(told["notes"])
-        for name, figures in told["moved"].items():
-            shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures.items())
-            click.echo(f"  {render.printable(name)}: {shown}")
-        for failure in told["left_out"]:
-            click.echo(f"left out: {render.printable(failure['path'])}: {render.printable(failure['message'])}")
-    return 1 if told["left_out"] else 0
+        yield "nothing to do: all videos are embedded as they would be now"
+    yield from (f"note: {note}" for note in report["notes"])
+    for name, figures in report["moved"].items():
+        shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures.items())
+        yield f"  {name}: {shown}"
+    yield from (f"left out: {failure['path']}: {failure['message']}" for failure in report["left_out"])

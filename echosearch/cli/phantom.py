@@ -57,10 +57,8 @@ def make(folder: Path, studies: int, seed: int, workers: int | None, output: str
             workers=workers,
             progress=lambda done, total: show(IngestProgress(done=done, total=total, committed=done, failed=0)),
         )
-    if output == "json":
-        render.print_json(asdict(archive) | {"folder": str(archive.folder)})
-        return
-    click.echo(
+    line = (
         f"{archive.videos} videos in {archive.studies} studies of {archive.patients} phantom patients, "
-        f"{render.bytes_in_words(archive.media_bytes)}, in {render.printable(str(archive.folder))}"
+        f"{render.bytes_in_words(archive.media_bytes)}, in {archive.folder}"
     )
+    render.answer(output, asdict(archive) | {"folder": str(archive.folder)}, [line])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +20,10 @@ from echosearch.cli.options import (
     where_option,
 )
 from echosearch.config import index_path
+from echosearch.types import VideoRecord
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @click.command()
@@ -31,9 +37,6 @@ def info(index: str | None, output: str | None) -> None:
       echosearch info --index indexes/default
     """
     told = open_index(index).info()
-    if output == "json":
-        render.print_json(told)
-        return
     lines = {
         "index": f"{told['index']} (generation {told['generation']}, made {told['created_at']})",
         "model": f"{told['model']}, weights {told['weights']}, {told['dim']} dimensions, {told['precision']}",
@@ -53,8 +56,7 @@ def info(index: str | None, output: str | None) -> None:
     }
     if told["notes"]:
         lines["note"] = "; ".join(told["notes"])
-    for name, line in lines.items():
-        click.echo(f"{name:12} {render.printable(line)}")
+    render.answer(output, told, (f"{name:12} {line}" for name, line in lines.items()))
 
 
 @click.command("list")
@@ -80,11 +82,8 @@ def list_videos(
       echosearch list --where "view = 'A4C' AND fps >= 30"
       echosearch list --csv > videos.csv
     """
-    from echosearch.types import VideoRecord
-
     opened = open_index(index)
-    if output is not None:
-        click.echo(f"index {render.printable(str(opened.path))}", err=True)
+    render.print_index(opened.path, output)
     sweep_named(opened, where, sweep_missing)
     videos: Iterator[VideoRecord] = opened.videos(study=study, patient=patient)
     if where:
@@ -94,30 +93,28 @@ def list_videos(
         for note in found.notes:
             click.echo(f"note: {render.printable(note)}", err=output is not None)
         click.echo(found.sentence, err=output is not None)
-    if output == "json":
-        render.print_json(list(videos))
-    elif output == "csv":
-        attributes = list(opened.info()["attributes"])
-        columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
-        render.print_csv(
-            [*columns, *(f"attr.{name}" for name in attributes)],
-            (video.to_dict() | {f"attr.{name}": video.attributes.get(name) for name in attributes} for video in videos),
-        )
-    elif output == "paths":
-        for video in videos:
-            click.echo(video.path)
-    else:
-        click.echo(f"index {render.printable(str(opened.path))}")
-        render.print_table(
-            ("id", "path", "study", "patient", "view", "frames", "fps", "size"),
-            (
-                (video.video_id, video.path, video.study, video.patient,
-                 render.in_words(video), video.num_frames,
-                 None if video.fps is None else f"{video.fps:g}", f"{video.width}x{video.height}")
-                for video in videos
-            ),
-            right=("id", "frames", "fps"),
-        )  # fmt: skip
+    attributes = list(opened.info()["attributes"]) if output == "csv" else []
+    columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
+    render.answer(
+        output,
+        list(videos) if output == "json" else (),
+        _videos(videos),
+        [*columns, *(f"attr.{name}" for name in attributes)],
+        (video.to_dict() | {f"attr.{name}": video.attributes.get(name) for name in attributes} for video in videos),
+        (video.path for video in videos),
+    )
+
+
+def _videos(videos: Iterable[VideoRecord]) -> Iterator[Table]:
+    yield render.table(
+        ("id", "path", "study", "patient", "view", "frames", "fps", "size"),
+        (
+            (video.video_id, video.path, video.study, video.patient, render.in_words(video), video.num_frames,
+             None if video.fps is None else f"{video.fps:g}", f"{video.width}x{video.height}")
+            for video in videos
+        ),
+        right=("id", "frames", "fps"),
+    )  # fmt: skip
 
 
 @click.command()
@@ -136,13 +133,13 @@ def show(video_id: int, index: str | None, output: str | None) -> None:
         "pooled_norm": opened.pooled_norm(video_id),
         "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
     }
-    if output == "json":
-        render.print_json({"index": str(opened.path), "model": opened.description.model} | told)
-        return
-    click.echo(f"index {render.printable(str(opened.path))}, model {opened.description.model}")
-    attributes = told.pop("attributes")
-    for name, value in {**told, **{f"attr.{name}": value for name, value in attributes.items()}}.items():
-        click.echo(f"{name:24} {'' if value is None else render.printable(str(value))}")
+    attributes = {f"attr.{name}": value for name, value in told["attributes"].items()}
+    facts = {name: value for name, value in told.items() if name != "attributes"} | attributes
+    lines = [
+        f"index {opened.path}, model {opened.description.model}",
+        *(f"{name:24} {'' if value is None else value}" for name, value in facts.items()),
+    ]
+    render.answer(output, {"index": str(opened.path), "model": opened.description.model} | told, lines)
 
 
 @click.command()
@@ -156,22 +153,12 @@ def failures(index: str | None, output: str | None) -> None:
       echosearch failures --csv > failures.csv
     """
     opened = open_index(index)
-    if output is not None:
-        click.echo(f"index {render.printable(str(opened.path))}", err=True)
+    render.print_index(opened.path, output)
     found = opened.failures()
-    if output == "json":
-        render.print_json(found)
-    elif output == "csv":
-        render.print_csv(("path", "code", "message"), (failure.to_dict() for failure in found))
-    elif output == "paths":
-        for failure in found:
-            click.echo(failure.path)
-    else:
-        click.echo(f"index {render.printable(str(opened.path))}")
-        if found:
-            render.print_table(("path", "code", "message"), ((each.path, each.code, each.message) for each in found))
-        else:
-            click.echo("no failures")
+    columns = ("path", "code", "message")
+    text = [render.table(columns, ((each.path, each.code, each.message) for each in found)) if found else "no failures"]
+    rows = (failure.to_dict() for failure in found)
+    render.answer(output, found, text, columns, rows, (failure.path for failure in found))
 
 
 @click.command()
@@ -189,18 +176,16 @@ def models(index: str | None, output: str | None) -> None:
     from echosearch.encoders import describe_presets
 
     found = describe_presets()
-    if output == "json":
-        render.print_json(found)
-        return
-    path = index_path(index)
+    render.answer(output, found, _models(found, index_path(index)))
+
+
+def _models(found: Sequence[Mapping[str, Any]], path: Path) -> Iterator[str]:
     if (path / "manifest.json").is_file():
-        click.echo(f"index {render.printable(str(path))} uses {open_index(str(path)).description.model}")
+        yield f"index {path} uses {open_index(str(path)).description.model}"
     for model in found:
-        click.echo(f"{model['name']:12} {model['about']}")
-        click.echo(f"{'':12} weights: {model['weights']} ({model['status']})")
-        click.echo(f"{'':12} domain: {model['domain']}; frames {model['sampling']}")
-    click.echo(
-        "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with\n"
-        "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET\n"
-        '--weights local-dir:PATH, or an echosearch.json beside them: {"preset": "PRESET"}.'
-    )
+        yield f"{model['name']:12} {model['about']}"
+        yield f"{'':12} weights: {model['weights']} ({model['status']})"
+        yield f"{'':12} domain: {model['domain']}; frames {model['sampling']}"
+    yield "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with"
+    yield "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET"
+    yield '--weights local-dir:PATH, or an echosearch.json beside them: {"preset": "PRESET"}.'

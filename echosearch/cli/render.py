@@ -10,18 +10,46 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from echosearch.tables import write_csv
 from echosearch.types import Failure, IngestProgress, ProgressListener, SearchResult, in_words as in_words, plain
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _HIT_COLUMNS: Final = (
     "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame", "best_time_seconds",
     "view_predicted",
 )  # fmt: skip
 _SECONDS_BETWEEN_LINES: Final = 10.0
+
+
+def answer(
+    output: str | None,
+    result: object,
+    text: Iterable[str | Table],
+    columns: Sequence[str] = (),
+    rows: Iterable[Mapping[str, Any]] = (),
+    paths: Iterable[str] = (),
+) -> None:
+    """Print an answer as asked for: as JSON, as CSV, its paths, or as text line by line, each made printable."""
+    if output == "json":
+        print_json(result)
+    elif output == "csv":
+        print_csv(columns, rows)
+    elif output == "paths":
+        for path in paths:
+            click.echo(path)
+    else:
+        for part in text:
+            if isinstance(part, str):
+                click.echo(printable(part))
+            else:
+                _print_rich(part)
 
 
 def print_json(answer: object) -> None:
@@ -36,22 +64,31 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """Print a `table`."""
+    _print_rich(table(columns, rows, right))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
     """A table for people; `right` names the columns of numbers. Columns of text without any are left out."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     shown = [n for n, column in enumerate(columns) if column in right or any(row[n] for row in cells)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for n in shown:
         number = columns[n] in right
-        table.add_column(columns[n], justify="right" if number else "left", no_wrap=number, overflow="fold")
+        made.add_column(columns[n], justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in cells:
-        table.add_row(*(row[n] for n in shown))
+        made.add_row(*(row[n] for n in shown))
+    return made
+
+
+def _print_rich(table: Table) -> None:
+    from rich.console import Console
+
     # Not on a terminal, long paths matter more than the width of a page.
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
 
 def print_lines(lines: Mapping[str, str]) -> None:
@@ -66,6 +103,11 @@ def print_notes(notes: Iterable[str], err: bool = False) -> None:
         click.echo(f"note: {printable(note)}", err=err)
 
 
+def print_index(path: Path, output: str | None) -> None:
+    """Which index is used; on standard error where standard output is for a program."""
+    click.echo(f"index {printable(str(path))}", err=output is not None)
+
+
 def print_source(index: str, generation: int, model: str, err: bool = False) -> None:
     """Of which index and model an answer is."""
     click.echo(f"index {printable(index)} (generation {generation}), model {model}", err=err)
@@ -73,46 +115,44 @@ def print_source(index: str, generation: int, model: str, err: bool = False) -> 
 
 def print_result(result: SearchResult, output: str | None) -> None:
     """Hits in the way asked for, with what is needed to judge them."""
-    if output == "json":
-        print_json(result)
+    if output != "json":
+        print_source(result.index, result.generation, result.model, err=output is not None)
+        print_notes(result.warnings, err=output is not None)
+    hits = (hit.to_dict() for hit in result.hits)
+    answer(output, result, _hits(result), _HIT_COLUMNS, hits, (hit.path for hit in result.hits))
+
+
+def _hits(result: SearchResult) -> Iterator[str | Table]:
+    if not result.hits:
+        yield "no hits"
         return
-    print_source(result.index, result.generation, result.model, err=output is not None)
-    print_notes(result.warnings, err=output is not None)
-    if output == "csv":
-        print_csv(_HIT_COLUMNS, (hit.to_dict() for hit in result.hits))
-    elif output == "paths":
-        for hit in result.hits:
-            click.echo(hit.path)
-    elif not result.hits:
-        click.echo("no hits")
-    else:
-        print_table(
-            ("rank", result.score_kind, "percentile", "id", "path", "study", "patient", "view", "frame", "second"),
+    yield table(
+        ("rank", result.score_kind, "percentile", "id", "path", "study", "patient", "view", "frame", "second"),
+        (
             (
-                (
-                    hit.rank,
-                    f"{hit.score:.4f}",
-                    f"{hit.percentile:.1f}",
-                    hit.video_id,
-                    hit.path,
-                    hit.study,
-                    hit.patient,
-                    in_words(hit),
-                    hit.best_frame,
-                    None if hit.best_time_seconds is None else f"{hit.best_time_seconds:.2f}",
-                )
-                for hit in result.hits
-            ),
-            right=("rank", result.score_kind, "percentile", "id", "frame", "second"),
-        )
+                hit.rank,
+                f"{hit.score:.4f}",
+                f"{hit.percentile:.1f}",
+                hit.video_id,
+                hit.path,
+                hit.study,
+                hit.patient,
+                in_words(hit),
+                hit.best_frame,
+                None if hit.best_time_seconds is None else f"{hit.best_time_seconds:.2f}",
+            )
+            for hit in result.hits
+        ),
+        right=("rank", result.score_kind, "percentile", "id", "frame", "second"),
+    )
 
 
-def print_failures(failures: Sequence[Failure]) -> None:
+def failure_lines(failures: Sequence[Failure]) -> Iterator[str]:
     """The first failures, and how many more there are."""
     for failure in failures[:10]:
-        click.echo(f"failed: {printable(failure.path)}: {failure.code}: {printable(failure.message)}")
+        yield f"failed: {failure.path}: {failure.code}: {failure.message}"
     if len(failures) > 10:
-        click.echo(f"... and {len(failures) - 10} more: echosearch failures")
+        yield f"... and {len(failures) - 10} more: echosearch failures"
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,12 @@ from .catalog.migrations import refuse_newer as refuse_newer
 from .catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters
 from .catalog.sweeps import SweepKey as SweepKey
 from .catalog.videos import MetadataChange as MetadataChange, NewVideo as NewVideo, VideoMetadata as VideoMetadata
-from .check import check_index as check_index, compare_sources as compare_sources, repair_index as repair_index
+from .check import (
+    CheckReport as CheckReport,
+    check_index as check_index,
+    compare_sources as compare_sources,
+    repair_index as repair_index,
+)
 from .description import IndexDescription as IndexDescription
 from .purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge
 from .snapshot import Snapshot as Snapshot

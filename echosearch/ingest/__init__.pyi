@@ -1,6 +1,7 @@
 from .annotate import annotate as annotate
 from .exchange import (
     ImportOptions as ImportOptions,
+    ImportReport as ImportReport,
     export_embeddings as export_embeddings,
     import_embeddings as import_embeddings,
 )
