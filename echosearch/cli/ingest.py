@@ -12,11 +12,11 @@ from echosearch.cli import render
 from echosearch.cli.options import (
     FilePath,
     Finite,
-    MappingType,
     SamplingType,
     Whole,
     column_fields,
     index_option,
+    map_option,
     model_runtime_options,
     output_option,
     wait_option,
@@ -51,14 +51,7 @@ if TYPE_CHECKING:
     help="A CSV with a row for each file: path, study, patient, view, acquired_at; "
     "every other column is kept as a typed attribute.",
 )
-@click.option(
-    "--map",
-    "column_map",
-    multiple=True,
-    type=MappingType(),
-    metavar="COLUMN=FIELD",
-    help="Which column of the manifest is path, study, patient, view or acquired_at. May be repeated.",
-)
+@map_option("Which column of the manifest")
 @click.option(
     "--frames",
     type=click.Choice(["float32", "float16", "none"]),

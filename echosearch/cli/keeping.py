@@ -11,13 +11,13 @@ import click
 
 from echosearch.cli import render
 from echosearch.cli.options import (
-    Command,
     FilePath,
     IdOrFile,
-    MappingType,
     column_fields,
     index_option,
+    map_option,
     model_runtime_options,
+    options,
     output_option,
     wait_option,
 )
@@ -36,14 +36,7 @@ _SHOWN = 10
 
 @click.command()
 @click.argument("manifest", type=FilePath(dir_okay=False), metavar="FILE.csv")
-@click.option(
-    "--map",
-    "column_map",
-    multiple=True,
-    type=MappingType(),
-    metavar="COLUMN=FIELD",
-    help="Which column is path, study, patient, view or acquired_at. May be repeated.",
-)
+@map_option("Which column")
 @index_option
 @wait_option
 @output_option("json")
@@ -71,15 +64,12 @@ def annotate(
     render.answer(output, report.to_dict(), lines)
 
 
-def which_videos(command: Command) -> Command:
-    """Which videos are meant: ids, files, all of a study, all of a patient."""
-    for option in (
-        click.option("--patient", help="All videos of this patient."),
-        click.option("--study", help="All videos of this study; with --patient, of this one's."),
-        click.argument("videos", nargs=-1, metavar="[ID|FILE]...", type=IdOrFile()),
-    ):
-        command = option(command)
-    return command
+which_videos = options(
+    click.argument("videos", nargs=-1, metavar="[ID|FILE]...", type=IdOrFile()),
+    click.option("--study", help="All videos of this study; with --patient, of this one's."),
+    click.option("--patient", help="All videos of this patient."),
+)
+"""Which videos are meant: ids, files, all of a study, all of a patient."""
 
 
 def _wanted(videos: tuple[int | Path, ...], study: str | None, patient: str | None) -> list[int | Path]:

@@ -111,121 +111,115 @@ class MappingType(click.ParamType):  # type: ignore[type-arg]
         return column, field
 
 
+def options(*each: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one, in the order of `--help`."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 index_option = click.option(
     "--index",
     "index",
     metavar="PATH",
     help="The index folder. Default: $ECHOSEARCH_INDEX, else indexes/default.",
 )
-
-
-def output_option(*kinds: str) -> Callable[[Command], Command]:
-    """`--json`, `--csv`, `--paths`: how to print; a table otherwise."""
-    helps = {
-        "json": "Print JSON.",
-        "csv": "Print CSV with a header line.",
-        "paths": "Print paths only, one a line.",
-    }
-
-    def decorate(command: Command) -> Command:
-        for kind in reversed(kinds):
-            command = click.option(f"--{kind}", "output", flag_value=kind, help=helps[kind])(command)
-        return command
-
-    return decorate
-
-
-def model_runtime_options(command: Command) -> Command:
-    """`--device` and `--precision`: on what the model runs."""
-    command = click.option(
-        "--precision",
-        type=click.Choice(["fp32", "bf16", "fp16"]),
-        default="fp32",
-        show_default=True,
-        help="Arithmetic of the model. Scores are float32 in any case.",
-    )(command)
-    return click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where the model runs; auto takes cuda where there is one.",
-    )(command)
-
-
-model_option = click.option(
-    "--model",
-    metavar="WHERE",
-    help="Where the weights of the index's model lie now. Default: where they lay at ingest.",
+wait_option = click.option(
+    "--wait",
+    type=Finite(0, 1e6),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long while another process is writing to the index.  [default: not at all]",
 )
-
-
-def query_options(command: Command) -> Command:
-    """What `search` and `similar` have in common."""
-    for option in (
-        click.option(
-            "--model",
-            metavar="WHERE",
-            help="Where the weights of the index's model lie now, e.g. local-dir:PATH. "
-            "Default: where they lay at ingest.",
-        ),
-        click.option(
-            "--contact-sheet",
-            type=FilePath(dir_okay=False),
-            metavar="PNG",
-            help="Also write a picture with the best-matching frame of each hit.",
-        ),
-        click.option("--min-score", type=Finite(), metavar="S", help="Leave out hits that score less."),
-        click.option("-k", type=Whole(1), default=10, show_default=True, help="Number of hits."),
-    ):
-        command = option(command)
-    return command
-
-
-_where = click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help="Only videos of which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be true. "
-    "A missing value makes a condition unknown, and unknown is out (see README, Filters).",
-)
-ALL_VIEWS: Final = "all_views"
-
-
-def where_option(command: Command) -> Command:
-    """`--where`, and `--all-views`, which `opening.open_index` looks up."""
-    return _where(
-        click.option(
-            "--all-views",
-            is_flag=True,
-            expose_value=False,
-            callback=lambda context, _, value: context.meta.update({ALL_VIEWS: value}),
-            help="Videos whose view is not known count as well; by default it is unknown what tasks that are seen in "
-            "some views say of them. A sweep then tells of videos of other views, too.",
-        )(command)
-    )
-
-
-sweep_missing_option = click.option(
-    "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
-)
-
 force_option = click.option(
     "--force",
     is_flag=True,
     help="Replace a file that is there already; those of the index and of its source folders are never replaced.",
 )
 
+_OUTPUTS: Final = {
+    "json": "Print JSON.",
+    "csv": "Print CSV with a header line.",
+    "paths": "Print paths only, one a line.",
+}
 
-def wait_option(command: Command) -> Command:
-    """`--wait`: how long to wait for another writer."""
+
+def output_option(*kinds: str) -> Callable[[Command], Command]:
+    """`--json`, `--csv`, `--paths`: how to print; a table otherwise."""
+    return options(*(click.option(f"--{kind}", "output", flag_value=kind, help=_OUTPUTS[kind]) for kind in kinds))
+
+
+def map_option(which: str) -> Callable[[Command], Command]:
+    """`--map`; `which` begins its help."""
     return click.option(
-        "--wait",
-        type=Finite(0, 1e6),
-        default=0.0,
-        metavar="SECONDS",
-        help="Wait so long while another process is writing to the index.  [default: not at all]",
-    )(command)
+        "--map",
+        "column_map",
+        multiple=True,
+        type=MappingType(),
+        metavar="COLUMN=FIELD",
+        help=f"{which} is path, study, patient, view or acquired_at. May be repeated.",
+    )
+
+
+model_option = click.option(
+    "--model",
+    metavar="WHERE",
+    help="Where the weights of the index's model lie now, such as local-dir:PATH. Default: where they lay at ingest.",
+)
+model_runtime_options = options(
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the model runs; auto takes cuda where there is one.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        default="fp32",
+        show_default=True,
+        help="Arithmetic of the model. Scores are float32 in any case.",
+    ),
+)
+query_options = options(
+    click.option("-k", type=Whole(1), default=10, show_default=True, help="Number of hits."),
+    click.option("--min-score", type=Finite(), metavar="S", help="Leave out hits that score less."),
+    click.option(
+        "--contact-sheet",
+        type=FilePath(dir_okay=False),
+        metavar="PNG",
+        help="Also write a picture with the best-matching frame of each hit.",
+    ),
+    model_option,
+)
+_ALL_VIEWS: Final = "all_views"
+where_option = options(
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        help="Only videos of which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be "
+        "true. A missing value makes a condition unknown, and unknown is out (see README, Filters).",
+    ),
+    click.option(
+        "--all-views",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.update({_ALL_VIEWS: value}),
+        help="Videos whose view is not known count as well; by default it is unknown what tasks that are seen in "
+        "some views say of them. A sweep then tells of videos of other views, too.",
+    ),
+)
+"""`--where`, and `--all-views`, which `open_index` looks up."""
+
+sweep_missing_option = click.option(
+    "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
+)
 
 
 def column_fields(column_map: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -243,7 +237,7 @@ def open_index(
     """The index at --index, else the default one, as `echosearch.api.open_index` opens it."""
     from echosearch.api import open_index as opened
 
-    return opened(index, model, device, precision, click.get_current_context().meta.get(ALL_VIEWS, False))
+    return opened(index, model, device, precision, click.get_current_context().meta.get(_ALL_VIEWS, False))
 
 
 def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float = 0.0) -> None:
