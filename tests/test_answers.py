@@ -16,9 +16,12 @@ from conftest import plain_frames, write_video
 from jsonschema import Draft202012Validator
 
 from echosearch import Index, open_index
+from echosearch.api.answers import VideoDetails
+from echosearch.api.evaluations import EvaluationAnswer, RetrievalAnswer, evaluation_answer, retrieval_answer
 from echosearch.api.schemas import ANSWERS, file_name, schema
 from echosearch.cli.app import app
 from echosearch.cohort import AuditedCohort, ExportedCohort, judged_audit, suggestions
+from echosearch.learning import read_labels, read_reports
 from echosearch.types import plain
 
 Run = Callable[..., tuple[int, str, str]]
@@ -29,13 +32,47 @@ SCHEMAS = Path(__file__).parent / "schemas"
 REDS = (200, 190, 180, 170, 160, 90, 80, 70, 60, 50)
 """How red the video of each patient is; the first five count as positive."""
 
+FEW = [
+    "labels of 5 patients with the finding and 5 without: from 20 and 80 on a prevalence is given; threshold and p of "
+    "so few may be far off"
+]
+
+
+def evaluated(index: Index) -> EvaluationAnswer:
+    labels = read_labels(Path("labels.csv"))
+    return evaluation_answer(index, index.zeroshot.find("red"), index.zeroshot.evaluate("red", labels, repeats=100))
+
+
+def found_by_reports(index: Index) -> RetrievalAnswer:
+    reports = read_reports(Path("reports.csv"))
+    return retrieval_answer(index, index.zeroshot.evaluate_retrieval(reports, repeats=100))
+
+
 STEPS: list[tuple[str, str, Python | None]] = [
     ("ingest", "videos more --model toy --manifest manifest.csv", None),
     ("search", "red --not blue -k 2", lambda index: index.search("red", without=["blue"], k=2)),
     ("similar", "3 -k 2", lambda index: index.similar(3, k=2)),
     ("list", "--patient P3", lambda index: list(index.videos(patient="P3"))),
     ("failures", "", lambda index: index.failures()),
-    ("calibrate", "red --labels labels.csv", None),
+    ("info", "", lambda index: index.info()),
+    (
+        "show",
+        "3",
+        lambda index: VideoDetails(
+            str(index.path), "toy", index.video(3), index.pooled_norm(3), tuple(index.frame_numbers(3).tolist())
+        ),
+    ),
+    ("calibrate", "red --labels labels.csv", lambda index: index.zeroshot.calibrations()[0].new(FEW)),
+    ("calibrations list", "", lambda index: [made.shown() for made in index.zeroshot.calibrations()]),
+    ("calibrations show", "red", lambda index: index.zeroshot.calibrations()[0].shown()),
+    ("probe train", "redness --labels labels.csv", lambda index: index.zeroshot.probes()[0].new(())),
+    ("probe list", "", lambda index: [probe.shown() for probe in index.zeroshot.probes()]),
+    ("probe show", "redness", lambda index: index.zeroshot.probes()[0].shown()),
+    ("sweep", "red pacemaker", None),
+    ("sweep", "red pacemaker", lambda index: [found.answer() for found in index.zeroshot.sweep("red", "pacemaker")]),
+    ("sweep", "ejection_fraction --no-keep", None),
+    ("evaluate", "red --labels labels.csv --repeats 100", evaluated),
+    ("evaluate", "retrieval --reports reports.csv --repeats 100", found_by_reports),
     (
         "cohort create",
         "old --where task.red.yes --level patient --sweep-missing",
@@ -117,6 +154,7 @@ def write_archive(folder: Path) -> None:
         + "".join(f"v{n}.avi,S{n},P{n},{'A4C' if n else 'PLAX'},{'' if n == 9 else 10 * n}\n" for n in range(10))
     )
     (folder / "labels.csv").write_text("video,red\n" + "".join(f"v{n}.avi,{int(n < 5)}\n" for n in range(10)))
+    (folder / "reports.csv").write_text("study,text\n" + "".join(f"S{n},red number {n}\n" for n in range(10)))
     (folder / "tasks").mkdir()
     (folder / "tasks" / "red.yaml").write_text("name: red\nmode: binary\nprompts: ['red']\n")
 

@@ -286,7 +286,7 @@ def test_info_does_not_mind_a_writer_at_work(tmp_path: Path) -> None:
     writer.start()
     try:
         for _ in range(150):
-            assert index.info()["disk_bytes"] > 0
+            assert index.info().disk_bytes > 0
     finally:
         ended.set()
         writer.join()

@@ -96,10 +96,10 @@ def test_a_calibration_of_an_older_version_opens_and_says_that_it_is_not_adjuste
         "p by calibration lv_dilation-severe-moderate is not adjusted: it is right where the finding is as common as "
         "among its labels (31 of 87 videos)"
     )
-    assert old.shown()["assumption"] == old.assumption
+    assert old.shown().assumption == old.assumption
     # 18 patients: counts stand for the figures, in JSON as well, and what is exported is what was kept.
-    assert old.shown()["sensitivity"] is old.shown()["calibration_error"] is None
-    assert old.shown()["figures"]["sensitivity"]["of"] == 31
+    assert old.shown().sensitivity is old.shown().calibration_error is None
+    assert old.shown().figures["sensitivity"].of == 31
     assert old.to_dict()["sensitivity"] == pytest.approx(21 / 31)
     moved = old.at(0.05)
     assert moved.offset == pytest.approx(old.offset + math.log(0.05 / 0.95) - math.log(31 / 56))
@@ -131,10 +131,10 @@ def test_another_prevalence_is_another_calibration(large: Archive) -> None:
         [swept] = zeroshot.sweep(PACER, calibration=name)
         assert swept.called is not None
         assert swept.called.calibration.name == name
-        told = swept.summary()["called"]
-        assert told["assumption"].startswith(swept.called.calibration.assumption)
-        assert told["prevalence"]["value"] == pytest.approx(1 / 3, abs=0.06)  # which p is not asked for
-        assert told["sensitivity"]["of"] == 100
+        told = swept.summary().called
+        assert told.assumption.startswith(swept.called.calibration.assumption)
+        assert told.prevalence.value == pytest.approx(1 / 3, abs=0.06)  # which p is not asked for
+        assert told.sensitivity.of == 100
     with pytest.raises(BadOption, match=r"^there is a calibration pacer-at-0\.05 of pacer already"):
         zeroshot.calibrate(PACER, labels, MAX_F1, prevalence=0.05)
     with pytest.raises(BadOption, match=r"^a prevalence lies between 0 and 1, such as 0\.05, not 1$"):
@@ -147,9 +147,9 @@ def test_of_videos_that_were_chosen_by_scores_there_is_no_prevalence(large: Arch
     assert swept.called is not None
     assert swept.called.prevalence is not None
     assert swept.called.prevalence.value is not None
-    told = swept.chosen_by_scores().summary()["called"]["prevalence"]
-    assert (told["value"], told["interval"]["low"]) == (None, None)
-    assert told["reason"] == "no prevalence of videos that were chosen by scores"
+    told = swept.chosen_by_scores().summary().called.prevalence
+    assert (told.value, told.interval.low) == (None, None)
+    assert told.reason == "no prevalence of videos that were chosen by scores"
 
 
 def test_a_prevalence_is_not_estimated_from_few_labels(large: Archive) -> None:

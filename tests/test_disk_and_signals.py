@@ -754,6 +754,6 @@ def test_more_interrupts_at_any_moment_of_the_end_do_no_harm(
             command.ctrl_c()
         assert command.end() < 1.5
     with closing(open_index(command.index)) as index:
-        committed = index.info()["videos"]
+        committed = index.info().videos
     assert committed in (0, 5)
     assert_whole_and_continues(five_and_one_that_hangs, run, committed)

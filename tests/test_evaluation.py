@@ -198,11 +198,13 @@ def test_of_few_patients_there_are_counts_and_no_figures() -> None:
 def test_ties_and_the_seed_leave_figures_as_they_are() -> None:
     first, again, other = judge(), judge(), judge(seed=1)
     assert [figures(level) for level in first.levels] == [figures(level) for level in other.levels]
-    assert [level.to_dict() for level in first.levels] == [level.to_dict() for level in again.levels]
+    assert [level.answer() for level in first.levels] == [level.answer() for level in again.levels]
 
 
 def test_figures_are_plain_json() -> None:
-    told = json.loads(json.dumps([level.to_dict() for level in judge(threshold=Threshold(0.5, "given")).levels]))
+    told = json.loads(
+        json.dumps([level.answer().to_dict() for level in judge(threshold=Threshold(0.5, "given")).levels])
+    )
     assert told[0]["level"] == "video"
     assert told[0]["figures"]["f1"]["value"] == pytest.approx(4 / 6)
     assert told[0]["figures"]["f1"]["interval"]["repeats"] == 0

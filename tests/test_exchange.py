@@ -502,7 +502,7 @@ def test_folders_that_are_links(media: Path, write: Callable[..., Path], exporte
     assert import_embeddings(tmp_path / "new", write(**exported | moved)).added == 4
     index = echosearch.open_index(tmp_path / "new")
     assert [video.path for video in index.videos()] == exported["paths"].tolist()
-    assert index.info()["roots"] == [str(media)]
+    assert index.info().roots == (str(media),)
     index.close()
 
 

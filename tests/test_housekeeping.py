@@ -331,23 +331,23 @@ def test_a_manifest_reaches_touched_and_moved_files_at_once(index: Path, colours
         "blue": "A2C",
     }
     report = _ingest(index, colours, manifest=tmp_path / "m.csv")
-    assert (report.updated, report.generation) == (0, open_index(index).info()["generation"])
+    assert (report.updated, report.generation) == (0, open_index(index).info().generation)
 
 
 def test_an_empty_column_has_no_type_yet(index: Path, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,age\nred,\nblue,NA\n")
     report = _ingest(index, colours, manifest=tmp_path / "m.csv")
     assert report.updated == 0
-    assert "age" not in open_index(index).info()["attributes"]
+    assert "age" not in open_index(index).info().attributes
     (tmp_path / "m.csv").write_text("path,age\nred,71.5\nblue,NA\n")
     _ingest(index, colours, manifest=tmp_path / "m.csv")
     assert open_index(index).video(3).attributes["age"] == 71.5
     again = _ingest(index, colours, manifest=tmp_path / "m.csv")
-    assert (again.updated, again.generation) == (0, open_index(index).info()["generation"])
+    assert (again.updated, again.generation) == (0, open_index(index).info().generation)
 
 
 def test_the_generation_stays_where_nothing_is_to_do(index: Path, colours: Path, tmp_path: Path) -> None:
-    before = open_index(index).info()["generation"]
+    before = open_index(index).info().generation
     for _ in range(2):
         assert _ingest(index, colours, manifest=tmp_path / "m.csv").generation == before
 

@@ -325,7 +325,7 @@ def test_an_index_made_before_is_told_and_goes_on_in_its_own_way(run: Run, tiny_
             report = ingest(made, [new], IngestOptions(model, workers=1))
             assert (report.added, report.warnings[0]) == (1, note)
         index = echosearch.open_index(made)
-        assert index.info()["notes"] == [note]
+        assert index.info().notes == (note,)
         assert index.search("LV DILATION").warnings[0] == note
         assert note in run("info", "--index", made)[1]
         assert note in index.zeroshot.sweep("pacemaker")[0].warnings

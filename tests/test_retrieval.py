@@ -312,7 +312,7 @@ def test_published_figures_stand_beside_and_are_marked() -> None:
         "published figures are of 21484 pairs of other patients: among 12 a rank is smaller and an R@k larger by that "
         "alone; the rank as a share of the pairs is the nearest to comparable",
     )
-    told = json.loads(json.dumps(found.to_dict()))
+    told = json.loads(json.dumps(found.answer().to_dict()))
     assert [(each["model"], each["pairs"], each["mean_rank"], each["r_at_10"]) for each in told["published"]] == [
         ("EchoCLIP", 21484, 571, 0.16),
         ("EchoCLIP-R", 21484, 206, 0.343),

@@ -258,7 +258,7 @@ def test_views_are_asked_for_as_the_field_writes_them(index: Path, run: Run) -> 
     assert opened.matching(["view = 'A4C'"]).notes == ()
     assert opened.matching(["view = 'A2C'"]).notes == ("no video has 'A2C' in video.view",)
     assert [video.view for video in opened.videos()] == [view or None for view in WRITTEN]  # as the user wrote it
-    assert opened.info()["views"] == {"A4C": 5, "unknown": 2, "PLAX": 1, "APICAL": 1, "PSAX": 1}
+    assert opened.info().views == {"A4C": 5, "unknown": 2, "PLAX": 1, "APICAL": 1, "PSAX": 1}
     ok(run, "cohort", "create", "every", "--where", "num_frames > 0")
     ok(run, "cohort", "export", "every", "out", "--view", "ap4")
     assert list(rows_of(Path("out/members.csv").read_text())) == four

@@ -130,9 +130,9 @@ def test_swept_results_carry_score_probability_yes_or_no_and_prevalence(archive:
     assert np.mean(called.positive == truth) > 0.85
     assert called.prevalence is not None
     assert (called.prevalence.value, called.prevalence.reason) == (None, few)
-    told = result.summary()["called"]
-    assert (told["videos"], told["positive"], told["rule"]) == (120, called.positive.sum(), "max-f1")
-    assert "sensitivity and specificity are here what they were" in told["assumption"]
+    told = result.summary().called
+    assert (told.videos, told.positive, told.rule) == (120, called.positive.sum(), "max-f1")
+    assert "sensitivity and specificity are here what they were" in told.assumption
     part = result.without(result.ids[:100])
     assert part.called is not None
     assert part.called.probability.tolist() == called.probability[100:].tolist()
@@ -291,8 +291,8 @@ def test_videos_of_other_views_are_not_learnt_from_nor_counted(tmp_path: Path) -
     assert result.called is not None
     assert result.called.seen.tolist() == [True] * 60
     assert result.ids.tolist() == archive.ids[::2]
-    assert result.called.summary()["videos"] == 60
-    assert result.called.summary()["positive"] == result.called.positive.sum()
+    assert result.called.summary().videos == 60
+    assert result.called.summary().positive == result.called.positive.sum()
     assert "pacer is seen in A4C; 60 videos have another view and are left out (--all-views)" in result.warnings
 
 
@@ -315,7 +315,7 @@ def test_a_prevalence_is_of_the_videos_that_can_show_it(tmp_path: Path, monkeypa
         there = [number for number, view in enumerate(views.values()) if view in wanted]
         assert asked.pop() == pytest.approx([*archive.vectors[there, 0].tolist(), len(there)])
         assert result.called is not None
-        assert result.called.summary()["videos"] == len(there)
+        assert result.called.summary().videos == len(there)
         assert len(result.ids) == (120 if all_views else 80)
 
 
@@ -328,7 +328,7 @@ def test_a_calibration_without_skill_gives_no_prevalence_and_says_so(archive: Ar
     [result] = archive.zeroshot.sweep(PACER)
     assert result.called is not None
     assert result.called.prevalence is None
-    assert result.summary()["called"]["prevalence"] is None
+    assert result.summary().called.prevalence is None
     assert any(warning.startswith("calibration pacer: with a sensitivity of 0 and") for warning in result.warnings)
 
 
@@ -656,7 +656,7 @@ def test_a_published_threshold_is_applied_only_if_asked_and_says_whose_it_is(arc
     [asked, other] = archive.zeroshot.sweep(known, PACER, published_threshold=True)
     assert asked.rows()["yes_published"].tolist() == (archive.vectors[:, 0] >= 0.5).tolist()
     assert any("belongs to its authors' videos and patients" in warning for warning in asked.warnings)
-    assert asked.summary()["published"] == [
+    assert asked.summary().to_dict()["published"] == [
         {"name": "threshold of best F1", "value": 0.5, "source": "someone", "model": "toy",
          "of": "for toy, on other patients", "applied": True}
     ]  # fmt: skip
@@ -689,7 +689,8 @@ def test_a_published_threshold_belongs_to_one_model_made_in_one_way(
         archive.zeroshot.sweep(known, published_threshold=True)
     [swept] = archive.zeroshot.sweep(known)
     of = f"for {model or 'a model that is not said'}, not for this model"
-    assert swept.summary()["published"][0] | {"of": of, "applied": False} == swept.summary()["published"][0]
+    [shown] = swept.summary().published
+    assert (shown.of, shown.applied) == (of, False)
     assert list(_thresholds(swept)) == []  # nor is it drawn
 
 

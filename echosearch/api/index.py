@@ -43,6 +43,7 @@ from echosearch.types import (
 )
 
 if TYPE_CHECKING:
+    from echosearch.api.answers import IndexInfo
     from echosearch.api.cohorts import Cohorts, Filtered
     from echosearch.api.zeroshot import ZeroShot
     from echosearch.encoders import Encoder
@@ -248,38 +249,38 @@ class Index:
         with self._store.snapshot() as snapshot:
             return snapshot.stored(_possible(video_id)).frame_numbers
 
-    def info(self) -> dict[str, Any]:
-        """What the index is and holds, as plain JSON values."""
+    def info(self) -> IndexInfo:
+        """What the index is and holds."""
+        from echosearch.api.answers import IndexInfo
+
         description = self.description
         with self._store.snapshot() as snapshot:
-            totals = snapshot.catalog.counts.totals()
-            return {
-                "index": str(self.path),
-                "generation": snapshot.generation,
-                "model": description.model,
-                "weights": description.weights,
-                "notice": description.notice,
-                "notes": description.notes,
-                "dim": description.dim,
-                "frames_dtype": description.frames_dtype,
-                "precision": description.precision,
-                "numerics": [
-                    json.loads(told) for told in sorted({told for *_, told in snapshot.catalog.segments.sizes()})
-                ],
-                "created_at": description.created_at,
-                "space": description.recipe.space.id,
-                "recipe": description.recipe.id,
-                "sampling": str(description.recipe.sampling),
-                "preparation": description.recipe.in_words,
-                "recipe_parts": description.recipe.to_dict(),
-                **totals,
-                "views": tally(snapshot.catalog.counts.views()),
-                "unverified": snapshot.catalog.counts.unverified(),
-                "failures": len(snapshot.catalog.failures.all()),
-                "attributes": {column.name: column.type for column in snapshot.catalog.attributes.columns()},
-                "roots": [str(root) for root in snapshot.catalog.roots.all()],
-                "disk_bytes": _bytes_below(self.path),
-            }
+            catalog = snapshot.catalog
+            return IndexInfo(
+                index=str(self.path),
+                generation=snapshot.generation,
+                model=description.model,
+                weights=description.weights,
+                notice=description.notice,
+                notes=tuple(description.notes),
+                dim=description.dim,
+                frames_dtype=description.frames_dtype,
+                precision=description.precision,
+                numerics=tuple(map(json.loads, sorted({numerics for *_, numerics in catalog.segments.sizes()}))),
+                created_at=description.created_at,
+                space=description.recipe.space.id,
+                recipe=description.recipe.id,
+                sampling=str(description.recipe.sampling),
+                preparation=description.recipe.in_words,
+                recipe_parts=description.recipe.to_dict(),
+                **catalog.counts.totals(),
+                views=tally(catalog.counts.views()),
+                unverified=catalog.counts.unverified(),
+                failures=len(catalog.failures.all()),
+                attributes={column.name: column.type for column in catalog.attributes.columns()},
+                roots=tuple(map(str, catalog.roots.all())),
+                disk_bytes=_bytes_below(self.path),
+            )
 
     def output(
         self, path: Path, what: str, suffix: str, force: bool | None = False, inputs: Sequence[Path] = ()

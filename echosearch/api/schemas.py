@@ -14,6 +14,8 @@ from pydantic import ConfigDict, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from echosearch.api.answers import IndexInfo, VideoDetails
+from echosearch.api.evaluations import EvaluationAnswer, RetrievalAnswer
 from echosearch.cohort import (
     AuditedCohort,
     Cohort,
@@ -24,9 +26,13 @@ from echosearch.cohort import (
     JudgedAudit,
     RerunAnswer,
 )
+from echosearch.learning import CalibrationDetails, NewCalibration, NewProbe, ProbeDetails, SweepAnswer
 from echosearch.types import BESIDE, Failure, IngestReport, SearchResult, VideoRecord
 
 ANSWERS: Final[dict[str, Any]] = {
+    "calibrate": NewCalibration,
+    "calibrations list": list[CalibrationDetails],
+    "calibrations show": CalibrationDetails,
     "cohort create": Cohort,
     "cohort diff": Difference,
     "cohort export": ExportedCohort | ExportedList,
@@ -34,11 +40,18 @@ ANSWERS: Final[dict[str, Any]] = {
     "cohort list": list[CohortManifest],
     "cohort rerun": RerunAnswer,
     "cohort show": AuditedCohort,
+    "evaluate": EvaluationAnswer | RetrievalAnswer,
     "failures": list[Failure],
+    "info": IndexInfo,
     "ingest": IngestReport,
     "list": list[VideoRecord],
+    "probe list": list[ProbeDetails],
+    "probe show": ProbeDetails,
+    "probe train": NewProbe,
     "search": SearchResult,
+    "show": VideoDetails,
     "similar": SearchResult,
+    "sweep": list[SweepAnswer],
 }
 """Command -> the type of what it prints with --json; Python gives the same."""
 

@@ -23,9 +23,8 @@ from echosearch.cli.options import (
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from echosearch.api import Index
+    from echosearch.api.evaluations import Origin
     from echosearch.learning import Evaluation, Retrieval, Threshold
     from echosearch.tasks import AnyTask
 
@@ -129,9 +128,9 @@ def evaluate(
     if reports is not None:
         from echosearch.learning import read_reports
 
-        told = read_reports(reports, key, text_column)
+        file = read_reports(reports, key, text_column)
         opened = open_index(index, model, device, precision)
-        found = opened.zeroshot.evaluate_retrieval(told, score, views, repeats, seed)
+        found = opened.zeroshot.evaluate_retrieval(file, score, views, repeats, seed)
         _show_retrieval(opened, found, output)
         return
     from echosearch.learning import check_predictable
@@ -198,31 +197,14 @@ def _threshold(
 
 
 def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) -> None:
-    from echosearch.tasks import NOT_VALIDATED
+    from echosearch.api.evaluations import evaluation_answer
 
-    head = _head(opened, result.warnings)
+    found = evaluation_answer(opened, task, result)
     if output == "json":
-        from dataclasses import asdict
-
-        render.print_json(
-            head
-            | {
-                "task": task.name,
-                "task_id": task.id,
-                "wording": task.validated or NOT_VALIDATED,
-                "aggregate": task.aggregate,
-                "threshold": result.threshold and asdict(result.threshold),
-                "levels": [level.to_dict() for level in result.levels],
-                "calibration": result.calibration,
-                "calibration_error": result.calibration_error,
-                "brier": result.brier_score,
-                "reliability": [asdict(each) for each in result.reliability],
-                "published": [asdict(figure) for figure in task.published],
-            }
-        )
+        render.print_json(found)
         return
-    _print_head(head)
-    click.echo(f"{task.name}; wording: {task.validated or NOT_VALIDATED}")
+    _print_origin(found.origin)
+    click.echo(f"{task.name}; wording: {found.wording}")
     if result.threshold is not None:
         click.echo(f"threshold {result.threshold.value:.6g} ({render.printable(result.threshold.origin)})")
     for level in result.levels:
@@ -231,7 +213,7 @@ def _show(opened: Index, task: AnyTask, result: Evaluation, output: str | None) 
         positives = "" if level.positives is None else f", {level.positives} positive"
         click.echo(f"\n{units} of {level.patients} patients{positives}{how}")
         if level.left_out:
-            click.echo(f"note: {level.left_out} videos are of no {level.level} that is known, and left out here")
+            click.echo(f"note: {level.left_out} videos have no known {level.level}, and are left out here")
         if level.disagreeing:
             click.echo(f"note: the labels of {level.disagreeing} of these {units.rpartition(' ')[2]} differ within")
         render.print_table(
@@ -261,23 +243,18 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _head(opened: Index, warnings: Sequence[str]) -> dict[str, Any]:
-    """Of which index an answer is, with all that is to be known beside it."""
-    info = opened.info()
-    told = {name: info[name] for name in ("index", "generation", "model", "recipe")}
-    return told | {"warnings": [*info["notes"], *warnings]}
-
-
-def _print_head(head: Mapping[str, Any]) -> None:
-    render.print_source(head["index"], head["generation"], head["model"])
-    render.print_notes(head["warnings"])
+def _print_origin(origin: Origin) -> None:
+    render.print_source(origin.index, origin.generation, origin.model)
+    render.print_notes(origin.warnings)
 
 
 def _show_retrieval(opened: Index, found: Retrieval, output: str | None) -> None:
-    head = _head(opened, found.warnings)
+    from echosearch.api.evaluations import retrieval_answer
+
+    answer = retrieval_answer(opened, found)
     if output == "json":
-        render.print_json(head | found.to_dict() | {"warnings": head["warnings"]})
+        render.print_json(answer)
         return
-    _print_head(head)
+    _print_origin(answer.origin)
     published = [f"published for {each.model}" for each in found.published]
     render.print_table(("figure", "value", _INTERVAL, "counts", *published), found.table(), right=("value",))

@@ -53,7 +53,7 @@ class Kept(Generic[Made]):
     def print_new(self, made: Made, warnings: Sequence[str], output: str | None) -> None:
         """One that was learnt just now."""
         if output == "json":
-            render.print_json(made.shown() | {"warnings": list(warnings)})
+            render.print_json(made.new(warnings))
             return
         render.print_notes(warnings)
         render.print_lines(self.lines(made))

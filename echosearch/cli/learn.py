@@ -107,7 +107,7 @@ def _lines_of_calibration(made: Calibration) -> dict[str, str]:
         "p and yes": made.assumption,
         "left out": f"{made.folds} folds over whole patients: "
         + "; ".join(f"{name} {figure.sentence}" for name, figure in made.figures().items())
-        + (f"; calibration error {error:.3f}" if (error := made.shown()["calibration_error"]) is not None else ""),
+        + (f"; calibration error {error:.3f}" if (error := made.shown().calibration_error) is not None else ""),
         **({"few labels": made.few_labels} if made.few_labels else {}),
         "recipe": made.recipe,
     }

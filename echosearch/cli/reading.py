@@ -36,27 +36,27 @@ def info(index: str | None, output: str | None) -> None:
     Example:
       echosearch info --index indexes/default
     """
-    told = open_index(index).info()
+    found = open_index(index).info()
     lines = {
-        "index": f"{told['index']} (generation {told['generation']}, made {told['created_at']})",
-        "model": f"{told['model']}, weights {told['weights']}, {told['dim']} dimensions, {told['precision']}",
-        "recipe": told["recipe"],
-        "space": told["space"],
-        "frames": f"{told['sampling']}, embeddings kept as {told['frames_dtype']}",
-        "preparation": told["preparation"],
-        "videos": f"{told['videos']} in {told['studies']} studies of {told['patients']} patients, "
-        f"{told['embedded_frames']} frames embedded, {render.bytes_in_words(told['media_bytes'])} of media",
-        "views": ", ".join(f"{name} {count}" for name, count in told["views"].items()),
-        "deleted": str(told["deleted"]),
-        "unverified": str(told["unverified"]),
-        "failures": str(told["failures"]),
-        "attributes": ", ".join(f"{name} ({kind})" for name, kind in told["attributes"].items()) or "none",
-        "roots": ", ".join(told["roots"]) or "none",
-        "on disk": render.bytes_in_words(told["disk_bytes"]),
+        "index": f"{found.index} (generation {found.generation}, made {found.created_at})",
+        "model": f"{found.model}, weights {found.weights}, {found.dim} dimensions, {found.precision}",
+        "recipe": found.recipe,
+        "space": found.space,
+        "frames": f"{found.sampling}, embeddings kept as {found.frames_dtype}",
+        "preparation": found.preparation,
+        "videos": f"{found.videos} in {found.studies} studies of {found.patients} patients, "
+        f"{found.embedded_frames} frames embedded, {render.bytes_in_words(found.media_bytes)} of media",
+        "views": ", ".join(f"{name} {count}" for name, count in found.views.items()),
+        "deleted": str(found.deleted),
+        "unverified": str(found.unverified),
+        "failures": str(found.failures),
+        "attributes": ", ".join(f"{name} ({kind})" for name, kind in found.attributes.items()) or "none",
+        "roots": ", ".join(found.roots) or "none",
+        "on disk": render.bytes_in_words(found.disk_bytes),
     }
-    if told["notes"]:
-        lines["note"] = "; ".join(told["notes"])
-    render.answer(output, told, (f"{name:12} {line}" for name, line in lines.items()))
+    if found.notes:
+        lines["note"] = "; ".join(found.notes)
+    render.answer(output, found, (f"{name:12} {line}" for name, line in lines.items()))
 
 
 @click.command("list")
@@ -93,7 +93,7 @@ def list_videos(
         for note in found.notes:
             click.echo(f"note: {render.printable(note)}", err=output is not None)
         click.echo(found.sentence, err=output is not None)
-    attributes = list(opened.info()["attributes"]) if output == "csv" else []
+    attributes = list(opened.info().attributes) if output == "csv" else []
     columns = [field.name for field in dataclasses.fields(VideoRecord) if field.name != "attributes"]
     render.answer(
         output,
@@ -128,18 +128,23 @@ def show(video_id: int, index: str | None, output: str | None) -> None:
     Example:
       echosearch show 17
     """
+    from echosearch.api.answers import VideoDetails
+
     opened = open_index(index)
-    told = opened.video(video_id).to_dict() | {
-        "pooled_norm": opened.pooled_norm(video_id),
-        "embedded_frame_numbers": opened.frame_numbers(video_id).tolist(),
-    }
-    attributes = {f"attr.{name}": value for name, value in told["attributes"].items()}
-    facts = {name: value for name, value in told.items() if name != "attributes"} | attributes
+    found = VideoDetails(
+        index=str(opened.path),
+        model=opened.description.model,
+        video=opened.video(video_id),
+        pooled_norm=opened.pooled_norm(video_id),
+        embedded_frame_numbers=tuple(opened.frame_numbers(video_id).tolist()),
+    )
+    facts = found.to_dict()
+    attributes = {f"attr.{name}": value for name, value in facts.pop("attributes").items()}
     lines = [
-        f"index {opened.path}, model {opened.description.model}",
-        *(f"{name:24} {'' if value is None else value}" for name, value in facts.items()),
+        f"index {facts.pop('index')}, model {facts.pop('model')}",
+        *(f"{name:24} {'' if value is None else value}" for name, value in (facts | attributes).items()),
     ]
-    render.answer(output, {"index": str(opened.path), "model": opened.description.model} | told, lines)
+    render.answer(output, found, lines)
 
 
 @click.command()

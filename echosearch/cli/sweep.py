@@ -145,18 +145,12 @@ def _show(opened: Index, results: Sequence[SweepResult], output: str | None, k: 
 def _print_json(results: Sequence[SweepResult]) -> None:
     """One JSON list; the videos of each task one by one, so that they are never all in memory as text."""
     for number, result in enumerate(results):
-        head = json.dumps(result.summary(), indent=2)[:-2]
+        head = json.dumps(result.summary().to_dict(), indent=2)[:-2]
         click.echo(f'{"," if number else "["}\n{head},\n  "videos": [', nl=False)
-        for place, row in enumerate(_scores(result)):
+        for place, row in enumerate(result.scores()):
             click.echo(f"{',' if place else ''}\n    {json.dumps(row, allow_nan=False)}", nl=False)
         click.echo("\n  ]\n}", nl=False)
     click.echo("\n]")
-
-
-def _scores(result: SweepResult) -> Iterator[dict[str, Any]]:
-    told = _told(result)
-    for row, video_id in enumerate(result.ids.tolist()):
-        yield {"video_id": video_id} | {name: values[row] for name, values in told.items()}
 
 
 def _rows(opened: Index, results: Sequence[SweepResult]) -> Iterator[dict[str, Any]]:
@@ -183,14 +177,14 @@ def _assumption(result: SweepResult) -> dict[str, str]:
 
 
 def _show_task(opened: Index, result: SweepResult, k: int) -> None:
-    told = result.summary()
+    summary = result.summary()
     click.echo(
-        f"\n{result.task.name}: {told['kind']}, {result.form} form, {len(result.ids)} videos, "
-        f"{result.scored_now} scored now; wording: {render.printable(told['validated'])}"
+        f"\n{result.task.name}: {summary.kind}, {result.form} form, {len(result.ids)} videos, "
+        f"{result.scored_now} scored now; wording: {render.printable(summary.validated)}"
     )
-    for figure in told["published"]:
-        use = ", applied, as asked" if figure["applied"] else ""
-        click.echo(f"published {figure['of']}{use}: {figure['name']} {figure['value']:g} ({figure['source']})")
+    for shown in summary.published:
+        use, figure = ", applied, as asked" if shown.applied else "", shown.figure
+        click.echo(f"published {shown.of}{use}: {figure.name} {figure.value:g} ({figure.source})")
     counted, rest = result.kept(result.counted), result.kept(~result.counted)
     if len(counted.ids):
         _show_scores(counted)
@@ -216,15 +210,15 @@ def _show_called(result: SweepResult) -> None:
     if result.called is None:
         click.echo("no calibration: a score is no probability (echosearch calibrate)")
         return
-    told = result.called.summary()
+    called = result.called.summary()
     click.echo(
-        f"calibration {told['calibration']} ({told['labels']}, {told['rule']}): {told['positive']} of {told['videos']} "
+        f"calibration {called.calibration} ({called.labels}, {called.rule}): {called.positive} of {called.videos} "
         "videos that can show it are called positive; on patients left out "
         + ", ".join(f"{name} {figure.sentence}" for name, figure in result.called.calibration.figures().items())
     )
     if result.called.prevalence is not None:
         click.echo(f"estimated share that truly has it {result.called.prevalence.sentence}")
-    click.echo(told["assumption"])
+    click.echo(called.assumption)
 
 
 def _show_highest(opened: Index, result: SweepResult, k: int) -> None:

@@ -1,6 +1,8 @@
 from . import intervals as intervals, kept as kept
 from .calibration import (
     Calibration as Calibration,
+    CalibrationDetails as CalibrationDetails,
+    NewCalibration as NewCalibration,
     assumption as assumption,
     beginnings as beginnings,
     calibrate as calibrate,
@@ -12,6 +14,7 @@ from .calibration import (
 from .calling import check_named as check_named, fitting as fitting, tell as tell
 from .evaluation import (
     Evaluation as Evaluation,
+    LevelFigures as LevelFigures,
     LevelResult as LevelResult,
     Threshold as Threshold,
     check_finding as check_finding,
@@ -31,7 +34,9 @@ from .predictions import (
 from .probe import (
     PREFIX as PREFIX,
     Features as Features,
+    NewProbe as NewProbe,
     Probe as Probe,
+    ProbeDetails as ProbeDetails,
     Training as Training,
     probe_kind as probe_kind,
     train as train,
@@ -44,10 +49,11 @@ from .reach import (
     too_short as too_short,
     usable as usable,
 )
-from .results import SweepResult as SweepResult, distribution as distribution
+from .results import SweepAnswer as SweepAnswer, SweepResult as SweepResult, distribution as distribution
 from .retrieval import (
     ReportFile as ReportFile,
     Retrieval as Retrieval,
+    RetrievalFigures as RetrievalFigures,
     Score as Score,
     pair as pair,
     read_reports as read_reports,
@@ -58,5 +64,5 @@ from .sample import (
     sample as sample,
     unknown_patients as unknown_patients,
 )
-from .statistics import aggregate as aggregate
+from .statistics import ReliabilityBin as ReliabilityBin, aggregate as aggregate
 from .thresholds import ThresholdRule as ThresholdRule

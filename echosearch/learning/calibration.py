@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from echosearch.learning.sample import Sample
 from echosearch.learning.statistics import expected_calibration_error
 from echosearch.learning.thresholds import RESAMPLES, ThresholdRule, steady_threshold
 from echosearch.typed import from_json
+from echosearch.types import BESIDE, Answer
 
 Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
@@ -150,14 +151,24 @@ class Calibration:
         """What is to be said where too few patients were learnt from; empty where they are enough."""
         return few_labels(*_outcomes(asdict(self.left_out))[:2])
 
-    def shown(self) -> dict[str, Any]:
-        """Plain JSON values for people: no figure that too few patients decide, and its assumption."""
+    def shown(self) -> CalibrationDetails:
+        """For people: without a figure that too few patients decide, and with its assumption."""
         figures = self.figures()
-        judged = {name: figure.value for name, figure in figures.items()}
-        if None in judged.values():
-            judged["calibration_error"] = None
-        told = {name: asdict(figure) for name, figure in figures.items()}
-        return self.to_dict() | judged | {"figures": told, "assumption": self.assumption, "few": self.few_labels}
+        sensitivity, specificity, f1 = (figures[name].value for name in ("sensitivity", "specificity", "f1"))
+        return CalibrationDetails(
+            calibration=self,
+            sensitivity=sensitivity,
+            specificity=specificity,
+            f1=f1,
+            calibration_error=None if None in (sensitivity, specificity, f1) else self.calibration_error,
+            figures=figures,
+            assumption=self.assumption,
+            few=self.few_labels,
+        )
+
+    def new(self, warnings: Sequence[str]) -> NewCalibration:
+        """As it is shown when it was made just now."""
+        return NewCalibration(self.shown(), tuple(warnings))
 
     def probability(self, scores: Doubles) -> Doubles:
         """(n,) from scores (n,), by the Platt map."""
@@ -207,6 +218,29 @@ class Calibration:
             return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no calibration that echosearch has written: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationDetails(Answer):
+    """A calibration as it is shown: figures that too few patients decide are None, `few` says why."""
+
+    calibration_format: Literal[1] = 1
+    calibration: Calibration = field(metadata=BESIDE)
+    sensitivity: float | None
+    specificity: float | None
+    f1: float | None
+    calibration_error: float | None
+    figures: dict[str, Estimate]
+    assumption: str
+    few: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewCalibration(Answer):
+    """A calibration that was made just now, with what is to be known beside it."""
+
+    made: CalibrationDetails = field(metadata=BESIDE)
+    warnings: tuple[str, ...]
 
 
 def made_for(key: SweepKey) -> dict[str, Any]:

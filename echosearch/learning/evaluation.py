@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -28,6 +28,7 @@ from echosearch.learning.statistics import (
     reliability,
 )
 from echosearch.tasks import Aggregate, AnyTask, Mode
+from echosearch.types import Answer
 
 Level = Literal["video", "study", "patient"]
 LEVELS: Final[tuple[Level, ...]] = ("video", "study", "patient")
@@ -82,11 +83,23 @@ class LevelResult:
     scores: Doubles
     labels: Doubles
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        names = ("level", "units", "positives", "patients", "disagreeing", "left_out", "counts")
-        figures = {name: asdict(estimate) for name, estimate in self.figures.items()}
-        return {name: getattr(self, name) for name in names} | {"figures": figures}
+    def answer(self) -> LevelFigures:
+        """The same without what it is of."""
+        return LevelFigures(**{each.name: getattr(self, each.name) for each in fields(LevelFigures)})
+
+
+@dataclass(frozen=True, slots=True)
+class LevelFigures(Answer):
+    """The figures of a `LevelResult`."""
+
+    level: Level
+    units: int
+    positives: int | None
+    patients: int
+    disagreeing: int
+    left_out: int
+    counts: dict[str, int] | None
+    figures: dict[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ from echosearch.tasks import (
     Vectors,
 )
 from echosearch.typed import from_json
+from echosearch.types import BESIDE, Answer
 
 ProbeKind = Literal["logistic", "ridge"]
 Doubles = npt.NDArray[np.float64]
@@ -191,9 +192,13 @@ class Probe:
         """As it is exported: plain JSON values."""
         return _FORMAT | asdict(self)
 
-    def shown(self) -> dict[str, Any]:
-        """Plain JSON values for people."""
-        return {"name": self.name} | asdict(self)
+    def shown(self) -> ProbeDetails:
+        """For people: with the name by which it is called."""
+        return ProbeDetails(self.name, self)
+
+    def new(self, warnings: Sequence[str]) -> NewProbe:
+        """As it is shown when it was trained just now."""
+        return NewProbe(self.shown(), tuple(warnings))
 
     @classmethod
     def from_json(cls, text: str, source: str = "the probe") -> Probe:
@@ -235,6 +240,22 @@ class Ridge(ProbeMode):
 
 
 _MODES: Final[dict[ProbeKind, type[ProbeMode]]] = {"logistic": Logistic, "ridge": Ridge}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeDetails(Answer):
+    """A probe as it is shown."""
+
+    name: str
+    probe: Probe = field(metadata=BESIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class NewProbe(Answer):
+    """A probe that was trained just now, with what is to be known beside it."""
+
+    made: ProbeDetails = field(metadata=BESIDE)
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

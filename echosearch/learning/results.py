@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.intervals import NONE, Estimate
 from echosearch.tasks import NOT_VALIDATED, AnyTask, Form, PublishedFigure
-from echosearch.types import NO, UNKNOWN, YES, Shown, counted
+from echosearch.types import BESIDE, NO, UNKNOWN, YES, Answer, Shown, counted
 
 _SHOWS = {YES: "yes", UNKNOWN: "unknown", NO: "no"}
 
@@ -37,28 +37,95 @@ class Called:
         rows = {name: getattr(self, name)[left] for name in ("scores", "probability", "positive", "seen")}
         return replace(self, **rows, prevalence=None)
 
-    def summary(self) -> dict[str, Any]:
-        """How many are called positive, by what, and the prevalence with its assumption; plain JSON values."""
+    def summary(self) -> CalledSummary:
+        """How many are called positive, by what, and the prevalence with its assumption."""
         calibration = self.calibration
-        return {
-            "calibration": calibration.name,
-            "classes": list(calibration.classes),
-            "rule": calibration.rule,
-            "threshold": calibration.threshold,
-            "scale": calibration.scale,
-            "labels": calibration.labels,
-            **{name: asdict(figure) for name, figure in calibration.figures().items()},
-            "videos": int(self.seen.sum()),
-            "positive": int((self.positive & self.seen).sum()),
-            "prevalence": None if self.prevalence is None else asdict(self.prevalence),
-            "assumption": f"{calibration.assumption}; {ASSUMPTION}",
-        }
+        return CalledSummary(
+            calibration=calibration.name,
+            classes=calibration.classes,
+            rule=calibration.rule,
+            threshold=calibration.threshold,
+            scale=calibration.scale,
+            labels=calibration.labels,
+            **calibration.figures(),
+            videos=int(self.seen.sum()),
+            positive=int((self.positive & self.seen).sum()),
+            prevalence=self.prevalence,
+            assumption=f"{calibration.assumption}; {ASSUMPTION}",
+        )
 
 
 ASSUMPTION = (
     "the share that truly has it assumes that sensitivity and specificity are here what they were on the labelled "
     "patients left out"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CalledSummary(Answer):
+    """How many of the `videos` that can show it are called `positive`, by which calibration, and the prevalence.
+
+    Its figures are those on patients left out; `prevalence` is None of a part of the videos.
+    """
+
+    calibration: str
+    classes: tuple[str, ...]
+    rule: str
+    threshold: float
+    scale: str
+    labels: str
+    sensitivity: Estimate
+    specificity: Estimate
+    f1: Estimate
+    videos: int
+    positive: int
+    prevalence: Estimate | None
+    assumption: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFigure(Answer):
+    """A published figure beside a sweep: `of` whom it is, and whether it was `applied`."""
+
+    figure: PublishedFigure = field(metadata=BESIDE)
+    of: str
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSummary(Answer):
+    """What was scored and how, and how each column is distributed (None: no video counts).
+
+    `shows` counts videos by whether their view shows the finding.
+    """
+
+    task: str
+    task_id: str
+    mode: str
+    kind: str
+    form: Form
+    validated: str
+    index: str
+    generation: int
+    model: str
+    recipe: str
+    frames_dtype: str
+    num_videos: int
+    scored_now: int
+    published: tuple[ShownFigure, ...]
+    shows: dict[str, int]
+    all_views: bool
+    columns: dict[str, dict[str, float] | None]
+    called: CalledSummary | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepAnswer(Answer):
+    """A sweep of one task: the summary, and a row of scores for each of the videos."""
+
+    summary: SweepSummary = field(metadata=BESIDE)
+    videos: tuple[dict[str, int | float | bool | str | None], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,32 +200,41 @@ class SweepResult:
             told["yes_published"] = _known(self.columns["value"] >= self.applied.value, self.counted)
         return told
 
-    def summary(self) -> dict[str, Any]:
-        """What was scored and how, and how each column is distributed; plain JSON values."""
-        return {
-            "task": self.task.name,
-            "task_id": self.task.id,
-            "mode": self.task.mode,
-            "kind": self.kind,
-            "form": self.form,
-            "validated": self.task.validated or NOT_VALIDATED,
-            "index": self.index,
-            "generation": self.generation,
-            "model": self.model,
-            "recipe": self.recipe,
-            "frames_dtype": self.frames_dtype,
-            "num_videos": len(self.ids),
-            "scored_now": self.scored_now,
-            "published": [
-                asdict(each) | {"of": each.whose(self.published), "applied": each == self.applied}
-                for each in self.task.published
-            ],
-            "shows": {name: int((self.shown == each).sum()) for each, name in _SHOWS.items()},
-            "all_views": self.all_views,
-            "columns": {name: distribution(values[self.counted]) for name, values in self.columns.items()},
-            "called": self.called and self.called.summary(),
-            "warnings": list(self.warnings),
-        }
+    def summary(self) -> SweepSummary:
+        """What was scored and how, and how each column is distributed."""
+        return SweepSummary(
+            task=self.task.name,
+            task_id=self.task.id,
+            mode=self.task.mode,
+            kind=self.kind,
+            form=self.form,
+            validated=self.task.validated or NOT_VALIDATED,
+            index=self.index,
+            generation=self.generation,
+            model=self.model,
+            recipe=self.recipe,
+            frames_dtype=self.frames_dtype,
+            num_videos=len(self.ids),
+            scored_now=self.scored_now,
+            published=tuple(
+                ShownFigure(each, each.whose(self.published), each == self.applied) for each in self.task.published
+            ),
+            shows={name: int((self.shown == each).sum()) for each, name in _SHOWS.items()},
+            all_views=self.all_views,
+            columns={name: distribution(values[self.counted]) for name, values in self.columns.items()},
+            called=None if self.called is None else self.called.summary(),
+            warnings=self.warnings,
+        )
+
+    def scores(self) -> Iterator[dict[str, int | float | bool | str | None]]:
+        """A row for each video: `video_id`, and its `rows()`."""
+        columns = {name: values.tolist() for name, values in self.rows().items()}
+        for row, video_id in enumerate(self.ids.tolist()):
+            yield {"video_id": video_id} | {name: values[row] for name, values in columns.items()}
+
+    def answer(self) -> SweepAnswer:
+        """Summary and scores, as --json prints them."""
+        return SweepAnswer(self.summary(), tuple(self.scores()))
 
 
 def _known(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from echosearch.learning.intervals import Estimate, estimates, share
 from echosearch.learning.keys import KeyKind, check_key, find_key, finder, nothing_fits
 from echosearch.learning.statistics import Statistic, Weights
 from echosearch.tables import Table, read_table
-from echosearch.types import YES, VideoRecord, people, shows, with_study_keys
+from echosearch.types import BESIDE, YES, Answer, VideoRecord, people, shows, with_study_keys
 
 Score = Literal["mean", "cosine"]
 Doubles = npt.NDArray[np.float64]
@@ -107,6 +107,28 @@ PUBLISHED: Final = (
 """Mean cross-modal retrieval rank, and R@10 from text to video."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedFigures(Answer):
+    """What others published, with the mean rank as a share of their pairs."""
+
+    figures: PublishedRetrieval = field(metadata=BESIDE)
+    mean_rank_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalFigures(Answer):
+    """The figures of a `Retrieval`, those of each direction by name."""
+
+    pairs: int
+    patients: int
+    score: Score
+    text_to_video: dict[str, Estimate]
+    video_to_text: dict[str, Estimate]
+    mean_rank: Estimate
+    mean_rank_share: Estimate
+    published: tuple[PublishedFigures, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Direction:
     """One way round: ranks (N,) from 1, and `r_at_1`, `r_at_5`, `r_at_10`, `median_rank`, `mean_rank` by name."""
@@ -136,19 +158,18 @@ class Retrieval:
         """What stands beside it, and cannot be compared unless N is the same: a rank grows with N, an R@k falls."""
         return PUBLISHED
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "pairs": self.pairs,
-            "patients": self.patients,
-            "score": self.score,
-            "text_to_video": {name: asdict(figure) for name, figure in self.text_to_video.figures.items()},
-            "video_to_text": {name: asdict(figure) for name, figure in self.video_to_text.figures.items()},
-            "mean_rank": asdict(self.mean_rank),
-            "mean_rank_share": asdict(self.mean_rank_share),
-            "published": [asdict(each) | {"mean_rank_share": each.mean_rank_share} for each in self.published],
-            "warnings": list(self.warnings),
-        }
+    def answer(self) -> RetrievalFigures:
+        """The figures alone."""
+        return RetrievalFigures(
+            pairs=self.pairs,
+            patients=self.patients,
+            score=self.score,
+            text_to_video=self.text_to_video.figures,
+            video_to_text=self.video_to_text.figures,
+            mean_rank=self.mean_rank,
+            mean_rank_share=self.mean_rank_share,
+            published=tuple(PublishedFigures(each, each.mean_rank_share) for each in self.published),
+        )
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows for people: figure, value, interval, counts, and what was published for EchoCLIP and for EchoCLIP-R."""
