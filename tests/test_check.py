@@ -27,7 +27,7 @@ TOY = IngestOptions(ModelRequest("toy"), workers=1)
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six videos in three segments of two."""
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
     for number in range(6):
         write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (number * 40, 120, 30)))
     ingest(tmp_path / "index", [tmp_path / "videos"], TOY)

@@ -75,7 +75,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in ("pipeline", "reembedding"):
         monkeypatch.setattr(f"echosearch.ingest.{module}.decoders", decoders)
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
 
 
 @pytest.fixture

@@ -509,7 +509,7 @@ def test_folders_that_are_links(media: Path, write: Callable[..., Path], exporte
 def test_an_interrupt_keeps_what_is_complete(
     media: Path, write: Callable[..., Path], exported: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.ingest.exchange.COMMIT_VIDEOS", 1)
+    monkeypatch.setattr("echosearch.ingest.transfer.COMMIT_VIDEOS", 1)
     mine = write("frames", "offsets", "frame_numbers", paths=relative(exported))
 
     def interrupt(progress: IngestProgress) -> None:
@@ -620,7 +620,7 @@ def test_the_commands_say_what_they_did(run: Callable[..., tuple[int, str, str]]
         "import-embeddings", str(mine), "--recipe", "toy", "--root", str(media), "--index", str(tmp_path / "mine")
     )
     assert code == 1
-    assert "1 added, 0 unchanged, 3 failed; generation 2; 1 unverified in the index" in out
+    assert "1 added, 0 unchanged, 3 failed; generation 1; 1 unverified in the index" in out
     assert f"failed: {media / 'nowhere.avi'}: inaccessible-video: the file does not exist" in out
     code, _, err = run("import-embeddings", str(mine), "--index", str(tmp_path / "mine"))
     assert (code, err.startswith("error: ")) == (2, True)

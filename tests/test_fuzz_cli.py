@@ -25,8 +25,8 @@ import pytest
 from conftest import plain_frames, write_video
 from test_disk_and_signals import decoders_here
 
-import echosearch.ingest.exchange
 import echosearch.ingest.pipeline
+import echosearch.ingest.transfer
 from echosearch.cli import main
 from echosearch.cli.app import app
 from echosearch.cli.options import FilePath, Finite, IdOrFile, MappingType, SamplingType, Whole
@@ -164,7 +164,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """archive/ of ten patients, an index `i` of it with a sweep, a cohort, a calibration; lists and oddities beside."""
     import huggingface_hub.constants
 
-    for module in (echosearch.ingest.pipeline, echosearch.ingest.exchange):
+    for module in (echosearch.ingest.pipeline, echosearch.ingest.transfer):
         monkeypatch.setattr(module, "decoders", decoders_here)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("ECHOSEARCH_TASKS", str(tmp_path / "out" / "tasks"))

@@ -303,7 +303,7 @@ def test_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     monkeypatch.setattr(pipeline, "decoders", _in_process)
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
     monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 4)
     run_state_machine_as_test(
         IndexHistory,

@@ -95,8 +95,8 @@ def test_two_files_that_swap_names_keep_their_patients(index: Path, archive: Pat
 def test_three_files_in_a_ring_keep_their_patients(
     index: Path, archive: Path, commit_videos: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", commit_videos)
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_SECONDS", 0.0 if commit_videos == 1 else 20.0)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", commit_videos)
+    monkeypatch.setattr("echosearch.ingest.batch.COMMIT_SECONDS", 0.0 if commit_videos == 1 else 20.0)
     swap(archive / "a.avi", archive / "b.avi")
     swap(archive / "b.avi", archive / "c.avi")  # a has b, b has c, c has a
     report = _ingest(index, archive)

@@ -200,9 +200,9 @@ def test_progress_counts_to_the_end(colours: Path, tmp_path: Path) -> None:
 
 
 def test_commits_come_after_so_many_videos(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 2)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
     assert _ingest(tmp_path / "index", colours).generation == 2
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.ingest.batch.COMMIT_SECONDS", 0.0)
     assert _ingest(tmp_path / "other", colours).generation == 3
 
 

@@ -23,12 +23,12 @@ from echosearch.types import ModelRequest
 INGEST = """
 import sys
 from pathlib import Path
-import echosearch.ingest.adding as adding
+import echosearch.ingest.pipeline as pipeline
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.types import ModelRequest
 
 if __name__ == "__main__":
-    adding.COMMIT_VIDEOS = 3
+    pipeline.COMMIT_VIDEOS = 3
     ingest(Path(sys.argv[1]), [Path(sys.argv[2])], IngestOptions(ModelRequest("toy"), workers=1))
 """
 

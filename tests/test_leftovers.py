@@ -217,7 +217,7 @@ def test_a_repair_of_faiss_alone_leaves_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index of four real videos in four segments, one of them damaged, that are merged from three on."""
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 1)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 1)
     for number in range(4):
         write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (number * 60, 120, 30)))
     ingest(tmp_path / "index", [tmp_path / "videos"], IngestOptions(ModelRequest("toy"), workers=1))

@@ -429,7 +429,7 @@ def test_a_damaged_segment_is_named_before_anything_is_embedded(mixed: Path, mon
     def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("echosearch.ingest.reembedding.prepared", nothing)
+    monkeypatch.setattr("echosearch.ingest.reembedding.add_all", nothing)
     [segment] = (mixed / "segments").iterdir()
     norms = np.load(segment / "norms.npy")
     np.save(segment / "norms.npy", norms / 2)

@@ -83,7 +83,7 @@ def _sql(index: Path, statement: str) -> list[Any]:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index of twelve real videos in three segments, beside `videos` and a manifest."""
-    monkeypatch.setattr("echosearch.ingest.adding.COMMIT_VIDEOS", 4)
+    monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 4)
     for number in range(12):
         write_video(tmp_path / "videos" / f"{number:02}.avi", plain_frames(1, (number * 20, 120, 30)))
     ingest(tmp_path / "index", [tmp_path / "videos"], IngestOptions(ModelRequest("toy"), workers=1))

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,17 @@ _Rest = tuple[SegmentInfo | None, list[str], list[int]]
 class Batch:
     """What one commit brings: videos (their ids are given by the commit), failures, and what is new of known bytes.
 
-    `touched` have another time, `moved` (root, path) another place; the files of `gone` have bytes that were deleted.
+    `touched` have another time, `moved` (root, path) another place; the files of `gone` have bytes that were deleted;
+    vectors of `verified` were shown to be right.
     """
 
-    new: Sequence[tuple[NewVideo, StoredVideo]] = ()
-    failed: Sequence[FailedFile] = ()
-    touched: Sequence[KnownFile] = ()
-    moved: Sequence[tuple[KnownFile, Path, Path]] = ()
-    changed: Sequence[MetadataChange] = ()
-    gone: Sequence[int] = ()
+    new: list[tuple[NewVideo, StoredVideo]] = field(default_factory=list)
+    failed: list[FailedFile] = field(default_factory=list)
+    touched: list[KnownFile] = field(default_factory=list)
+    moved: list[tuple[KnownFile, Path, Path]] = field(default_factory=list)
+    changed: list[MetadataChange] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    verified: list[int] = field(default_factory=list)
 
 
 class Writer(Snapshots):
@@ -105,6 +107,7 @@ class Writer(Snapshots):
             for file in batch.touched:
                 transaction.files.touch(file)
             transaction.videos.change_metadata(batch.changed)
+            transaction.videos.verify(batch.verified)
         self.merge()
         return transaction.generation
 

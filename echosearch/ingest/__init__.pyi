@@ -1,10 +1,4 @@
 from .annotate import annotate as annotate
-from .exchange import (
-    ImportOptions as ImportOptions,
-    ImportReport as ImportReport,
-    export_embeddings as export_embeddings,
-    import_embeddings as import_embeddings,
-)
 from .housekeeping import (
     compact_index as compact_index,
     delete_videos as delete_videos,
@@ -15,3 +9,9 @@ from .layouts import recognise as recognise
 from .metadata import read_metadata as read_metadata
 from .pipeline import IngestOptions as IngestOptions, ingest as ingest
 from .reembedding import reembed as reembed
+from .transfer import (
+    ImportOptions as ImportOptions,
+    ImportReport as ImportReport,
+    export_embeddings as export_embeddings,
+    import_embeddings as import_embeddings,
+)

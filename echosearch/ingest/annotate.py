@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from echosearch.index import Store
-from echosearch.ingest.metadata import MetadataTable
+from echosearch.ingest.metadata import MetadataTable, news
+from echosearch.types import Answer
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotateReport:
+class AnnotateReport(Answer):
     """How many videos got other metadata, how often each field or attribute changed, and what fitted no video."""
 
     index: str
@@ -22,10 +22,6 @@ class AnnotateReport:
     changes: dict[str, int]
     emptied: dict[str, int]
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"warnings": list(self.warnings)}
 
 
 def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) -> AnnotateReport:
@@ -44,8 +40,8 @@ def annotate(index_path: Path, table: MetadataTable, wait_seconds: float = 0.0) 
             if not told and places:
                 raise table.fits_nothing([path for _, path in places.values()])
             records = list(snapshot.catalog.videos.records([id_ for id_, (_, path) in places.items() if path in told]))
-            found = [(record, table.change(record, told[Path(record.path)])) for record in records]
-        changes = [change for _, change in found if change is not None]
+        said = {path: (table, metadata) for path, metadata in told.items()}
+        changes = news(said, [(Path(record.path), record) for record in records])
         changed: Counter[str] = Counter()
         emptied: Counter[str] = Counter()
         for change in changes:

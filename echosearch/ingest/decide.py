@@ -1,15 +1,39 @@
-"""What is to become of a file whose bytes are known by now. Pure: looks nothing up, and writes nothing."""
+"""What is to become of a file: at first sight, and once its bytes are known. Pure: looks nothing up, writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from echosearch.index import KnownFile, SameBytes
 
+Sight = Literal["unchanged", "failed earlier", "deleted earlier", "our own", "to do"]
 Fate = Literal["touched", "deleted", "moved", "returned", "added"]
+Stamp = tuple[int | None, int | None]
+"""Size in bytes and time in nanoseconds of a file, as far as they are known."""
+
+
+def at_first_sight(
+    now: Stamp | None,
+    before: Stamp | None,
+    failed: Stamp | None = None,
+    deleted: Iterable[Stamp] = (),
+    is_our_own: Callable[[], bool] = lambda: False,
+) -> Sight:
+    """What to do with a path by its stamp; None for `now`: nobody looked, so it is taken for as it was.
+
+    `before` is the stamp of the live video there, `failed` of a failure that comes again with the same bytes, `deleted`
+    of videos there that were deleted on purpose; `is_our_own` says whether echosearch wrote the file.
+    """
+    if before is not None and now in (before, None):
+        return "unchanged"
+    if failed is not None and now == failed:
+        return "failed earlier"
+    if before is None and any(now in (stamp, None) for stamp in deleted):
+        return "deleted earlier"
+    return "our own" if before is None and is_our_own() else "to do"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,24 @@ class MetadataTable:
         return MetadataChange(record.video_id, fields, attributes) if fields or attributes else None
 
 
+Told = Mapping[Path, tuple[MetadataTable, VideoMetadata]]
+"""What manifests say of files: which manifest, and what."""
+
+
+def news(told: Told, videos: Iterable[tuple[Path, VideoRecord]]) -> list[MetadataChange]:
+    """What manifests say otherwise than the catalog of videos that lie at some paths now."""
+    changes = [told[path][0].change(record, told[path][1]) for path, record in videos if path in told]
+    return [change for change in changes if change is not None]
+
+
+def as_known(record: VideoRecord, change: MetadataChange | None) -> VideoMetadata:
+    """What the catalog knows of a video, with what a manifest says otherwise."""
+    fields = {name: getattr(record, name) for name in FIELDS[1:]}
+    if change is None:
+        return VideoMetadata(**fields, attributes=record.attributes)
+    return VideoMetadata(**fields | change.fields, attributes=record.attributes | change.attributes)
+
+
 def read_metadata(file: Path, column_map: Mapping[str, str] | None = None) -> MetadataTable:
     """Read a CSV with a header line (comma, semicolon or tab). `column_map` gives columns their fields.
 

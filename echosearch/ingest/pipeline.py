@@ -1,60 +1,63 @@
-"""The way of a folder into an index, step by step: find, plan, read and prepare, encode, pool, add."""
+"""The way of a folder into an index, step by step: find, plan, decode, prepare, encode, pool, commit."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.config import default_workers
-from echosearch.encoders import Encoder, TextCache, how_to_choose, load_encoder
+from echosearch.config import COMMIT_VIDEOS, default_workers
+from echosearch.encoders import Encoder, TextCache, encode_stream, how_to_choose, load_encoder
 from echosearch.errors import (
     BadOption,
+    EncoderFailed,
     InputError,
     RecipeMismatch,
     UnknownEncoder,
     UnreadableVideo,
     UnsupportedVideo,
 )
-from echosearch.files import is_gone, is_our_own
+from echosearch.files import is_our_own
 from echosearch.index import (
     AttributeType,
     FramesDtype,
-    MetadataChange,
     Store,
+    StoredVideo,
     VideoMetadata,
     Writer,
     check_model,
     probe,
 )
-from echosearch.ingest.adding import Adding, MediaFile, Told
+from echosearch.ingest.adding import Adding, MediaFile, Work
+from echosearch.ingest.decide import Sight, at_first_sight
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.layouts import recognise
-from echosearch.ingest.metadata import MetadataTable
+from echosearch.ingest.metadata import MetadataTable, Told, news
+from echosearch.ingest.pruning import let_go, vanished
 from echosearch.tasks import VIEW_TASK, Model, builtin_task, predict_views, tells_views
 from echosearch.types import (
     Device,
+    EncodedVideo,
     Failure,
     IngestProgress,
     IngestReport,
     ModelRequest,
     Precision,
-    PreparedVideo,
     ProgressListener,
+    pool,
     whole,
 )
 from echosearch.video import content_sha256, decoder_name, find_media, media_path
 
 Load = Callable[[ModelRequest, str], Encoder]
-
 
 _MAX_WORKERS: Final = 1024
 
@@ -101,18 +104,16 @@ def ingest(
     """
     options = options or IngestOptions()
     started = time.monotonic()
-    files, notes = _find(sources)
+    files, passed_over = _find(sources)
     told, warnings = _match(tables, files, sources, _attributes(index_path))
-    warnings += notes
+    warnings += passed_over
     with ExitStack() as stack:
         memory_bytes = int(options.worker_memory_gib * 2**30)
-        decoding: Decoders[MediaFile] = stack.enter_context(
-            decoders(options.workers, options.timeout_seconds, memory_bytes)
-        )
+        decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
         store, encoder = _open_or_create(index_path, options, load)
         warnings[:0] = store.description.notes
         writer = stack.enter_context(store.writer(options.wait_seconds))
-        gone = _vanished(writer, files, sources, options) if options.prune else []
+        gone = vanished(writer, [file.path for file in files], sources, options.yes) if options.prune else []
         for table in {id(table): table for table, _ in told.values()}.values():
             writer.declare_attributes(table.types)
         plan = _plan(writer, files, options, listener)
@@ -121,34 +122,17 @@ def ingest(
             warnings += check_model(store.description, encoder)
         if plan.todo:
             decoding.wait_until_ready()
-        if plan.own:
-            names = ", ".join(path.name for path in plan.own[:5])
-            warnings.append(f"passed over {len(plan.own)} pictures that echosearch wrote: {names}")
+        warnings += plan.notes
         ready = time.monotonic()
-        if changes := _changes(writer, plan.unchanged, told):
-            with writer.transaction() as transaction:
-                transaction.videos.change_metadata(changes)
-            told_now = [value for change in changes for value in (change.fields | change.attributes).values()]
-            if emptied := told_now.count(None):
-                warnings.append(
-                    f"{emptied} values that were known are emptied, as their cells in the manifest are empty"
-                )
+        updated = _update(writer, plan.unchanged, told, warnings)
         run = Adding(writer, told, len(plan.todo), listener, options.undelete, options.rehash)
         if encoder is not None:
-            run.add_all(prepared(decoding, plan.todo, encoder), encoder)
+            add_all(plan.todo, decoding, encoder, run)
             tell_views(writer, encoder)
-        for root in sorted(run.missing_roots):
-            warnings.append(
-                f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
-                f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
-            )
-        with writer.snapshot() as snapshot:  # what has moved is not gone
-            pruned = [id_ for id_, (_, path) in snapshot.catalog.files.places(gone).items() if is_gone(path)]
-        outdated = _outdated_failures(writer, sources)
-        if pruned or outdated:
-            with writer.transaction() as transaction:
-                transaction.deleted.add(pruned, on_purpose=False)
-                transaction.failures.forget(outdated)
+        warnings += map(_root_is_missing, sorted(run.missing_roots))
+        with writer.snapshot() as snapshot:
+            failed = snapshot.catalog.failures.all()
+        pruned = let_go(writer, gone, failed, sources) if gone or failed else 0
         writer.finish()
         warnings += writer.notes
         with writer.snapshot() as snapshot:
@@ -164,8 +148,8 @@ def ingest(
         unchanged=len(plan.unchanged) + run.touched,
         moved=run.moved,
         returned=run.returned,
-        updated=len(changes) + run.updated,
-        pruned=len(pruned),
+        updated=updated + run.updated,
+        pruned=pruned,
         failed_earlier=plan.failed_earlier,
         deleted_earlier=plan.deleted_earlier + run.deleted_earlier,
         copies=run.copies,
@@ -175,6 +159,31 @@ def ingest(
         seconds_starting=ready - started,
         seconds_working=time.monotonic() - ready,
     )
+
+
+def add_all(files: Sequence[MediaFile], decoding: Decoders[MediaFile], encoder: Encoder, run: Adding) -> None:
+    """The way of each file into an index, in their order; what is complete is committed, whatever ends it."""
+    recipe, numerics = encoder.card.recipe, encoder.card.numerics
+    # Enough to fill the next batch while this one is being encoded, with short videos too.
+    ahead = 2 * decoding.workers + encoder.batch_frames // 8
+    with run.committed():
+        paths = [(file, file.path) for file in files]
+        decoded = decoding.prepared(paths, recipe.sampling, recipe.preprocess, ahead)  # and cropped, in other processes
+        decided = (run.decided(file, outcome) for file, outcome in decoded)
+        for work, frames in encode_stream(encoder, decided):  # frames of several videos at once
+            run.take(work, _pooled(work, frames), numerics)
+            run.commit_if_due(COMMIT_VIDEOS)
+
+
+def _pooled(work: Work, frames: npt.NDArray[np.float32] | EncoderFailed | None) -> StoredVideo | EncoderFailed | None:
+    """A video's vectors of those of its frames; None for what was not encoded."""
+    if frames is None or isinstance(frames, EncoderFailed) or isinstance(work.outcome, Failure):
+        return None if isinstance(frames, np.ndarray) else frames
+    try:
+        pooled = pool(frames)
+    except ValueError as error:
+        return EncoderFailed(str(error))
+    return StoredVideo.of(EncodedVideo(frames, work.outcome.frame_numbers, pooled))
 
 
 def tell_views(writer: Writer, encoder: Encoder) -> None:
@@ -204,20 +213,11 @@ def _find(sources: Sequence[Path]) -> tuple[list[MediaFile], list[str]]:
         root = media_path(source)
         root = root.parent if root.is_file() else root
         for path in found.media:
-            files.setdefault(path, media_file(root, path))
+            files.setdefault(path, MediaFile.at(root, path))
     notes = _notes_on_what_was_passed_over(passed_over, unlisted)
     if not files:
         raise InputError("; ".join([f"no videos in {', '.join(map(str, sources))}", *notes]))
     return list(files.values()), notes
-
-
-def media_file(root: Path, path: Path) -> MediaFile:
-    """A file as it lies there now, below a root."""
-    try:
-        status = path.stat()
-    except OSError:  # a broken link, or gone by now: the decoder will name it
-        return MediaFile(root, path, 0, 0)
-    return MediaFile(root, path, status.st_size, status.st_mtime_ns)
 
 
 def _notes_on_what_was_passed_over(passed_over: Counter[str], unlisted: Mapping[Path, str]) -> list[str]:
@@ -299,13 +299,13 @@ _CODES_OF_BYTES: Final = (UnreadableVideo.code(), UnsupportedVideo.code())
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Files to do, live videos whose files are as they were, and what is left alone; `own` are pictures made here."""
+    """Files to do, live videos whose files are as they were, and how many are left alone."""
 
     todo: list[MediaFile]
     unchanged: dict[int, Path]
     failed_earlier: int
     deleted_earlier: int
-    own: list[Path]
+    notes: list[str]
 
 
 def _names_another_model(store: Store, options: IngestOptions) -> bool:
@@ -329,25 +329,26 @@ def _plan(
         known = snapshot.catalog.files.known(paths)
         failed = {} if options.retry_failed or options.rehash else snapshot.catalog.failures.at(paths, _CODES_OF_BYTES)
         deleted = {} if options.undelete else snapshot.catalog.deleted.at(paths)
-    todo, unchanged, failed_earlier, deleted_earlier, own = [], {}, 0, 0, []
+    unchanged: dict[int, Path] = {}
+    others: defaultdict[Sight, list[MediaFile]] = defaultdict(list)
     for done, file in enumerate(files):
-        before = known.get(file.path)
-        now = (file.size_bytes, file.mtime_ns)
-        if before is not None and (before.size_bytes, before.mtime_ns) == now:
+        path, before = file.path, known.get(file.path)
+        stamp = None if before is None else (before.size_bytes, before.mtime_ns)
+        now, gone = (file.size_bytes, file.mtime_ns), deleted.get(path, {})
+        sight = at_first_sight(now, stamp, failed.get(path), gone.values(), partial(is_our_own, path))
+        if before is not None and sight == "unchanged":
             if options.rehash and listener is not None:
                 listener(IngestProgress(done, len(files), 0, 0))
-            if not options.rehash or _has_bytes(file.path, before.content_sha256):
-                unchanged[before.video_id] = file.path
+            if not options.rehash or _has_bytes(path, before.content_sha256):
+                unchanged[before.video_id] = path
                 continue
-        if failed.get(file.path) == now:
-            failed_earlier += 1
-        elif before is None and now in deleted.get(file.path, {}).values():
-            deleted_earlier += 1
-        elif before is None and is_our_own(file.path):
-            own.append(file.path)
-        else:
-            todo.append(replace(file, known=before, is_deleted=before is None and file.path in deleted))
-    return _Plan(todo, unchanged, failed_earlier, deleted_earlier, own)
+            sight = "to do"
+        others[sight].append(replace(file, known=before, is_deleted=before is None and path in deleted))
+    notes = []
+    if own := others["our own"]:
+        names = ", ".join(file.path.name for file in own[:5])
+        notes.append(f"passed over {len(own)} pictures that echosearch wrote: {names}")
+    return _Plan(others["to do"], unchanged, len(others["failed earlier"]), len(others["deleted earlier"]), notes)
 
 
 def _has_bytes(path: Path, digest: str) -> bool:
@@ -357,61 +358,23 @@ def _has_bytes(path: Path, digest: str) -> bool:
         return False  # the decoder will name it
 
 
-def _changes(writer: Writer, unchanged: Mapping[int, Path], told: Told) -> list[MetadataChange]:
-    """What the manifests say otherwise than the catalog of videos that are not embedded again."""
+def _update(writer: Writer, unchanged: Mapping[int, Path], told: Told, warnings: list[str]) -> int:
+    """Set what manifests say otherwise than the catalog of videos that are not embedded again; gives their number."""
     with writer.snapshot() as snapshot:
         records = list(
             snapshot.catalog.videos.records([video_id for video_id, path in unchanged.items() if path in told])
         )
-    changes = []
-    for record in records:
-        table, metadata = told[Path(record.path)]
-        changes.append(table.change(record, metadata))
-    return [change for change in changes if change is not None]
+    if changes := news(told, [(Path(record.path), record) for record in records]):
+        with writer.transaction() as transaction:
+            transaction.videos.change_metadata(changes)
+        told_now = [value for change in changes for value in (change.fields | change.attributes).values()]
+        if emptied := told_now.count(None):
+            warnings.append(f"{emptied} values that were known are emptied, as their cells in the manifest are empty")
+    return len(changes)
 
 
-def _outdated_failures(writer: Writer, sources: Sequence[Path]) -> list[Path]:
-    """Failures below the sources that are true no more: of files that are as they were when embedded, or gone."""
-    folders = {media_path(source) for source in sources}
-    with writer.snapshot() as snapshot:
-        paths = [Path(failure.path) for failure in snapshot.catalog.failures.all()]
-        paths = [path for path in paths if folders & {path, *path.parents}]
-        known = snapshot.catalog.files.known(paths)
-
-    def is_outdated(path: Path) -> bool:
-        if path in known:
-            now = media_file(path.parent, path)
-            return (known[path].size_bytes, known[path].mtime_ns) == (now.size_bytes, now.mtime_ns)
-        return is_gone(path) and not os.path.lexists(path)
-
-    return [path for path in paths if is_outdated(path)]
-
-
-def _vanished(writer: Writer, files: Sequence[MediaFile], sources: Sequence[Path], options: IngestOptions) -> list[int]:
-    """Live videos below the sources whose files are gone. BadOption when that is more than a tenth, unless said yes."""
-    there = {file.path for file in files}
-    folders = [media_path(source) for source in sources]
-    with writer.snapshot() as snapshot:
-        places = snapshot.catalog.files.places()
-    below = {
-        video_id: path
-        for video_id, (_, path) in places.items()
-        if any(folder == path or folder in path.parents for folder in folders)
-    }
-    gone = [video_id for video_id, path in below.items() if path not in there and is_gone(path)]
-    if len(gone) > len(below) / 10 and not options.yes:
-        raise BadOption(
-            f"{len(gone)} of {len(below)} videos below {', '.join(map(str, folders))} are gone; "
-            "if that is right, and no disk is missing, say so: --prune --yes"
-        )
-    return gone
-
-
-def prepared(
-    decoding: Decoders[MediaFile], todo: Sequence[MediaFile], encoder: Encoder
-) -> Iterator[tuple[MediaFile, PreparedVideo | Failure]]:
-    """Each file prepared for the encoder, or why not, in order."""
-    recipe = encoder.card.recipe
-    # Enough to fill the next batch while this one is being encoded, with short videos too.
-    ahead = 2 * decoding.workers + encoder.batch_frames // 8
-    return decoding.prepared([(file, file.path) for file in todo], recipe.sampling, recipe.preprocess, ahead)
+def _root_is_missing(root: Path) -> str:
+    return (
+        f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
+        f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
+    )

@@ -17,12 +17,12 @@ from typing import Any, Final
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadOption
 from echosearch.files import is_gone
-from echosearch.index import IndexDescription, Part, Store, Writer, check_model, probe
+from echosearch.index import Batch, IndexDescription, Part, Store, Writer, check_model, probe
 from echosearch.ingest.adding import Adding, MediaFile, Work
 from echosearch.ingest.decide import Decision
 from echosearch.ingest.decoding import decoders
-from echosearch.ingest.pipeline import IngestOptions, Load, media_file, prepared, tell_views
-from echosearch.types import PIPELINE_VERSIONS, Failure, Numerics, ProgressListener
+from echosearch.ingest.pipeline import IngestOptions, Load, add_all, tell_views
+from echosearch.types import PIPELINE_VERSIONS, Failure, Numerics, PreparedVideo, ProgressListener
 from echosearch.video import decoder_name
 
 _WAY_OUT: Final = "nothing was changed; mend that, or leave such videos out: --leave-out-missing"
@@ -63,7 +63,7 @@ def reembed(
             places = snapshot.catalog.files.places(gone)
             known = snapshot.catalog.files.known([path for _, path in places.values()])
             changed = {each.content_sha256[:16] for each in snapshot.catalog.videos.records(gone, deleted=True)}
-        files = [replace(media_file(root, path), known=known[path]) for root, path in places.values()]
+        files = [replace(MediaFile.at(root, path), known=known[path]) for root, path in places.values()]
         missing = [Failure(str(file.path), "missing", "the file is gone") for file in files if is_gone(file.path)]
         if not isinstance(opened, Writer) or not (kinds or is_other):
             return told | {"videos": len(files), "left_out": missing}
@@ -75,7 +75,7 @@ def reembed(
         memory_bytes = int(options.worker_memory_gib * 2**30)
         decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
         run = _Anew(opened, files, listener, leave_out)
-        run.add_all(prepared(decoding, files, encoder), encoder)
+        add_all(files, decoding, encoder, run)
 
         def superseded(learnt: str) -> str:
             recipe = f'"recipe": "{before.recipe.id}'
@@ -115,26 +115,25 @@ class _Anew(Adding):
         self.cosines: defaultdict[str, list[float]] = defaultdict(list)
         self._leaves_out = leaves_out
 
-    def _decided(self, work: Work, digest: str) -> Work:
+    def look_up(self, file: MediaFile, prepared: PreparedVideo) -> Work:
+        """Whatever the index knows of its bytes, it is a new video, known as the one before."""
         self._seen.clear()  # copies are embedded as well: the index has vectors of before for their bytes
-        assert work.file.known is not None
-        if work.file.known.content_sha256 == digest:
-            self.same.add(work.file.known.video_id)
-        return replace(work, decision=Decision("added", None, work.file.known.video_id))
+        assert file.known is not None
+        if file.known.content_sha256 == prepared.content_sha256:
+            self.same.add(file.known.video_id)
+        return Work(file, prepared, Decision("added", None, file.known.video_id))
 
-    def _fail(self, file: MediaFile, failure: Failure) -> None:
+    def fail(self, root: Path, failure: Failure, size_bytes: int | None = None, mtime_ns: int | None = None) -> None:
+        """BadOption, unless such videos are left out."""
         if not self._leaves_out:
             raise BadOption(f"{failure.path}: {failure.message}; {_WAY_OUT}")
         self.failures.append(failure)
 
-    def _commit(self, numerics: Numerics) -> None:
-        if new := self._new:
-            self._committed += len(new)
-            self._start_batch()
-            with self._writer.snapshot() as snapshot:
-                for video, stored in new:
-                    old = snapshot.stored(video.replaces or 0).vector
-                    if video.replaces in self.same and len(old) == len(stored.vector):
-                        self.cosines[video.facts.kind].append(float(old @ stored.vector))
-            self.parts.append(self._writer.place(new, numerics))
-            self._tell()
+    def write(self, batch: Batch, numerics: Numerics) -> None:
+        """A part that one commit will bring at the end, with all others."""
+        with self.writer.snapshot() as snapshot:
+            for video, stored in batch.new:
+                old = snapshot.stored(video.replaces or 0).vector
+                if video.replaces in self.same and len(old) == len(stored.vector):
+                    self.cosines[video.facts.kind].append(float(old @ stored.vector))
+        self.parts.append(self.writer.place(batch.new, numerics))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,12 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from echosearch.config import COMMIT_SECONDS, COMMIT_VIDEOS, IMPORT_VIDEOS, default_workers
+from echosearch.config import COMMIT_VIDEOS, IMPORT_VIDEOS, default_workers
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
 from echosearch.index import (
-    Batch,
-    FailedFile,
     IndexDescription,
     KnownFile,
     NewVideo,
@@ -33,13 +30,15 @@ from echosearch.index import (
     check_fingerprint,
     probe,
 )
+from echosearch.ingest.batch import Batches
+from echosearch.ingest.decide import Arrival, Decision, at_first_sight, decide
 from echosearch.ingest.decoding import Decoders, decoders
 from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
 from echosearch.types import (
+    Answer,
     EncoderCard,
     Failure,
     FrameSampling,
-    IngestProgress,
     MediaKind,
     ModelRequest,
     Numerics,
@@ -63,7 +62,7 @@ _SAME, _SAME_NORM = 0.99999, 2e-4
 
 
 @dataclass(frozen=True, slots=True)
-class ExportReport:
+class ExportReport(Answer):
     """What was written."""
 
     index: str
@@ -72,10 +71,6 @@ class ExportReport:
     videos: int
     frames: int
     unverified: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportReport:
+class ImportReport(Answer):
     """What an import did, by number of videos.
 
     `verified`: known already, and known now to be made as the index's own; `other_vectors`: known with other
@@ -108,13 +103,6 @@ class ImportReport:
     unverified: int
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {
-            "failures": [failure.to_dict() for failure in self.failures],
-            "warnings": list(self.warnings),
-        }
 
 
 def export_embeddings(index_path: Path, out: Path, force: bool = False) -> ExportReport:
@@ -186,15 +174,16 @@ def import_embeddings(
         if file.records is not None:
             told = {path: _of_record(path, record) for path, record in zip(paths, file.records, strict=True)}
             _check_kinds(writer, file, {video.facts.kind for video, _ in told.values()})
-            run = _Import(writer, unverified, listener, lambda some: {path: told[path] for path in some})
+            run = _Import(writer, len(paths), unverified, listener, lambda some: {path: told[path] for path in some})
             run.claims = {path: video.unverified for path, (video, _) in told.items()}
         else:
             memory_bytes = int(options.worker_memory_gib * 2**30)
             decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
             root = options.root or Path(os.path.commonpath([path.parent for path in paths]))
-            run = _Import(writer, unverified, listener, partial(_open_files, decoding, media_path(root), description))
+            describe = partial(_open_files, decoding, media_path(root), description)
+            run = _Import(writer, len(paths), unverified, listener, describe)
         writer.declare_attributes(file.attributes)
-        run.add_all(zip(paths, file.videos(), strict=True), len(paths))
+        run.add_all(zip(paths, file.videos(), strict=True))
         writer.finish()
         warnings += writer.notes
         with writer.snapshot() as snapshot:
@@ -388,7 +377,7 @@ def _root(wanted: Path, path: Path) -> Path:
     return root if root in path.parents else path.parent
 
 
-class _Import:
+class _Import(Batches):
     """What an import has done so far, and the batch that the next commit will bring.
 
     `describe` says what is known of new videos; `claims` where vectors came from which the file calls unverified.
@@ -397,106 +386,81 @@ class _Import:
     def __init__(
         self,
         writer: Writer,
+        total: int,
         unverified: str | None,
         listener: ProgressListener | None,
         describe: Callable[[Sequence[Path]], Mapping[Path, _Known | Failure]],
     ) -> None:
-        self.added = self.unchanged = self.verified = self.other_vectors = self.deleted_earlier = 0
-        self.failures: list[Failure] = []
+        super().__init__(writer, total, listener)
+        self.unchanged = self.other_vectors = 0
         self.claims: dict[Path, str | None] = {}
-        self._writer = writer
         self._unverified = unverified
-        self._listener = listener
         self._describe = describe
-        self._new: dict[Numerics, list[tuple[NewVideo, StoredVideo]]] = {}
-        self._failed: list[FailedFile] = []
-        self._to_verify: list[int] = []
 
-    def add_all(self, videos: Iterable[tuple[Path, StoredVideo]], total: int) -> None:
+    def add_all(self, videos: Iterable[tuple[Path, StoredVideo]]) -> None:
         """Add what is new, compare what is known; commit now and then, and what there is when interrupted."""
         rows = iter(videos)
-        done = 0
-        started = time.monotonic()
-        try:
+        with self.committed():
             while chunk := dict(islice(rows, COMMIT_VIDEOS)):
                 self._take(chunk)
-                done += len(chunk)
-                waiting = sum(map(len, self._new.values()))
-                if waiting >= IMPORT_VIDEOS or time.monotonic() - started > COMMIT_SECONDS:
-                    self._commit()
-                    started = time.monotonic()
-                self._tell(done, total)
-        except KeyboardInterrupt:
-            self._commit()  # what is complete stays
-            raise
-        self._commit()
-        self._tell(total, total)
+                self.done += len(chunk)
+                self.commit_if_due(IMPORT_VIDEOS)
 
     def _take(self, chunk: Mapping[Path, StoredVideo]) -> None:
-        with self._writer.snapshot() as snapshot:
+        with self.writer.snapshot() as snapshot:
             there = snapshot.catalog.files.known(list(chunk))
             deleted = snapshot.catalog.deleted.at(list(chunk))
-            for path, known in there.items():
-                self._compare(snapshot, known.video_id, chunk[path], self._unverified or self.claims.get(path))
-            new = [path for path in chunk if path not in there and path not in deleted]
-            self.deleted_earlier += len(chunk) - len(there) - len(new)
-            sampling = self._writer.description.recipe.sampling
-        described = self._describe(new)
-        with self._writer.snapshot() as snapshot:
+            new = []
+            for path, stored in chunk.items():
+                known = there.get(path)
+                stamp = None if known is None else (known.size_bytes, known.mtime_ns)
+                sight = at_first_sight(None, stamp, deleted=deleted.get(path, {}).values())
+                if known is not None and sight == "unchanged":
+                    self._compare(snapshot, known.video_id, stored, self._unverified or self.claims.get(path))
+                elif sight == "deleted earlier":
+                    self.deleted_earlier += 1
+                else:
+                    new.append(path)
+            described = self._describe(new)
             for path in new:
                 outcome = described[path]
                 if isinstance(outcome, Failure):
-                    self._fail(path.parent, outcome)
-                elif _is_deleted(snapshot, outcome[0].content_sha256):
+                    self.fail(path.parent, outcome)
+                elif _decided(snapshot, outcome[0]).fate == "deleted":
                     self.deleted_earlier += 1
                 else:
-                    self._add(outcome, chunk[path], sampling)
+                    self._add(outcome, chunk[path])
 
-    def _add(self, known: _Known, stored: StoredVideo, sampling: FrameSampling) -> None:
+    def _add(self, known: _Known, stored: StoredVideo) -> None:
         video, numerics = known
+        sampling = self.writer.description.recipe.sampling
         numbers, wanted = stored.frame_numbers.tolist(), list(sampling.frame_numbers(video.facts.num_frames))
         if numbers and numbers != wanted:
             message = f"its frames are {_shown(numbers)}, and the recipe takes {_shown(wanted)} ({sampling})"
-            self._fail(video.root, Failure(str(video.path), RecipeMismatch.code(), message))
+            self.fail(video.root, Failure(str(video.path), RecipeMismatch.code(), message))
             return
         video = replace(video, num_embedded_frames=len(numbers), unverified=self._unverified or video.unverified)
-        self._new.setdefault(numerics, []).append((video, stored))
+        self.new.setdefault(numerics, []).append((video, stored))
 
     def _compare(self, snapshot: Snapshot, video_id: int, stored: StoredVideo, origin: str | None) -> None:
         """A video that is there keeps its vectors; equal ones from a source that is trusted speak for them."""
         if not _agree(snapshot.stored(video_id), stored):
             self.other_vectors += 1
         elif origin is None and not snapshot.catalog.videos.verified([video_id]):
-            self._to_verify.append(video_id)
+            self.rest.verified.append(video_id)
         else:
             self.unchanged += 1
 
-    def _fail(self, root: Path, failure: Failure) -> None:
-        self.failures.append(failure)
-        self._failed.append(FailedFile(root, failure, None, None))
 
-    def _commit(self) -> None:
-        groups, self._new = self._new, {}
-        failed, self._failed = self._failed, []
-        for numerics, new in groups.items():
-            self._writer.commit(Batch(new), numerics)
-            self.added += len(new)
-        if failed:
-            self._writer.commit(Batch(failed=failed), _UNKNOWN)
-        to_verify, self._to_verify = self._to_verify, []
-        if to_verify:
-            with self._writer.transaction() as transaction:
-                transaction.videos.verify(to_verify)
-        self.verified += len(to_verify)
+def _decided(snapshot: Snapshot, video: NewVideo) -> Decision:
+    """What becomes of a video at a path that is new: it is added with its own vectors, or stays deleted.
 
-    def _tell(self, done: int, total: int) -> None:
-        if self._listener is not None:
-            self._listener(IngestProgress(done, total, len(self.failures), self.added))
-
-
-def _is_deleted(snapshot: Snapshot, digest: str) -> bool:
-    same = snapshot.catalog.files.with_content(digest)
-    return snapshot.catalog.deleted.is_purged(digest) or any(video.on_purpose for video in same)
+    An import looks at no file, so live videos lie where they did, and what was pruned does not come back as it was.
+    """
+    digest = video.content_sha256
+    same = [each for each in snapshot.catalog.files.with_content(digest) if each.is_live or each.on_purpose]
+    arrival = Arrival(video.path, digest, None, same, is_purged=snapshot.catalog.deleted.is_purged(digest))
+    return decide(arrival, False, lambda _: True, set())
 
 
 def _agree(kept: StoredVideo, other: StoredVideo) -> bool:
