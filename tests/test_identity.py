@@ -17,7 +17,6 @@ from echosearch.api.purging import purge_videos
 from echosearch.encoders import load_encoder
 from echosearch.errors import BadOption
 from echosearch.index import Store
-from echosearch.index.catalog import KnownFile, SameBytes
 from echosearch.index.check import repair_index as repair
 from echosearch.ingest import (
     IngestOptions,
@@ -28,7 +27,6 @@ from echosearch.ingest import (
     read_metadata,
     undelete_videos,
 )
-from echosearch.ingest.decide import Arrival, Decision, decide
 from echosearch.types import IngestReport, ModelRequest, pool
 from echosearch.video import prepare_video
 
@@ -424,84 +422,6 @@ def test_new_bytes_lose_what_was_anothers_when_the_old_ones_turn_up_later(
     assert known(index)["z"] == (1, "PA", 11)
     assert known(index)["a"] == (4, None, 44 if manifest else None)
     assert open_index(index).video(4).study == ("SNEW" if manifest else None)
-
-
-# The decision itself, case by case.
-
-HERE, THERE = Path("/d/here.avi"), Path("/e/there.avi")
-PA, PB = ("S", "PA"), ("S", "PB")
-
-
-def video(video_id: int, path: Path = THERE, person: Any = PA, live: bool = True, **other: Any) -> SameBytes:
-    facts = {"has_vectors": True, "is_verified": True} | other
-    return SameBytes(video_id, path.parent, path, 1, 1, live, person=person, **facts)
-
-
-def dead(video_id: int, path: Path = THERE, person: Any = PA, **other: Any) -> SameBytes:
-    return video(video_id, path, person, live=False, **other)
-
-
-OLD, SAME = KnownFile(9, 1, 1, "old"), KnownFile(9, 1, 1, "x")
-NEAR = Path("/d/other name.avi")
-
-
-@pytest.mark.parametrize(
-    ("before", "same", "holding", "wanted"),
-    [
-        (None, [], [], Decision("added")),
-        (OLD, [], [], Decision("added", None, 9)),
-        (SAME, [video(9, HERE)], [9], Decision("touched")),
-        # A live video with these bytes: a copy of it, unless its own path has them no more.
-        (None, [video(1)], [1], Decision("added", video(1))),
-        (OLD, [video(1)], [1], Decision("added", video(1), 1)),
-        (None, [video(1)], [], Decision("moved", video(1))),
-        (OLD, [video(1)], [], Decision("moved", video(1))),
-        (None, [video(1), video(2)], [1], Decision("moved", video(2))),
-        (None, [video(1, is_verified=False)], [1], Decision("added")),
-        # Deleted ones: they are back, with what was known of them where their vectors are gone.
-        (None, [dead(1)], [], Decision("returned", dead(1))),
-        (None, [dead(1), dead(2)], [], Decision("returned", dead(2))),
-        (None, [dead(1, HERE), dead(2)], [], Decision("returned", dead(1, HERE))),
-        (None, [dead(1, has_vectors=False)], [], Decision("added", None, 1)),
-        (OLD, [dead(1, has_vectors=False)], [], Decision("added", None, 1)),
-        (None, [dead(1, is_verified=False)], [], Decision("added", None, 1)),
-        (None, [dead(1), video(2)], [2], Decision("added", video(2))),
-        # Bytes that two people share say nothing of whose a file is.
-        (None, [dead(1), dead(2, person=PB)], [], Decision("added")),
-        (None, [dead(1, HERE), dead(2, person=PB)], [], Decision("returned", dead(1, HERE))),
-        (
-            None,
-            [dead(1, HERE, has_vectors=False), dead(2, person=PB, has_vectors=False)],
-            [],
-            Decision("added", None, 1),
-        ),
-        (OLD, [video(1), video(2, person=PB)], [1, 2], Decision("added", video(1))),
-        (None, [video(1), video(2, person=PB)], [1], Decision("added", video(1))),
-        (None, [video(1), video(2, NEAR, person=PB)], [1], Decision("moved", video(2, NEAR, person=PB))),
-        (None, [video(1), video(2, person=PB)], [], Decision("added", video(1))),
-        # What was deleted on purpose stays so, unless it is a video that was not.
-        (None, [dead(1, on_purpose=True)], [], Decision("deleted")),
-        (OLD, [dead(1, on_purpose=True)], [], Decision("deleted")),
-        (None, [dead(1, on_purpose=True), video(2)], [], Decision("moved", video(2))),
-        (None, [dead(1, on_purpose=True), video(2)], [2], Decision("deleted")),
-        (None, [dead(1, on_purpose=True), dead(2, HERE)], [], Decision("returned", dead(2, HERE))),
-    ],
-)
-def test_decisions(before: KnownFile | None, same: list[SameBytes], holding: list[int], wanted: Decision) -> None:
-    assert decide(Arrival(HERE, "x", before, same), False, lambda each: each.video_id in holding, set()) == wanted
-
-
-def test_decisions_of_a_run_and_of_what_is_undeleted() -> None:
-    def decided(same: list[SameBytes], undelete: bool = False, taken: Any = (), **other: Any) -> Decision:
-        return decide(Arrival(HERE, "x", None, same, **other), undelete, lambda _: False, set(taken))
-
-    assert decided([video(1)], taken=[1]) == Decision("added", video(1))  # it is placed already
-    assert decided([dead(1)], taken=[1]) == Decision("added")
-    for deleted in ({"is_deleted": True}, {"is_purged": True}):
-        assert decided([], **deleted) == Decision("deleted")
-        assert decided([video(1)], **deleted) == Decision("moved", video(1))
-        assert decided([], undelete=True, **deleted) == Decision("added")
-    assert decided([dead(1, on_purpose=True)], undelete=True).fate == "returned"
 
 
 # Folders that moved.
