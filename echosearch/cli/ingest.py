@@ -21,7 +21,7 @@ from echosearch.cli.options import (
     output_option,
     wait_option,
 )
-from echosearch.config import index_path
+from echosearch.config import default_workers, index_path
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
@@ -63,9 +63,17 @@ if TYPE_CHECKING:
     metavar="FRAMES",
     help="Frames to embed: all, even:N or START:STOP:STRIDE. Default: the model's usual ones.",
 )
-@click.option("--workers", type=Whole(), metavar="N", help="Decoding processes. Default: half of the processors.")
+@click.option(
+    "--workers",
+    type=Whole(),
+    default=default_workers,
+    show_default="half of the processors",
+    metavar="N",
+    help="Decoding processes.",
+)
 @click.option(
     "--timeout",
+    "timeout_seconds",
     type=Finite(),
     default=300.0,
     show_default=True,
@@ -74,6 +82,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--worker-memory",
+    "worker_memory_gib",
     type=Finite(),
     default=4.0,
     show_default=True,
@@ -95,20 +104,10 @@ def ingest(
     weights: str | None,
     manifest: Path | None,
     column_map: tuple[tuple[str, str], ...],
-    frames: Any,
     sampling: Any,
-    workers: int | None,
-    timeout: float,
-    worker_memory: float,
-    retry_failed: bool,
-    undelete: bool,
-    rehash: bool,
-    prune: bool,
-    yes: bool,
     wait: float,
-    device: Any,
-    precision: Any,
     output: str | None,
+    **others: Any,
 ) -> int:
     """Embed videos and add them to an index; run again, only new and changed files are done.
 
@@ -120,7 +119,6 @@ def ingest(
       echosearch ingest /data/echo --model echo-clip --weights local-dir:/models/echo-clip
       echosearch ingest /data/echo --model open_clip --weights local-dir:/models/own
     """  # fmt: skip
-    from echosearch.config import default_workers
     from echosearch.ingest import IngestOptions, ingest as run, read_metadata
     from echosearch.types import ModelRequest
 
@@ -128,27 +126,13 @@ def ingest(
         raise BadOption("--weights goes with --model PRESET")
     if column_map and manifest is None:
         raise BadOption("--map goes with --manifest FILE")
-    path = index_path(index)
+    if model is None and sampling is not None:
+        raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
     request = None
     if model is not None:
-        request = ModelRequest(model, weights, device, precision, sampling)
-    elif sampling is not None:
-        raise BadOption("--sampling goes with --model; an index keeps the sampling that it was made with")
-    options = IngestOptions(
-        model=request,
-        frames=frames,
-        workers=default_workers() if workers is None else workers,
-        timeout_seconds=timeout,
-        worker_memory_gib=worker_memory,
-        device=device,
-        precision=precision,
-        retry_failed=retry_failed,
-        undelete=undelete,
-        rehash=rehash,
-        prune=prune,
-        yes=yes,
-        wait_seconds=wait,
-    )
+        request = ModelRequest(model, weights, others["device"], others["precision"], sampling)
+    options = IngestOptions(request, wait_seconds=wait, **others)
+    path = index_path(index)
     tables = [read_metadata(manifest, column_fields(column_map))] if manifest is not None else []
     render.print_index(path, output)
     with render.progress() as listener:

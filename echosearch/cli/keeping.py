@@ -118,54 +118,42 @@ def delete(
       echosearch delete --patient P0017 --dry-run
       echosearch delete --patient P0017 --purge --yes
     """
+    from echosearch.api.purging import purge_videos
     from echosearch.ingest import delete_videos
 
     path, wanted = index_path(index), _wanted(videos, study, patient)
     if (yes or learned != "keep") and not purge:
         raise BadOption("--yes and --learned go with --purge")
-    if purge:
-        _purge(path, wanted, study, patient, learned, wait, dry_run, yes, output)
-        return
-    report = delete_videos(path, wanted, study, patient, wait, dry_run)
-    found = report["videos"]
-    lines = [f"index {report['index']}"]
-    if dry_run:
-        lines += [f"{len(found)} would be deleted:", *_lines(found)]
-    else:
-        ids = [str(video["video_id"]) for video in found]
+    if not purge:
+        report = delete_videos(path, wanted, study, patient, wait, dry_run)
+        ids = [str(video["video_id"]) for video in report["videos"]]
         if len(ids) > _NAMED:  # too many for a command line
             named = {"--study": study, "--patient": patient}
             ids = [*map(str, videos), *(part for name, value in named.items() if value for part in (name, value))]
         where = [] if index is None else ["--index", index]
         back = shlex.join(["echosearch", "undelete", *ids, *where])
-        lines += [f"{len(found)} deleted; generation {report['generation']}", *_lines(found)]
-        lines += [f"to bring them back: {back}"]
-    render.answer(output, report, lines)
-
-
-def _purge(
-    path: Path,
-    videos: list[int | Path],
-    study: str | None,
-    patient: str | None,
-    learned: Any,
-    wait: float,
-    dry_run: bool,
-    yes: bool,
-    output: str | None,
-) -> None:
-    from echosearch.api.purging import purge_videos
-
+        render.answer(output, report, _deleted(report, "" if dry_run else back))
+        return
     if not (yes or dry_run):
-        found = purge_videos(path, videos, study, patient, dry_run=True)["videos"]
+        found = purge_videos(path, wanted, study, patient, dry_run=True)["videos"]
         lines = [
             f"{len(found)} videos would be purged for good, and nothing brings them back:",
             *map(render.printable, _lines(found)),
             "If that is right, say so: --purge --yes",
         ]
         raise BadOption("\n".join(lines))
-    receipt = purge_videos(path, videos, study, patient, learned, wait, dry_run)
+    receipt = purge_videos(path, wanted, study, patient, learned, wait, dry_run)
     render.answer(output, receipt, _purged(receipt, learned))
+
+
+def _deleted(report: Mapping[str, Any], back: str) -> Iterator[str]:
+    """What was deleted and the command that brings it back; without one, what would be."""
+    done = f"deleted; generation {report['generation']}" if back else "would be deleted:"
+    yield f"index {report['index']}"
+    yield f"{len(report['videos'])} {done}"
+    yield from _lines(report["videos"])
+    if back:
+        yield f"to bring them back: {back}"
 
 
 def _purged(receipt: Mapping[str, Any], learned: str) -> Iterator[str]:
