@@ -76,7 +76,7 @@ def test_a_mode_of_ones_own_goes_from_its_file_to_json(tmp_path: Path) -> None:
     [result] = zeroshot.sweep(str(path))
     assert result.columns["value"] == pytest.approx([0.8, 1, 1], abs=1e-6)
     assert result.columns["which"].tolist() == [1, 0, 1]
-    told = json.loads(json.dumps(result.summary()))
+    told = json.loads(json.dumps(result.summary().to_dict()))
     assert (told["mode"], told["kind"]) == ("nearest", "similarity to the nearest phrase")
     assert told["columns"]["value"]["highest"] == pytest.approx(1)
     [again] = zeroshot.sweep(task)

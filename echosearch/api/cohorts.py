@@ -61,9 +61,9 @@ from echosearch.filters import (
     resolve,
 )
 from echosearch.index import PURGED, VIEW, Matches, Snapshot, Store
-from echosearch.learning import kept
+from echosearch.learning import AnyTask, kept
 from echosearch.search import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, domain, doubts, measure, task_of
-from echosearch.tasks import AGGREGATES, Aggregate, AnyTask, known_tasks, stored
+from echosearch.tasks import AGGREGATES, Aggregate, known_tasks, stored
 from echosearch.types import Hit, ProgressListener, VideoRecord, people, with_study_keys
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from echosearch.api.index import Index
 from echosearch.learning import (
+    AnyTask,
     Evaluation,
     LevelFigures,
     ReliabilityBin,
@@ -13,7 +14,7 @@ from echosearch.learning import (
     RetrievalFigures,
     Threshold,
 )
-from echosearch.tasks import NOT_VALIDATED, Aggregate, AnyTask, PublishedFigure
+from echosearch.tasks import NOT_VALIDATED, Aggregate, PublishedFigure
 from echosearch.types import BESIDE, Answer
 
 

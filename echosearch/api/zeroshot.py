@@ -8,88 +8,58 @@ zeroshot.evaluate("pacemaker", read_labels(Path("labels.csv")))
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import (
-    BackendError,
-    BadLabels,
-    BadOption,
-    BadQuery,
-    CalibrationMismatch,
-    IndexLocked,
-    UnknownTask,
-    shown,
-)  # fmt: skip
+from echosearch.errors import BadOption, BadQuery, UnknownTask, nearest, shown
 from echosearch.index import FittedKind, Snapshot, Store, SweepKey
 from echosearch.learning import (
     PREFIX,
+    AnyTask,
     Calibration,
     Evaluation,
-    Features,
     IdColumn,
     LabelFile,
     Probe,
     ReportFile,
     Retrieval,
-    Sample,
     Score as RetrievalScore,
     SweepResult,
     Threshold,
     ThresholdRule,
-    Training,
-    beginnings,
-    calibrate,
-    cautions,
-    check_finding,
-    check_labels,
+    check_calibratable,
     check_named,
-    check_range,
-    check_value,
-    evaluate,
-    fitting,
-    frozen_threshold,
+    default_name,
+    judge,
     kept,
-    labelled_videos,
-    lengths,
-    made_for,
-    of_views,
-    overlap,
+    learn_calibration,
+    learn_probe,
     pair,
-    probe_kind,
     retrieval,
-    sample,
     tell,
-    train,
-    unknown_patients,
-    usable,
     write_predictions,
-)  # fmt: skip  # fmt: skip
+)
 from echosearch.tasks import (
     VIEW_TASK,
-    AnyTask,
     Embed,
     Form,
     Model,
     PublishedFigure,
     Scorer,
-    Swept,
     builtin_task,
-    columns_of,
     find_task,
     predict_views,
     stored,
     sweep,
+    sweep_or_score,
     sweep_without_keeping,
     tells_views,
 )
-from echosearch.types import EncodedText, ProgressListener, people
-
-_BORROWED: Final = "a published threshold belongs to its authors' videos and patients, which these need not be like"
+from echosearch.types import EncodedText, ProgressListener
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +98,7 @@ class ZeroShot:
         False writes nothing. Scores are called by the newest calibration of each task, or by the one named; a
         published threshold is applied only if that is asked for.
         """
-        chosen = self._chosen(tasks)
-        form: Form = "approximate" if approximate else "exact"
-        description = self.store.description
+        chosen, form = self._chosen(tasks), _form(approximate)
         borrowed = {task.name: self.published_threshold(task) if published_threshold else None for task in chosen}
         if published_threshold and not any(borrowed.values()):
             raise BadOption(f"no threshold was published for {', '.join(borrowed)}")
@@ -140,41 +108,16 @@ class ZeroShot:
             check_named(self.calibrations(), calibration, [scorer.key for scorer in scorers])
         if keep:
             swept = sweep(self.store, scorers, wait_seconds, progress, among)
-            if VIEW_TASK in [task.name for task in chosen] and tells_views(description):
+            if VIEW_TASK in [task.name for task in chosen] and tells_views(self.store.description):
                 with self.store.writer(wait_seconds) as writer:
-                    predict_views(writer, self._scorer(builtin_task(VIEW_TASK), "exact", []))
+                    predict_views(writer, self._scorer(builtin_task(VIEW_TASK), "exact"))
         else:
             swept = sweep_without_keeping(self.store, scorers, progress, among)
         with self.store.snapshot() as snapshot:
-            known = kept.calibrations(snapshot)
+            known, notes, index = kept.calibrations(snapshot), (*self.notes(snapshot), *cut), str(self.store.path)
             return [
-                SweepResult(
-                    task=task,
-                    form=form,
-                    index=str(self.store.path),
-                    generation=snapshot.generation,
-                    model=description.model,
-                    recipe=description.recipe.id,
-                    frames_dtype=description.frames_dtype,
-                    ids=told.swept.ids,
-                    columns=told.swept.columns,
-                    shown=told.shown,
-                    scored_now=told.swept.scored_now,
-                    warnings=(
-                        *self.notes(snapshot),
-                        *cut,
-                        *told.about_views,
-                        *cautions(snapshot, task),
-                        *told.cautions,
-                        *([_BORROWED] if borrowed[task.name] else []),
-                    ),
-                    called=told.called,
-                    applied=borrowed[task.name],
-                    published=description.standing.published,
-                    all_views=self.all_views,
-                )
-                for task, found in zip(chosen, swept, strict=True)
-                for told in [tell(snapshot, task, found, known, calibration, self.all_views, among)]
+                tell(snapshot, task, its, known, calibration, self.all_views, among, borrowed[task.name], index, notes)
+                for task, its in zip(chosen, swept, strict=True)
             ]
 
     def published_threshold(self, task: AnyTask) -> PublishedFigure | None:
@@ -184,10 +127,9 @@ class ZeroShot:
 
     def scored(self, *tasks: AnyTask | str, approximate: bool = False) -> dict[str, npt.NDArray[np.int64]]:
         """For each task by name the live videos (n,) that have a score already; needs no model."""
-        form: Form = "approximate" if approximate else "exact"
         with self.store.snapshot() as snapshot:
-            kept = {task.name: stored(snapshot, self.key(task, form)) for task in self._chosen(tasks)}
-        return {name: np.empty(0, np.int64) if found is None else found.ids for name, found in kept.items()}
+            told = {task.name: stored(snapshot, self.key(task, _form(approximate))) for task in self._chosen(tasks)}
+        return {name: np.empty(0, np.int64) if found is None else found.ids for name, found in told.items()}
 
     def find(self, task: AnyTask | str) -> AnyTask:
         """A task or probe by name. UnknownTask offers the nearest."""
@@ -195,13 +137,11 @@ class ZeroShot:
             return task
         if not task.startswith(PREFIX):
             return find_task(task)
-        known = {probe.name: probe for probe in self.probes()}
-        if task in known:
-            return known[task]
-        raise UnknownTask(
-            f"there is no probe {task.removeprefix(PREFIX)!r} in this index; there are "
-            f"{', '.join(probe.label for probe in known.values()) or 'none'}. Make one: echosearch probe train"
-        )
+        known, label = {probe.label: probe for probe in self.probes()}, task.removeprefix(PREFIX)
+        if label in known:
+            return known[label]
+        there = nearest(label, known) if known else "there are none. Make one: echosearch probe train"
+        raise UnknownTask(f"there is no probe {label!r} in this index; {there}")
 
     # Learning from labels.
 
@@ -224,46 +164,16 @@ class ZeroShot:
         not allow it.
         """
         found = self.find(task)
-        if found.rule.gives_value:
-            raise BadQuery(f"{found.name} gives a value, not a yes or no; see how far it is off: echosearch evaluate")
-        chosen = found.rule.chosen(classes)
-        at = [] if prevalence is None else [f"at-{prevalence}"]
-        called = name or "-".join([found.name.replace(":", "-"), *(each.replace(" ", "_") for each in classes), *at])
+        check_calibratable(found)
+        called = name or default_name(found, classes, prevalence)
         with self.store.snapshot() as snapshot:
             kept.check_free(snapshot, "calibration", called, replace)
-        told, key = self._sample(found, labels, "exact", chosen, check_labels, wait_seconds)
-        if flattered := _trained_on(found, told):
-            raise BadLabels(f"{flattered[0]}; a calibration would keep that flattery")
-        made = Calibration(
-            name=called,
-            task=found.name,
-            **made_for(key),
-            classes=chosen,
-            scale=found.rule.scale,
-            **labels.origin,
-            model=self.store.description.model,
-            created_at=kept.now(),
-            **calibrate(told, rule),
+        scorer, views = self._scorer(found, "exact"), self.all_views
+        made, warnings = learn_calibration(
+            self.store, found, scorer, labels, rule, classes, called, prevalence, views, wait_seconds
         )
-        if prevalence == "estimate":
-            made = made.at(self._prevalence(made, found), "estimated")
-        elif prevalence is not None:
-            made = made.at(prevalence, "stated")
         kept.keep(self.store, made, wait_seconds, replace)
-        few = [f"{made.few_labels}; threshold and p of so few may be far off"] if made.few_labels else []
-        return made, (*told.warnings, *few)
-
-    def _prevalence(self, made: Calibration, task: AnyTask) -> float:
-        """How common the finding is in the index by a new calibration. BadLabels where that cannot be told."""
-        swept, _ = self._swept(self._scorer(task, "exact", []), 0.0)
-        with self.store.snapshot() as snapshot:
-            told = tell(snapshot, task, swept, [made], all_views=self.all_views)
-        found = told.called.prevalence if told.called is not None else None
-        if found is None or found.value is None or not 0 < found.value < 1:
-            reasons = [] if found is None else [found.reason or f"it comes out as {found.value:g}"]
-            why = "; ".join((*told.cautions, *reasons)) or "no video can show it"
-            raise BadLabels(f"the prevalence cannot be estimated: {why}; state it: --prevalence 0.05")
-        return found.value
+        return made, warnings
 
     def calibrations(self) -> list[Calibration]:
         """All that are kept in the index, oldest first."""
@@ -275,15 +185,9 @@ class ZeroShot:
 
         BadOption where its name is taken, unless that one is to be replaced.
         """
-        if calibration.recipe != self.store.description.recipe.id:
-            raise CalibrationMismatch(
-                f"calibration {calibration.name} was made with {calibration.model} by another recipe "
-                f"({calibration.recipe[:12]}...) than this index's ({self.store.description.recipe.id[:12]}...), "
-                "so its threshold means nothing here"
-            )
+        kept.check_made_for(self.store.description, calibration)
         found = self.find(calibration.task)
-        form: Form = "approximate" if calibration.form == "approximate" else "exact"
-        calibration.check(self.key(found, form, calibration.precision))
+        calibration.check(self.key(found, _form(calibration.form == "approximate"), calibration.precision))
         found.rule.chosen(calibration.classes)
         kept.keep(self.store, calibration, wait_seconds, replace)
 
@@ -305,48 +209,16 @@ class ZeroShot:
         """
         with self.store.snapshot() as snapshot:
             kept.check_free(snapshot, "probe", label, replace)
-            records, labelled = labelled_videos(snapshot, labels)
-            labelled = of_views(records, labelled, views)
-            shortest = {}
-            if motion:
-                seen = lengths(snapshot)
-                stills = np.isin(labelled.video_ids, seen.ids[seen.frames < 2])
-                told_of = f"{stills.sum()} labelled videos show one frame and no motion, and are left out"
-                labelled = labelled.kept(~stills, told_of)
-                shortest = seen.shortest(labelled.video_ids)
-            known = columns_of(snapshot, Features(motion, self.store.description.dim), labelled.video_ids)
-        together = people(records.values(), labelled.video_ids)
-        chosen = probe_kind(labelled.labels, kind)
-        weights, offset, told = train(known, labelled.labels, together.codes, chosen)
-        training = Training(
-            **labels.origin,
-            videos=len(labelled.labels),
-            positives=int(labelled.labels.sum()) if chosen == "logistic" else None,
-            patients=together.count,
-            contents=beginnings(records[video_id].content_sha256 for video_id in labelled.video_ids.tolist()),
-            **told,
-            **shortest,
-        )
-        recipe = self.store.description.recipe.id
-        probe = Probe(label, chosen, recipe, tuple(weights.tolist()), offset, training, tuple(views), motion=motion)
+        probe, warnings = learn_probe(self.store, label, labels, kind, views, motion)
         kept.keep(self.store, probe, wait_seconds, replace)
-        return probe, (*labelled.warnings, *unknown_patients(together))
+        return probe, warnings
 
     def add_probe(self, probe: Probe, replace: bool = False, wait_seconds: float = 0.0) -> None:
         """Keep a probe of another index. CalibrationMismatch unless its recipe and dimensions are this index's.
 
         BadOption where its name is taken, unless that one is to be replaced.
         """
-        description = self.store.description
-        if probe.recipe != description.recipe.id:
-            raise CalibrationMismatch(
-                f"{probe.name} was trained by another recipe ({probe.recipe[:12]}...) than this index's "
-                f"({description.recipe.id[:12]}...), so its weights mean nothing here"
-            )
-        if probe.dim != description.dim:
-            raise CalibrationMismatch(
-                f"{probe.name} is for {probe.dim} dimensions, and the embeddings here have {description.dim}"
-            )
+        kept.check_made_for(self.store.description, probe)
         kept.keep(self.store, probe, wait_seconds, replace)
 
     def probes(self) -> list[Probe]:
@@ -377,17 +249,8 @@ class ZeroShot:
         default the newest that fits).
         """
         found = self.find(task)
-        form: Form = "approximate" if approximate else "exact"
-        is_value = found.rule.gives_value
-        if is_value and (calibration is not None or threshold is not None):
-            raise BadOption(f"{found.name} gives a value and is judged by its errors, so no threshold goes with it")
-        chosen = found.rule.chosen(classes)
-        used = None if is_value else fitting(self.calibrations(), self.key(found, form), chosen, calibration)
-        frozen = frozen_threshold(threshold, used, found.rule)
-        odd = check_range(labels, found) if is_value else []
-        told, _ = self._sample(found, labels, form, chosen, check_value if is_value else check_finding)
-        judged = evaluate(told, found.aggregate, not is_value, frozen, used, repeats, seed)
-        return replace(judged, warnings=(*odd, *judged.warnings, *_trained_on(found, told)))
+        scorer = self._scorer(found, _form(approximate))
+        return judge(self.store, found, scorer, labels, classes, calibration, threshold, repeats, seed)
 
     def evaluate_retrieval(
         self,
@@ -428,8 +291,7 @@ class ZeroShot:
         """
         output = self.store.output(path, "the predictions", ".csv", force)
         found = self.find(task)
-        scorer = self._scorer(found, "approximate" if approximate else "exact", [])
-        swept, warnings = self._swept(scorer, 0.0)
+        swept, warnings = sweep_or_score(self.store, self._scorer(found, _form(approximate)))
         with self.store.snapshot() as snapshot:
             records = {record.video_id: record for record in snapshot.catalog.videos.records()}
         swept = swept.kept(np.isin(swept.ids, list(records)))  # some may have been deleted meanwhile
@@ -452,8 +314,8 @@ class ZeroShot:
         description = self.store.description
         return Model(description.recipe.id, precision or self.precision, description.logit_scale)
 
-    def _scorer(self, task: AnyTask, form: Form, cut: list[str]) -> Scorer:
-        return task.scorer(form, self._model(), self._embed(cut))
+    def _scorer(self, task: AnyTask, form: Form, cut: list[str] | None = None) -> Scorer:
+        return task.scorer(form, self._model(), self._embed([] if cut is None else cut))
 
     def _embed(self, cut: list[str]) -> Embed:
         """Phrases to text embeddings; of phrases that the model does not hold whole a sentence goes to `cut`."""
@@ -469,41 +331,6 @@ class ZeroShot:
 
         return embed
 
-    def _sample(
-        self,
-        task: AnyTask,
-        labels: LabelFile,
-        form: Form,
-        classes: tuple[str, ...],
-        check: Callable[[Sample], object],
-        wait_seconds: float = 0.0,
-    ) -> tuple[Sample, SweepKey]:
-        """Labelled videos with their scores; sweeps what is missing once the labels are known to pass `check`."""
-        scorer = self._scorer(task, form, [])
-        with self.store.snapshot() as snapshot:
-            records, labelled = usable(snapshot, labels, task)
-            check(sample(task, snapshot.rows.ids, np.zeros(len(snapshot.rows.ids)), labelled, records))
-        swept, warnings = self._swept(scorer, wait_seconds)
-        with self.store.snapshot() as snapshot:
-            records, labelled = usable(snapshot, labels, task)
-        scores = task.rule.decision(swept.columns, classes)
-        found = sample(task, swept.ids, scores, labelled, records)
-        return replace(found, warnings=(*found.warnings, *warnings)), swept.key
 
-    def _swept(self, scorer: Scorer, wait_seconds: float) -> tuple[Swept, list[str]]:
-        """All scores; where they cannot be kept (read-only, or another process is writing), they are made and told."""
-        try:
-            return sweep(self.store, [scorer], wait_seconds)[0], []
-        except (IndexLocked, BackendError) as error:
-            [swept] = sweep_without_keeping(self.store, [scorer])
-            return swept, [f"the scores were not kept: {error}"]
-
-
-def _trained_on(task: AnyTask, told: Sample) -> list[str]:
-    """What is to be said of videos that a probe was trained on."""
-    if not any(seen := overlap(task.rule.learnt_from, told)):
-        return []
-    others = f", and on videos of the same patients as {seen[1]} others" if seen[1] else ""
-    return [
-        f"{task.name} was trained on {seen[0]} of these videos{others}, so its scores flatter it; use other patients'"
-    ]
+def _form(approximate: bool) -> Form:
+    return "approximate" if approximate else "exact"

@@ -25,8 +25,7 @@ from echosearch.errors import BadOption
 if TYPE_CHECKING:
     from echosearch.api import Index
     from echosearch.api.evaluations import Origin
-    from echosearch.learning import Evaluation, Retrieval, Threshold
-    from echosearch.tasks import AnyTask
+    from echosearch.learning import AnyTask, Evaluation, Retrieval, Threshold
 
 RETRIEVAL = "retrieval"
 

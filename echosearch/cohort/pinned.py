@@ -8,9 +8,9 @@ from typing import cast
 
 from echosearch.cohort.cohort import Cohort, Measure
 from echosearch.filters import names, parse_filter
-from echosearch.learning import Calibration, Probe
+from echosearch.learning import AnyTask, Calibration, Probe
 from echosearch.search import DOMAIN_BY, Source, Vocabulary
-from echosearch.tasks import Aggregate, AnyTask, task_from_dict
+from echosearch.tasks import Aggregate, task_from_dict
 
 
 def pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:

@@ -4,28 +4,25 @@ from .calibration import (
     CalibrationDetails as CalibrationDetails,
     NewCalibration as NewCalibration,
     assumption as assumption,
-    beginnings as beginnings,
-    calibrate as calibrate,
-    check_labels as check_labels,
     figures as figures,
-    made_for as made_for,
-    overlap as overlap,
 )
-from .calling import check_named as check_named, fitting as fitting, tell as tell
+from .calling import check_named as check_named, tell as tell
 from .evaluation import (
     Evaluation as Evaluation,
     LevelFigures as LevelFigures,
     LevelResult as LevelResult,
     Threshold as Threshold,
-    check_finding as check_finding,
-    check_range as check_range,
-    check_value as check_value,
-    evaluate as evaluate,
-    frozen_threshold as frozen_threshold,
 )
 from .intervals import Estimate as Estimate
 from .kept import named as named, read as read
 from .labels import LabelFile as LabelFile, read_labels as read_labels
+from .learn import (
+    check_calibratable as check_calibratable,
+    default_name as default_name,
+    judge as judge,
+    learn_calibration as learn_calibration,
+    learn_probe as learn_probe,
+)
 from .predictions import (
     IdColumn as IdColumn,
     check_predictable as check_predictable,
@@ -33,22 +30,13 @@ from .predictions import (
 )
 from .probe import (
     PREFIX as PREFIX,
-    Features as Features,
+    AnyTask as AnyTask,
     NewProbe as NewProbe,
     Probe as Probe,
     ProbeDetails as ProbeDetails,
     Training as Training,
-    probe_kind as probe_kind,
-    train as train,
 )
-from .reach import (
-    cautions as cautions,
-    labelled_videos as labelled_videos,
-    lengths as lengths,
-    of_views as of_views,
-    too_short as too_short,
-    usable as usable,
-)
+from .reach import too_short as too_short
 from .results import SweepAnswer as SweepAnswer, SweepResult as SweepResult, distribution as distribution
 from .retrieval import (
     ReportFile as ReportFile,
@@ -58,11 +46,6 @@ from .retrieval import (
     pair as pair,
     read_reports as read_reports,
     retrieval as retrieval,
-)
-from .sample import (
-    Sample as Sample,
-    sample as sample,
-    unknown_patients as unknown_patients,
 )
 from .statistics import ReliabilityBin as ReliabilityBin, aggregate as aggregate
 from .thresholds import ThresholdRule as ThresholdRule

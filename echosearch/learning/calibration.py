@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
-from echosearch.index import SweepKey
+from echosearch.index import FittedKind, SweepKey
 from echosearch.learning.folds import stratified_folds
 from echosearch.learning.intervals import Estimate, few_labels, shares
 from echosearch.learning.prevalence import prevalence
@@ -117,6 +117,11 @@ class Calibration:
             raise ValueError("threshold, map and one or more fold_thresholds are finite numbers")
         if self.prevalence is not None and not 0 < self.prevalence < 1:
             raise ValueError(f"a prevalence lies between 0 and 1, not {self.prevalence}")
+
+    @property
+    def kept_as(self) -> tuple[FittedKind, str]:
+        """As what and under which name an index keeps it."""
+        return "calibration", self.name
 
     @property
     def rule_in_words(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +12,13 @@ from echosearch.errors import BadQuery, CalibrationMismatch
 from echosearch.index import Snapshot, SweepKey
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.kept import named
-from echosearch.learning.reach import too_short
-from echosearch.learning.results import Called
-from echosearch.tasks import AnyTask, Swept
-from echosearch.types import NO, UNKNOWN, Belonging, Shown, counted, people, shows
+from echosearch.learning.probe import AnyTask
+from echosearch.learning.reach import cautions, too_short
+from echosearch.learning.results import Called, SweepResult
+from echosearch.tasks import PublishedFigure, Swept
+from echosearch.types import NO, UNKNOWN, Belonging, counted, people, shows
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Told:
-    """The videos of a sweep that are told of, whether their view shows it (n,), and what a calibration calls them.
-
-    `about_views` are sentences on views, `cautions` on why there is no prevalence.
-    """
-
-    swept: Swept
-    shown: Shown
-    called: Called | None
-    about_views: tuple[str, ...]
-    cautions: tuple[str, ...]
+_BORROWED: Final = "a published threshold belongs to its authors' videos and patients, which these need not be like"
 
 
 def tell(
@@ -40,32 +29,53 @@ def tell(
     name: str | None = None,
     all_views: bool = False,
     among: npt.NDArray[np.int64] | None = None,
-) -> Told:
-    """What a sweep says of the live videos, of those `among` (n,) where they are given.
+    applied: PublishedFigure | None = None,
+    index: str = "",
+    notes: Sequence[str] = (),
+) -> SweepResult:
+    """What a sweep says of the live videos of an index, of those `among` (n,) where they are given, after `notes`.
 
     It is called by the calibration of that `name` if it fits, else by the newest that does.
     """
-    every = list(snapshot.catalog.videos.belongings())
+    description, every = snapshot.description, list(snapshot.catalog.videos.belongings())
     live = np.isin(swept.ids, snapshot.rows.ids)
     swept = swept.kept(live if among is None else live & np.isin(swept.ids, among))
     view_of = {each.video_id: each.view for each in every}
     shown = shows(task.views, [view_of[video_id] for video_id in swept.ids.tolist()])
-    about, seen_in = [], f"{task.name} is seen in {', '.join(task.views)}"
+    warnings, seen_in = list(notes), f"{task.name} is seen in {', '.join(task.views)}"
     if elsewhere := int((shown == NO).sum()):
         left_out = "" if all_views else " and are left out (--all-views)"
-        about.append(f"{seen_in}; {elsewhere} videos have another view{left_out}")
+        warnings.append(f"{seen_in}; {elsewhere} videos have another view{left_out}")
     if unknown := int((shown == UNKNOWN).sum()):
         apart = "they count" if all_views else "they are listed apart and do not count (--all-views)"
-        about.append(f"{seen_in}; of {unknown} videos the view is not known: {apart}")
+        warnings.append(f"{seen_in}; of {unknown} videos the view is not known: {apart}")
     left = (shown != NO) | all_views
     swept, shown = swept.kept(left), shown[left]
-    fitting = [each for each in known if each.fits(swept.key)]
-    if not fitting or not len(swept.ids):
-        return Told(swept, shown, None, tuple(about), ())
-    calibration = next((each for each in fitting if each.name == name), fitting[-1])
-    seen = counted(shown, all_views) & ~np.isin(swept.ids, too_short(snapshot, task))
-    called, cautions = _called(every, task, swept, seen, calibration)
-    return Told(swept, shown, called, tuple(about), cautions)
+    warnings += cautions(snapshot, task)
+    fitting, called = [each for each in known if each.fits(swept.key)], None
+    if fitting and len(swept.ids):
+        calibration = next((each for each in fitting if each.name == name), fitting[-1])
+        seen = counted(shown, all_views) & ~np.isin(swept.ids, too_short(snapshot, task))
+        called = _called(every, task, swept, seen, calibration)
+        warnings += [called.caution] if called.caution else []
+    return SweepResult(
+        task=task,
+        form="exact" if swept.key.form == "exact" else "approximate",
+        index=index,
+        generation=snapshot.generation,
+        model=description.model,
+        recipe=description.recipe.id,
+        frames_dtype=description.frames_dtype,
+        ids=swept.ids,
+        columns=swept.columns,
+        shown=shown,
+        scored_now=swept.scored_now,
+        warnings=(*warnings, *([_BORROWED] if applied is not None else [])),
+        called=called,
+        applied=applied,
+        published=description.standing.published,
+        all_views=all_views,
+    )
 
 
 def _called(
@@ -74,24 +84,24 @@ def _called(
     swept: Swept,
     seen: npt.NDArray[np.bool_],
     calibration: Calibration,
-) -> tuple[Called, tuple[str, ...]]:
-    """Probability, yes or no, and prevalence; beside it what is to be said where no prevalence follows."""
+) -> Called:
+    """Probability, yes or no, and prevalence, or why none follows."""
     scores = task.rule.decision(swept.columns, calibration.classes)
-    prevalence, cautions = None, []
+    prevalence, caution = None, ""
     if seen.any():
         try:
             prevalence = calibration.prevalence_among(scores[seen], people(every, swept.ids).codes[seen])
         except BadQuery as error:
-            cautions.append(f"calibration {calibration.name}: {error}")
-    called = Called(
+            caution = f"calibration {calibration.name}: {error}"
+    return Called(
         calibration=calibration,
         scores=scores,
         probability=calibration.probability(scores),
         positive=calibration.is_positive(scores),
         seen=seen,
         prevalence=prevalence,
+        caution=caution,
     )
-    return called, tuple(cautions)
 
 
 def check_named(known: Sequence[Calibration], name: str, keys: Sequence[SweepKey]) -> None:

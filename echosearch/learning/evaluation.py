@@ -15,6 +15,7 @@ from echosearch.errors import BadLabels, BadOption
 from echosearch.learning.calibration import Calibration, overlap
 from echosearch.learning.intervals import FEWEST, NONE, Codes, Estimate, auroc, estimates, few_labels, shares
 from echosearch.learning.labels import LabelFile
+from echosearch.learning.probe import AnyTask
 from echosearch.learning.sample import Sample
 from echosearch.learning.statistics import (
     ReliabilityBin,
@@ -27,7 +28,7 @@ from echosearch.learning.statistics import (
     regression_statistics,
     reliability,
 )
-from echosearch.tasks import Aggregate, AnyTask, Mode
+from echosearch.tasks import Aggregate, Mode
 from echosearch.types import Answer
 
 Level = Literal["video", "study", "patient"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from echosearch.errors import BadOption
-from echosearch.index import Fitted, FittedKind, Snapshot, Store
+from echosearch.errors import BadOption, CalibrationMismatch
+from echosearch.index import Fitted, FittedKind, IndexDescription, Snapshot, Store
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.probe import Probe, check_label
 
@@ -46,10 +46,25 @@ def check_free(snapshot: Snapshot, kind: FittedKind, name: str, replace: bool) -
         )
 
 
+def check_made_for(description: IndexDescription, made: Calibration | Probe) -> None:
+    """CalibrationMismatch unless it was made by the recipe of this index, with embeddings of as many dimensions."""
+    if made.recipe != description.recipe.id:
+        which, what = f"{made.name} was trained", "weights mean"
+        if isinstance(made, Calibration):
+            which, what = f"calibration {made.name} was made with {made.model}", "threshold means"
+        raise CalibrationMismatch(
+            f"{which} by another recipe ({made.recipe[:12]}...) than this index's ({description.recipe.id[:12]}...), "
+            f"so its {what} nothing here"
+        )
+    if isinstance(made, Probe) and made.dim != description.dim:
+        raise CalibrationMismatch(
+            f"{made.name} is for {made.dim} dimensions, and the embeddings here have {description.dim}"
+        )
+
+
 def keep(store: Store, made: Calibration | Probe, wait_seconds: float, replace: bool) -> None:
     """Keep what was learnt; the name is looked at again under the lock. BadOption as `check_free`."""
-    kind: FittedKind = "probe" if isinstance(made, Probe) else "calibration"
-    name = made.label if isinstance(made, Probe) else made.name
+    kind, name = made.kept_as
     with store.writer(wait_seconds) as writer:
         with writer.snapshot() as snapshot:
             check_free(snapshot, kind, name, replace)

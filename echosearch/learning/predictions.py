@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from echosearch.errors import BadOption
 from echosearch.files import Output
+from echosearch.learning.probe import AnyTask
 from echosearch.learning.statistics import aggregate
 from echosearch.tables import write_csv
-from echosearch.tasks import AnyTask
 from echosearch.types import NO, UNKNOWN, VideoRecord, shows
 from echosearch.video import MEDIA_SUFFIXES
 

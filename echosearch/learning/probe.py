@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
-from echosearch.index import SweepKey
+from echosearch.index import FittedKind, SweepKey
 from echosearch.learning.folds import MOST_FOLDS, stratified_folds
 from echosearch.learning.intervals import FEWEST
 from echosearch.tasks import (
@@ -31,6 +31,7 @@ from echosearch.tasks import (
     Mode,
     Model,
     PublishedFigure,
+    Task,
     TaskClass,
     ValueRange,
     Vectors,
@@ -132,19 +133,14 @@ class Probe:
         return f"{PREFIX}{self.label}"
 
     @property
+    def kept_as(self) -> tuple[FittedKind, str]:
+        """As what and under which name an index keeps it."""
+        return "probe", self.label
+
+    @property
     def rule(self) -> Mode:
         """What its kind says of it."""
         return _MODES[self.kind](self)
-
-    @property
-    def normal(self) -> None:
-        """It has no classes."""
-        return None
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """It has none."""
-        return ()
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -207,6 +203,9 @@ class Probe:
             return from_json(cls, text, _FORMAT)
         except ValueError as error:
             raise BadOption(f"{source} is no probe that echosearch has written: {error}") from error
+
+
+AnyTask = Task | Probe
 
 
 class ProbeMode(Mode):

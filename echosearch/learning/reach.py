@@ -1,4 +1,4 @@
-"""Of which videos something can be learnt or said: who has a label, and for a probe of motion how long they are.
+"""How long videos are, of which a probe of motion can say something.
 
 It says something of those no shorter than the shortest that it learnt from. How far frames differ depends on how much
 of a beat they show: of a still nothing moves, whatever the heart does.
@@ -6,18 +6,14 @@ of a beat they show: of a still nothing moves, whatever the heart does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadLabels
 from echosearch.index import Snapshot
-from echosearch.learning.labels import LabelFile, Labelled, join
-from echosearch.tasks import AnyTask
-from echosearch.types import YES, VideoRecord, shows, with_study_keys
+from echosearch.learning.probe import AnyTask
 
 Ids = npt.NDArray[np.int64]
 
@@ -69,27 +65,3 @@ def cautions(snapshot: Snapshot, task: AnyTask) -> list[str]:
         f"{len(short)} videos show less than {frames} frames{time}, the least that {task.name} "
         "learnt motion from, so their scores are not to be trusted; filters take them as unknown"
     ]
-
-
-def labelled_videos(snapshot: Snapshot, labels: LabelFile) -> tuple[dict[int, VideoRecord], Labelled]:
-    """All videos by id, and those that have a label."""
-    known, notes = with_study_keys(snapshot.catalog.videos.records())
-    labelled = join(labels, known)
-    records = {record.video_id: record for record in known}
-    return records, replace(labelled, warnings=(*labelled.warnings, *notes))
-
-
-def usable(snapshot: Snapshot, labels: LabelFile, task: AnyTask) -> tuple[dict[int, VideoRecord], Labelled]:
-    """All videos by id, and those that have a label and are long enough for the task."""
-    records, labelled = labelled_videos(snapshot, labels)
-    short = np.isin(labelled.video_ids, too_short(snapshot, task))
-    told = f"{short.sum()} labelled videos are shorter than any that {task.name} learnt motion from, and are left out"
-    return records, labelled.kept(~short, told)
-
-
-def of_views(records: Mapping[int, VideoRecord], labelled: Labelled, views: Sequence[str]) -> Labelled:
-    """The labelled videos of some views; all if none is given. BadLabels where none is left."""
-    of = shows(views, [records[video_id].seen_view for video_id in labelled.video_ids.tolist()]) == YES
-    if not of.any():
-        raise BadLabels(f"none of the {len(of)} labelled videos has the view {', '.join(views)}")
-    return labelled.kept(of, f"{(~of).sum()} labelled videos are not of the view {', '.join(views)} and are left out")

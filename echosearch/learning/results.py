@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from echosearch.learning.calibration import Calibration
 from echosearch.learning.intervals import NONE, Estimate
-from echosearch.tasks import NOT_VALIDATED, AnyTask, Form, PublishedFigure
+from echosearch.learning.probe import AnyTask
+from echosearch.tasks import NOT_VALIDATED, Form, PublishedFigure
 from echosearch.types import BESIDE, NO, UNKNOWN, YES, Answer, Shown, counted
 
 _SHOWS = {YES: "yes", UNKNOWN: "unknown", NO: "no"}
@@ -31,6 +32,8 @@ class Called:
     positive: npt.NDArray[np.bool_]
     seen: npt.NDArray[np.bool_]
     prevalence: Estimate | None
+    caution: str = ""
+    """Why no prevalence follows, where that is not for lack of labels."""
 
     def of(self, left: npt.NDArray[np.bool_]) -> Called:
         """The same for some of the videos, without the prevalence, which is that of all."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels
 from echosearch.learning.labels import Labelled
-from echosearch.tasks import AnyTask
+from echosearch.learning.probe import AnyTask
 from echosearch.types import NO, UNKNOWN, Clusters, VideoRecord, people, shows
 
 Doubles = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ from typing import Final, Literal
 from echosearch.errors import BadFilter
 from echosearch.filters import KnownName, Name, ValueType
 from echosearch.index import FIELDS, AttributeColumn, SweepKey
-from echosearch.learning import PREFIX, Calibration
-from echosearch.tasks import Aggregate, AnyTask
+from echosearch.learning import PREFIX, AnyTask, Calibration
+from echosearch.tasks import Aggregate
 
 Kind = Literal["value", "p", "yes"]
 Parts = tuple[str, ...]

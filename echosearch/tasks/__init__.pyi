@@ -1,7 +1,6 @@
 from .modes.mode import (
     LOG_ODDS as LOG_ODDS,
     Aggregate as Aggregate,
-    AnyTask as AnyTask,
     Form as Form,
     Mode as Mode,
     Model as Model,
@@ -17,6 +16,7 @@ from .sweep import (
     predict_views as predict_views,
     stored as stored,
     sweep as sweep,
+    sweep_or_score as sweep_or_score,
     sweep_without_keeping as sweep_without_keeping,
     tells_views as tells_views,
 )

@@ -1,10 +1,10 @@
-"""What scores videos, a task or a probe, and what its mode says of it. Knows no mode by name, no file and no index."""
+"""What there is to know of a task or a probe by its mode. Knows no mode by name, no file and no index."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from echosearch.errors import BadOption
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from echosearch.encoders import Standing
     from echosearch.index import SweepKey
     from echosearch.tasks.sweep import Doubles, Embed, Scorer
-    from echosearch.tasks.task import PublishedFigure, TaskClass, ValueRange
+    from echosearch.tasks.task import PublishedFigure
 
 Aggregate = Literal["mean", "median", "max", "top2", "top3"]
 """How a study's videos become one score; top2 and top3 are the mean of the two or three highest."""
@@ -34,92 +34,6 @@ class Model:
     logit_scale: float | None
 
 
-class AnyTask(Protocol):
-    """What scores videos, a task or a probe. What its scores mean is said by its `rule`."""
-
-    @property
-    def name(self) -> str:
-        """As it is called in a sweep."""
-        ...
-
-    @property
-    def id(self) -> str:
-        """Hash of what decides its scores, hexadecimal."""
-        ...
-
-    @property
-    def mode(self) -> str:
-        """As a task file has it; `probe` of a probe."""
-        ...
-
-    @property
-    def rule(self) -> Mode:
-        """What its mode says of it."""
-        ...
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Its phrases, if it has no classes."""
-        ...
-
-    @property
-    def classes(self) -> tuple[TaskClass, ...]:
-        """Its classes with their phrases, if it has any."""
-        ...
-
-    @property
-    def range(self) -> ValueRange | None:
-        """Which values its phrases name, if they do."""
-        ...
-
-    @property
-    def normal(self) -> str | None:
-        """The class that says that nothing is there, if there is one."""
-        ...
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Those that show what it asks for; none: all."""
-        ...
-
-    @property
-    def aggregate(self) -> Aggregate:
-        """How a study's videos become one score."""
-        ...
-
-    @property
-    def published(self) -> tuple[PublishedFigure, ...]:
-        """Figures that others printed of its wording."""
-        ...
-
-    @property
-    def validated(self) -> str | None:
-        """What is known of how good it is, in words; None: nothing."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the scores of a video."""
-        ...
-
-    @property
-    def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Its phrases as they are embedded, numbers filled in."""
-        ...
-
-    def key(self, form: Form, model: Model) -> SweepKey:
-        """Under what its scores are kept."""
-        ...
-
-    def scorer(self, form: Form, model: Model, embed: Embed) -> Scorer:
-        """What makes its scores; phrases are embedded here."""
-        ...
-
-    def to_json(self) -> str:
-        """All of it, as it is kept."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Mode:
     """The rule of one task: how it is scored, and what its scores mean. `Task.rule` and `Probe.rule` make it.
@@ -127,7 +41,8 @@ class Mode:
     What is not said otherwise is that of one score a video by which a finding is called, higher for yes.
     """
 
-    task: AnyTask
+    task: Any
+    """The `Task` or `Probe` that is asked about."""
 
     # What stands in its file.
     keys: ClassVar[frozenset[str]] = frozenset({"prompts"})
@@ -164,12 +79,12 @@ class Mode:
     @property
     def unit(self) -> str:
         """Of its values, as it is shown; empty where there is none."""
-        return self.task.range.unit if self.task.range is not None else ""
+        return "" if self.task.range is None else str(self.task.range.unit)
 
     @property
     def drawn(self) -> tuple[str, ...]:
         """The columns of which a picture shows how they lie."""
-        return self.task.columns
+        return tuple(self.task.columns)
 
     @property
     def published_threshold(self) -> PublishedFigure | None:
