@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import echosearch
-from echosearch.types import SearchResult, VideoRecord
+from echosearch.search import SearchResult
+from echosearch.types import VideoRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES, SEED = 40, 7

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from echosearch.api import open_index
 from echosearch.cli import main
-from echosearch.index.check import check
+from echosearch.index import check_index as check
 
 ECHOSEARCH = Path(sys.executable).parent / "echosearch"
 COMMANDS = {

@@ -76,17 +76,24 @@ def test_odd_arguments_are_refused_by_name(index: echosearch.Index) -> None:
         index.search(["red", "blue"])  # type: ignore[arg-type]
     with pytest.raises(BadQuery, match="is not UTF-8 text"):
         index.search("red \udcff")
-    with pytest.raises(
-        UnknownVideo, match="no such video in this index: the id of a video is at most 9223372036854775807"
-    ):
+    with pytest.raises(UnknownVideo, match="the id of a video is at most 9223372036854775807"):
         index.similar(2**63)
     with pytest.raises(BadOption, match="precision is fp32, bf16 or fp16, not 'fp64'"):
         echosearch.open_index(index.path, precision="fp64")  # type: ignore[arg-type]
     assert index.similar(np.int64(3), k=np.int64(1)).to_dict()["query"] == {
-        "example": 3,
+        "text": "video 3 k 1",
+        "wanted": [{"phrase": None, "video": 3, "file": None, "second": None, "weight": 1.0}],
+        "unwanted": [],
+        "where": [],
         "exclude": [],
+        "level": "video",
+        "per": None,
         "k": 1,
+        "offset": 0,
         "min_score": None,
+        "score": "cosine",
+        "filter": None,
+        "steps": None,
     }
 
 
@@ -199,7 +206,7 @@ def test_every_result_says_how_it_came_about(index: echosearch.Index) -> None:
         "rank", "score", "percentile", "video_id", "path", "study", "patient", "view", "best_frame",
         "best_time_seconds", "view_predicted",
     }  # fmt: skip
-    assert told["query"] == {"phrases": ["red"], "not": [], "k": 1, "min_score": None}
+    assert told["query"]["text"] == "'red' k 1"
     assert (told["index"], told["generation"], told["model"]) == (str(index.path), 1, "toy")
     assert told["recipe"] == index.description.recipe.id
     assert told["warnings"] == ["toy is not a model: its vectors are mean colours, without any medical meaning."]

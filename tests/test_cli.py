@@ -77,7 +77,8 @@ def test_rates_are_plain_numbers(rate: float, words: str) -> None:
 def test_search_as_json_csv_and_paths(index: Path, run: Run, colours: Path) -> None:
     told = json.loads(run("search", "red", "--not", "blue", "--index", index, "--json")[1])
     assert told["score_kind"] == "contrast"
-    assert told["query"] == {"phrases": ["red"], "not": ["blue"], "k": 10, "min_score": None}
+    assert told["query"]["text"] == "'red' - 'blue' k 10"
+    assert [term["phrase"] for term in told["query"]["unwanted"]] == ["blue"]
     assert [hit["video_id"] for hit in told["hits"]] == [3, 2, 1]
     _, out, err = run("search", "red", "--index", index, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -93,7 +94,7 @@ def test_search_as_json_csv_and_paths(index: Path, run: Run, colours: Path) -> N
 
 def test_similar_by_id_and_by_file(index: Path, run: Run, colours: Path, tmp_path: Path) -> None:
     told = json.loads(run("similar", 3, "--index", index, "--json")[1])
-    assert told["query"]["example"] == 3
+    assert told["query"]["text"] == "video 3 k 10"
     assert 3 not in [hit["video_id"] for hit in told["hits"]]
     told = json.loads(run("similar", colours / "red.avi", "--index", index, "--json")[1])
     assert (told["hits"][0]["video_id"], told["hits"][0]["score"]) == (3, pytest.approx(1, abs=1e-6))

@@ -26,6 +26,7 @@ from echosearch.index import Store
 from echosearch.index.catalog import MetadataChange, VideoMetadata
 from echosearch.learning.calibration import Calibration, LeftOut
 from echosearch.learning.probe import Probe, Training
+from echosearch.search import Phrase, Question
 from echosearch.search.measures import domain
 from echosearch.tasks.modes.mode import SCORE
 from echosearch.types import EncodedText, VideoRecord
@@ -51,8 +52,9 @@ def embed(phrases: Sequence[str]) -> list[EncodedText]:
     return [EncodedText(PHRASES.get(phrase, unit(0, 1))) for phrase in phrases]
 
 
-def query(phrases: Sequence[str]) -> Any:
-    return PHRASES[phrases[0]]
+def query(snapshot: Any, question: Question) -> tuple[Any, list[str]]:
+    [term] = question.terms
+    return (PHRASES[term.text] if isinstance(term, Phrase) else snapshot.stored(int(term.video)).vector), []
 
 
 @dataclass(frozen=True)
@@ -354,9 +356,10 @@ def test_like_leaves_the_example_out(archive: Archive) -> None:
         ({"near": ("a",)}, r"they go together$"),
         ({"where": ("x",), "top": 3}, r"they go together$"),
         ({"where": ("x",), "level": "patient", "pick": "best"}, r"^pick best needs a ranking"),
-        ({"near": ("a",), "like": 1, "top": 1}, r"give one of them$"),
+        ({"where": ("x",), "without": ("a",)}, r"they go with --near or --like$"),
+        ({"like": (Path("/a.avi"),), "top": 1}, r"are videos of the index, not the file /a.avi$"),
         ({"where": ("x",), "level": "study", "one_per": "study"}, r"^one per study does not go with level study$"),
-        ({"near": ("a",), "top": 0}, r"^top is 1 or more, not 0$"),
+        ({"near": ("a",), "top": 0}, r"^top is at least 1, not 0$"),
         ({"where": ("x",), "pick": "latest"}, r"^pick latest says which one of several"),
         ({"where": ("x",), "level": "video", "same_video": True}, r"^same video goes with level study or patient"),
         ({"where": ("x",), "level": "video", "aggregates": (("t", "max"),)}, r"videos are judged one by one$"),

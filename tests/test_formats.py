@@ -23,6 +23,7 @@ from echosearch.index import Store
 from echosearch.index.catalog import Catalog
 from echosearch.index.check import check_index as check
 from echosearch.ingest import delete_videos, undelete_videos
+from echosearch.search import Phrase, Question
 
 PAST = sorted((ROOT / "tests" / "formats").glob("format-*.zip"))
 
@@ -55,7 +56,9 @@ def expected(told: dict[str, Any], path: Path, generation: int = 0) -> dict[str,
     return {
         # The one since format 2, the other since format 6.
         "list": [{"unverified": None, "view_predicted": None} | video for video in told["list"]],
-        "red": then | {"index": str(path), "generation": then["generation"] + generation, "hits": hits},
+        "red": then
+        | {"index": str(path), "generation": then["generation"] + generation, "hits": hits}
+        | {"query": Question((Phrase("red"),)).asked().to_dict()},  # which says more than it did then
         "failures": told["failures"],
     }
 

@@ -22,7 +22,7 @@ from echosearch.index.catalog import MetadataChange, VideoMetadata
 from echosearch.learning.labels import read_labels
 from echosearch.learning.retrieval import pair, read_reports
 from echosearch.learning.thresholds import ThresholdRule
-from echosearch.search import ids_to_leave_out
+from echosearch.search import belonging
 from echosearch.types import EncodedText, VideoRecord
 from echosearch.types.people import clusters, joined, people, study_keys
 
@@ -131,7 +131,7 @@ def index_of(path: Path, rows: Sequence[Row]) -> Asked:
         new.append((replace(video, metadata=VideoMetadata(study, patient, "A4C", None, {})), stored))
     add(store, *new)
     zeroshot = ZeroShot(store, "fp32", embed, lambda _: [])
-    return Asked(store, zeroshot, Cohorts(store, zeroshot, lambda _: unit(1), lambda _: []))
+    return Asked(store, zeroshot, Cohorts(store, zeroshot, lambda *_: (unit(1), []), lambda _: []))
 
 
 def split_of(index: Asked, folder: Path) -> dict[str, str]:
@@ -239,14 +239,14 @@ def test_an_example_leaves_out_its_person_and_its_own_study(tmp_path: Path) -> N
     tangled = index_of(tmp_path / "tangled", TANGLED)
     every = tangled.videos()
     with tangled.store.snapshot() as snapshot:
-        told, _ = ids_to_leave_out(snapshot, every[0], ["patient"])
+        told, _ = belonging(snapshot, [every[0]], ["patient"])
     assert told == {video.video_id for video in every[:5]}
     rows = [(f"p{p}s{s}", str(s), f"P{p}", f"{p}{s}") for p in range(3) for s in (1, 2)]
     numbered_ = index_of(tmp_path / "numbered", rows)
     every = numbered_.videos()
     with numbered_.store.snapshot() as snapshot:
-        assert ids_to_leave_out(snapshot, every[0], ["study"])[0] == {every[0].video_id}
-        assert ids_to_leave_out(snapshot, every[0], ["patient"])[0] == {every[0].video_id, every[1].video_id}
+        assert belonging(snapshot, [every[0]], ["study"])[0] == {every[0].video_id}
+        assert belonging(snapshot, [every[0]], ["patient"])[0] == {every[0].video_id, every[1].video_id}
 
 
 def bare(folder: Path) -> Path:

@@ -29,10 +29,15 @@ from echosearch.index.check import check_index as check
 from echosearch.index.purge import ENTRIES
 from echosearch.ingest import IngestOptions, compact_index, delete_videos, ingest, read_metadata, undelete_videos
 from echosearch.learning.labels import LabelFile, read_labels
+from echosearch.search import Phrase, Question
 from echosearch.types import EncodedText, Failure, ModelRequest
 
 Run = Callable[..., tuple[int, str, str]]
 PATIENT, STUDY, MRN = "PAT0017-ZZ", "STUDY0017-ZZ", "MRN-99887766"
+
+
+def vector_of(_: Any, question: Question) -> tuple[Any, list[str]]:
+    return embed([term.text for term in question.terms if isinstance(term, Phrase)])[0].vector, []
 
 
 class Lived:
@@ -76,7 +81,7 @@ class Lived:
         self.zeroshot.calibrate(PACER, self.labels, MAX_F1)
         self.zeroshot.train_probe("probe", self.labels)
         self.zeroshot.sweep("probe:probe")
-        self.cohorts = Cohorts(self.store, self.zeroshot, lambda phrases: embed(phrases)[0].vector, lambda _: [])
+        self.cohorts = Cohorts(self.store, self.zeroshot, vector_of, lambda _: [])
         self.cohorts.create("low", Definition(where=("ef < 66",), level="study"), about=f"as asked for {PATIENT}")
         self.cohorts.create("one", Definition(where=(f"patient != '{PATIENT}'",), level="study"))
         self.cohorts.create("probe", Definition(where=("probe.probe.value > 0.5",), level="patient"))
@@ -317,7 +322,7 @@ def test_a_person_may_be_called_anything(tmp_path: Path, patient: str) -> None:
     zeroshot.sweep(PACER)
     labels = {f"/media/echo/{name if n == 5 else f'clip{n:03}.avi'}": has[n] for n in range(24)}
     zeroshot.calibrate(PACER, read_labels(labels_of(tmp_path, labels).file), MAX_F1)
-    cohorts = Cohorts(store, zeroshot, lambda phrases: embed(phrases)[0].vector, lambda _: [])
+    cohorts = Cohorts(store, zeroshot, vector_of, lambda _: [])
     cohorts.create("others", Definition(where=("ef >= 12",), level="video"), about="first 100, SEVERE LV DILATION")
     cohorts.create("two", Definition(where=("ef IN (5, 6)",), level="video"))
     quoted = patient.replace("'", "''")

@@ -558,7 +558,7 @@ def test_a_cohort_follows_its_videos(mixed: Path, run: Any) -> None:
         assert (len(again.stayed), again.came, again.went) == (4, {}, {})
         assert "3 videos of the cohort were embedded anew since, and have other ids and scores now" in again.now.notes
     again = echosearch.open_index(mixed).cohorts.rerun("like")
-    assert again.now.definition.like == 7
+    assert again.now.definition.like == (7,)
     assert [member.unit for member in index.cohorts.get("some-video").members] == members  # history stays
     told = echosearch.open_index(mixed).cohorts.export("some-video", mixed.parent / "out")
     assert (told.videos, told.gone) == (4, 0)

@@ -15,7 +15,7 @@ from store_helpers import Vector, add, make_store, new_video, stored, unit
 
 from echosearch.errors import BadQuery
 from echosearch.index import Snapshot, Store
-from echosearch.search import Query, combine, ids_to_leave_out, search
+from echosearch.search import Phrase, Query, Question, belonging, combine as combined, nearest
 from echosearch.types import Hit, VideoRecord
 
 NO_NEGATIVES = np.empty((0, 32), np.float32)
@@ -42,8 +42,16 @@ def index_of(folder: Path, *videos: Any, frames: Any = "float32") -> Iterator[Sn
 
 
 def asked(snapshot: Snapshot, vector: Vector, k: int = 10, **more: Any) -> tuple[Hit, ...]:
-    kind = more.pop("kind", "cosine")
-    return search(snapshot, Query(vector, kind), k, **more)
+    """The hits of a question; what it is made of does not matter here, and its vector does."""
+    query = Query(vector, more.pop("kind", "cosine"))
+    question = Question((Phrase("any"),), k=k, min_score=more.pop("min_score", None), offset=more.pop("offset", 0))
+    return nearest(snapshot, question, query, **more)
+
+
+def combine(phrases: Vector, negatives: Vector) -> Vector:
+    """The query of so many phrases, all of the same weight."""
+    wanted, unwanted = ([Phrase(f"phrase {n}") for n in range(len(each))] for each in (phrases, negatives))
+    return combined(Question(tuple(wanted), tuple(unwanted)), np.concatenate([phrases, negatives]))
 
 
 # The query.
@@ -344,7 +352,7 @@ NO_PATIENT = "1 videos have no patient in the catalog; hits among them may be of
 def test_what_belongs_to_the_example_is_left_out(
     related: Snapshot, exclude: list[Any], ids: set[int], warnings: list[str]
 ) -> None:
-    assert ids_to_leave_out(related, record(related, 1), exclude) == (ids, warnings)
+    assert belonging(related, [record(related, 1)], exclude) == (ids, warnings)
 
 
 @pytest.mark.parametrize(("video_id", "what"), [(5, "study"), (6, "study"), (6, "patient")])
@@ -356,9 +364,9 @@ def test_an_example_of_unknown_study_or_patient_cannot_be_excluded_by_it(
         "ingest with --manifest to give videos their study and patient$"
     )
     with pytest.raises(BadQuery, match=sentence):
-        ids_to_leave_out(related, record(related, video_id), ["content", what])
+        belonging(related, [record(related, video_id)], ["content", what])
 
 
 def test_nothing_is_warned_of_where_every_video_has_its_study(tmp_path: Path) -> None:
     with index_of(tmp_path, new_video("1.avi", unit(1), study="S"), new_video("2.avi", unit(1), study="T")) as view:
-        assert ids_to_leave_out(view, record(view, 2), ["study"]) == ({2}, [])
+        assert belonging(view, [record(view, 2)], ["study"]) == ({2}, [])

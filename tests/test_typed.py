@@ -107,10 +107,22 @@ def test_what_an_earlier_version_kept_is_read_and_written_as_it_was(file: Path) 
     text = file.read_text("utf-8")
     again = json.loads(json.dumps(READERS[file.stem](text).to_dict()))
     again.pop("probe_format", None)
-    for each in (again, again.get("training", {})):
-        for name in ("purged", "prevalence", "prevalence_from", "all_views", "rarer"):  # came later
+    for each in (again, again.get("training", {}), again.get("definition", {})):
+        for name in (
+            "purged",
+            "prevalence",
+            "prevalence_from",
+            "all_views",
+            "rarer",
+            "question",
+            "without",
+            "unlike",
+        ):  # came later
             each.pop(name, None)
-    assert json.dumps(again, sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
+    told = json.loads(text)
+    if "definition" in told:
+        told["definition"]["like"] = []  # there was one example or none
+    assert json.dumps(again, sort_keys=True) == json.dumps(told, sort_keys=True)
 
 
 def test_a_cohort_that_does_not_hold_what_it_says_is_refused() -> None:
@@ -123,7 +135,7 @@ def test_a_cohort_that_does_not_hold_what_it_says_is_refused() -> None:
             r"video_ids.0 should be a valid i",
         ),
         ({"definition": told["definition"] | {"same_video": "no"}}, "definition.same_video should be a valid boolean"),
-        ({"definition": told["definition"] | {"top": -1}}, "top is 1 or more, not -1"),
+        ({"definition": told["definition"] | {"top": -1}}, "top is at least 1, not -1"),
         ({"steps": [told["steps"][0] | {"kept": 1.5}]}, "steps.0.kept should be a valid integer, not 1.5"),
     ):
         with pytest.raises(DamagedIndex, match=rf"^a cohort of this index cannot be read: .*{sentence}.*; restore it"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,9 @@ from echosearch.cohort import (
     Difference,
     ExportedCohort,
     Format,
-    Question,
     Rerun,
-    Selection,
     Strategy,
     bounds_of,
-    criteria_of,
     diff,
     distributions_of,
     draw,
@@ -45,7 +42,6 @@ from echosearch.cohort import (
     pinned,
     read_judgements,
     rerun,
-    select,
     studied,
     table_one,
     task_of_measure,
@@ -62,14 +58,34 @@ from echosearch.filters import (
 )
 from echosearch.index import PURGED, VIEW, Matches, Snapshot, Store
 from echosearch.learning import AnyTask, kept
-from echosearch.search import DOMAIN, DOMAIN_BY, Parts, Source, Vocabulary, domain, doubts, measure, task_of
+from echosearch.search import (
+    DOMAIN,
+    DOMAIN_BY,
+    Criteria,
+    Filtering,
+    Parts,
+    Query,
+    Question,
+    Ranked,
+    Selection,
+    Source,
+    Units,
+    Vocabulary,
+    criteria_of,
+    domain,
+    doubts,
+    measure,
+    ranked,
+    select,
+    task_of,
+)
 from echosearch.tasks import AGGREGATES, Aggregate, known_tasks, stored
 from echosearch.types import Hit, ProgressListener, VideoRecord, people, with_study_keys
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
-"""Phrases to the one unit query (D,) that stands for them."""
+Vector = Callable[[Snapshot, Question], tuple[npt.NDArray[np.float32], list[str]]]
+"""The one unit vector (D,) that stands for the terms of a question, and what is to be said of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,9 +103,9 @@ class Filtered:
         """What is left, and why the others are out."""
         return f"filter: {len(self.ids)} videos; no: {self.no}, unknown (a value is missing): {self.unknown}"
 
-    def summary(self, where: Sequence[str]) -> dict[str, Any]:
-        """As it stands in an answer; plain JSON values."""
-        return {"where": list(where), "videos": len(self.ids), "no": self.no, "unknown": self.unknown}
+    def summary(self, where: Sequence[str]) -> Filtering:
+        """As it stands in an answer."""
+        return Filtering(tuple(where), len(self.ids), self.no, self.unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +114,26 @@ class Cohorts:
 
     store: Store
     zeroshot: ZeroShot
-    embed: Embed
+    vector: Vector
     notes: Callable[[Snapshot], list[str]]
 
     # Filters.
 
     def matching(self, snapshot: Snapshot, where: Sequence[str]) -> Filtered:
         """The videos of one moment of the index of which all conditions are true. BadFilter says what is wrong."""
-        conditions = [parse_filter(text) for text in where]
-        vocabulary = self._vocabulary(snapshot)
-        question, notes = self._question(snapshot, vocabulary, conditions, {})
-        both = question.criteria[0] if len(question.criteria) == 1 else All(question.criteria)
+        criteria, notes = self._criteria(snapshot, self._vocabulary(snapshot), list(map(parse_filter, where)), {})
+        both = criteria.conditions[0] if len(criteria.conditions) == 1 else All(criteria.conditions)
         found: Matches = snapshot.catalog.conditions.matching(
-            both, question.names, question.attributes, question.columns()
+            both, criteria.names, criteria.attributes, criteria.columns()
         )
-        return Filtered(found.ids, found.no, found.unknown, tuple(notes), bool(question.measures))
+        return Filtered(found.ids, found.no, found.unknown, tuple(notes), bool(criteria.measures))
+
+    def units(self, snapshot: Snapshot, question: Question, ranked: Ranked) -> tuple[Selection, list[str]]:
+        """The studies, patients or videos that a question ranks, as a cohort has them, and what is to be said."""
+        conditions = list(map(parse_filter, question.where))
+        criteria, notes = self._criteria(snapshot, self._vocabulary(snapshot), conditions, {})
+        found = select(snapshot, Units.best(question.level, question.per), criteria, ranked)
+        return found, [*notes, *found.notes]
 
     def sweep_missing(
         self, where: Sequence[str], wait_seconds: float = 0.0, progress: ProgressListener | None = None
@@ -342,33 +363,33 @@ class Cohorts:
     ) -> tuple[Cohort, Selection]:
         """The cohort of one moment, without a name, and the selection behind it."""
         aggregates = _aggregates(definition, vocabulary)
-        question, notes = self._question(snapshot, vocabulary, conditions, aggregates)
-        if unused := aggregates.keys() - {each.source.task.name for each in question.measures.values()}:
+        criteria, notes = self._criteria(snapshot, vocabulary, conditions, aggregates)
+        if unused := aggregates.keys() - {each.source.task.name for each in criteria.measures.values()}:
             raise BadOption(f"no criterion asks {', '.join(sorted(unused))}, so there is nothing to aggregate")
         if definition.level != "video" and not definition.same_video:
             notes += [
                 f"{each.source.name}: the threshold was learnt on videos, and is applied to one score a study "
                 f"({each.source.aggregate})"
-                for each in question.measures.values()
+                for each in criteria.measures.values()
                 if each.source.calibration is not None
             ]
-        similarity = self._similarity(snapshot, definition)
-        selection = select(snapshot, definition, question, similarity)
+        ranking, more = self._ranked(snapshot, definition)
+        selection = select(snapshot, definition.units, criteria, ranking)
         if definition.level != "video" and not definition.same_video:
-            question = studied(question, with_study_keys(snapshot.catalog.videos.records())[0])
-        bounds = bounds_of(question)
+            criteria = studied(criteria, with_study_keys(snapshot.catalog.videos.records())[0])
+        bounds = bounds_of(criteria)
         attributes = [each.name for each in vocabulary.attributes]
         description = self.store.description
         preset = description.standing.preset
         cohort = Cohort(
             name="",
             definition=definition,
-            criteria=tuple(map(str, question.criteria)),
-            measures=measures_of(question, bounds),
+            criteria=tuple(map(str, criteria.conditions)),
+            measures=measures_of(criteria, bounds),
             steps=selection.steps,
-            members=members_of(selection, question, bounds, definition.level),
+            members=members_of(selection, criteria, bounds, definition.level),
             table_one=table_one(selection, attributes),
-            distributions=distributions_of(selection, question, bounds),
+            distributions=distributions_of(selection, criteria, bounds),
             index=str(self.store.path),
             model=description.model,
             domain=preset.domain if preset is not None else "not said; ask the model's authors",
@@ -377,26 +398,26 @@ class Cohorts:
             generation=snapshot.generation,
             version=__version__,
             created_at=_now(),
-            notes=(*self.notes(snapshot), *notes, *selection.notes),
+            notes=(*self.notes(snapshot), *notes, *more, *selection.notes),
             all_views=vocabulary.all_views,
+            question=str(definition.question) if definition.is_ranked else None,
         )
         return cohort, selection
 
-    def _similarity(
-        self, snapshot: Snapshot, definition: Definition
-    ) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]] | None:
+    def _ranked(self, snapshot: Snapshot, definition: Definition) -> tuple[Ranked | None, list[str]]:
         if not definition.is_ranked:
-            return None
-        query = snapshot.stored(definition.like).vector if definition.like is not None else self.embed(definition.near)
-        return lambda ids: snapshot.rows.scores(snapshot.rows.positions(ids), query, "cosine")
+            return None, []
+        question = definition.question
+        vector, notes = self.vector(snapshot, question)
+        return ranked(snapshot, question, Query(vector, question.score_kind), top=definition.top), notes
 
-    def _question(
+    def _criteria(
         self,
         snapshot: Snapshot,
         vocabulary: Vocabulary,
         conditions: Sequence[Condition],
         aggregates: Mapping[str, Aggregate],
-    ) -> tuple[Question, list[str]]:
+    ) -> tuple[Criteria, list[str]]:
         """Conditions with all that their names stand for, and what is to be said of it."""
         known = vocabulary.known()
         written = criteria_of(conditions)
@@ -438,8 +459,8 @@ class Cohorts:
             told = {record.video_id: domain(record, preset, vocabulary.all_views) for record in records}
             if unknown := list(told.values()).count(None):
                 notes.append(f"of {unknown} videos the view is not known, so neither is the domain (--all-views)")
-        question = Question(criteria, resolved, vocabulary.attribute_numbers(), measures, told)
-        return question, list(dict.fromkeys(notes))
+        asked = Criteria(criteria, resolved, vocabulary.attribute_numbers(), measures, told)
+        return asked, list(dict.fromkeys(notes))
 
     def _tasks_named(self, vocabulary: Vocabulary, conditions: Sequence[Condition]) -> list[AnyTask]:
         known = vocabulary.known()

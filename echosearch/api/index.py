@@ -9,37 +9,47 @@ What reads videos and loads models is imported when first needed: a phrase asked
 from __future__ import annotations
 
 import json
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.config import index_path
 from echosearch.encoders import TextCache, cache_key, load_encoder
-from echosearch.errors import BadOption, BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
+from echosearch.errors import BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
 from echosearch.files import Output
 from echosearch.index import IndexDescription, Snapshot, Store
-from echosearch.search import Query, combine, ids_to_leave_out, search
+from echosearch.search import (
+    Example,
+    Level,
+    Per,
+    Phrase,
+    Query,
+    Question,
+    SearchResult,
+    Terms,
+    combine,
+    listed,
+    nearest,
+    terms,
+)
 from echosearch.types import (
     Device,
     EncodedText,
+    EncodedVideo,
     Exclude,
     Failure,
+    Hit,
     Precision,
-    ScoreKind,
-    SearchResult,
     VideoRecord,
-    finite,
     pool,
     tally,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
     from echosearch.api.cohorts import Cohorts, Filtered
     from echosearch.api.zeroshot import ZeroShot
     from echosearch.encoders import Encoder
+    from echosearch.search import Embedded, Filtering, Found, Step
 
 
 def open_index(
@@ -94,89 +105,88 @@ class Index:
         """What the index is bound to."""
         return self._store.description
 
+    def ask(self, question: Question | str) -> SearchResult:
+        """The hits of a question, or of its text form: best first, ties by id. See `Question` for what it can say.
+
+        Percentiles are among the videos (or studies, patients) that meet the filter, else among all. BadQuery,
+        BadFilter and BadOption say what is wrong.
+        """
+        asked = Question.parse(question) if isinstance(question, str) else question
+        return self._ask(asked)
+
     def search(
         self,
-        *phrases: str,
-        without: Sequence[str] = (),
+        *phrases: str | Phrase,
+        without: Terms = (),
         k: int = 10,
         min_score: float | None = None,
         score: Literal["cosine", "mean"] = "cosine",
         where: Sequence[str] = (),
+        like: Terms = (),
+        unlike: Terms = (),
+        exclude: Sequence[Exclude] = (),
+        level: Level = "video",
+        per: Per | None = None,
+        offset: int = 0,
     ) -> SearchResult:
-        """Videos nearest to report phrases, and far from those in `without`; best first, ties by id.
+        """Videos nearest to report phrases, and far from those in `without`.
 
-        `where` are conditions that hits have to meet (BadFilter says what is wrong with one); percentiles are
-        then among the videos that meet them. Several phrases are averaged. `score` mean is the inner product with the
-        mean frame embedding as it is (EchoCLIP-R's published form) instead of the cosine; it goes with wanted phrases
-        only.
+        Several phrases are averaged. Videos that are `like` count as wanted phrases do, and `unlike` ones as unwanted
+        ones. `score` mean is the inner product with the mean frame embedding as it is (EchoCLIP-R's published form)
+        instead of the cosine; it goes with wanted phrases only. The rest is as in `Question`.
         """
-        if score not in ("cosine", "mean"):
-            raise BadOption(f"score is 'cosine' or 'mean', not {score!r}")
-        if not phrases:
-            raise BadQuery("nothing is asked; give a phrase of a report, such as 'SEVERE LV DILATION'")
-        _check_numbers(k, min_score)
-        _refuse_one_string("without", without)
-        if without and score == "mean":
-            raise BadQuery("score 'mean' is a published form for wanted phrases only; leave --not or the score out")
-        _refuse_one_string("where", where)
-        texts = self._embed([*phrases, *without])
-        rows = np.stack([text.vector for text in texts])
-        vector = combine(rows[: len(phrases)], rows[len(phrases) :])
-        kind: ScoreKind = "contrast" if without else score
-        warnings = [
-            f"the model holds only the beginning of {shown(phrase)}; cut: {shown(text.cut)}"
-            for phrase, text in zip([*phrases, *without], texts, strict=True)
-            if text.cut
-        ]
-        query = {"phrases": list(phrases), "not": list(without), "k": int(k), "min_score": min_score}
-        with self._store.snapshot() as snapshot:
-            return self._result(snapshot, query, Query(vector, kind), k, min_score, set(), warnings, where)
+        wanted = (*terms("phrases", phrases), *terms("like", like))
+        unwanted = (*terms("without", without), *terms("unlike", unlike))
+        conditions, left_out = tuple(listed("where", where)), tuple(listed("exclude", exclude))
+        return self._ask(Question(wanted, unwanted, conditions, left_out, level, per, k, offset, min_score, score))
 
     def similar(
         self,
-        example: int | Path | str,
+        *examples: int | Path | str | Example,
         k: int = 10,
         exclude: Sequence[Exclude] = (),
         min_score: float | None = None,
         where: Sequence[str] = (),
+        without: Terms = (),
+        unlike: Terms = (),
+        level: Level = "video",
+        per: Per | None = None,
+        offset: int = 0,
     ) -> SearchResult:
-        """Videos nearest to an example: a video id (which is left out of the hits) or a file.
+        """Videos nearest to examples: videos by id (which are left out of the hits), files, or moments of them.
 
-        A file need not be in the index; unless it is, it is embedded now. `where` are conditions that hits
-        have to meet. `exclude` leaves out videos of the example's study or patient, or with its bytes.
+        A file need not be in the index; unless it is, it is embedded now. `exclude` leaves out videos of an example's
+        study or patient, or with its bytes. The rest is as in `Question`.
         """
-        _check_numbers(k, min_score)
-        _refuse_one_string("exclude", exclude)
-        _refuse_one_string("where", where)
-        for what in exclude:
-            if what not in ("study", "patient", "content"):
-                raise BadOption(f"exclude is 'study', 'patient' or 'content', not {what!r}")
-        path = Path(example) if isinstance(example, str | Path) else None
-        embedded = None if path is None else self._embed_unknown(path, exclude)
+        wanted = [Path(example) if isinstance(example, str) else example for example in examples]
+        return self.search(
+            like=wanted, without=without, unlike=unlike, k=k, exclude=exclude, min_score=min_score, where=where,
+            level=level, per=per, offset=offset,
+        )  # fmt: skip
+
+    def _ask(self, question: Question) -> SearchResult:
+        embedded = self._embed_terms(question)
         with self._store.snapshot() as snapshot:
-            record: VideoRecord | None = None
-            left_out: set[int] = set()
-            if embedded is not None:
-                vector = embedded
-            elif path is not None:
-                record = _known_record(snapshot, path)
-                if record is None:
-                    raise UnknownVideo(f"{path} was taken out of the index just now; ask again")
-                vector = snapshot.stored(record.video_id).vector
+            vector, found, notes = self._vector(snapshot, question, embedded)
+            query = Query(vector, question.score_kind)
+            records = [
+                each.record for each in found[: len(question.wanted)] if each is not None and each.record is not None
+            ]
+            others, warnings = self._belonging(snapshot, records, question)
+            if question.level == "video" and question.per is None:
+                hits, counts, more = self._nearest(snapshot, question, query, others)
             else:
-                video_id = operator.index(cast("int", example))
-                record = _record(snapshot, video_id)
-                vector = snapshot.stored(video_id).vector
-                left_out.add(video_id)
-            more, warnings = ids_to_leave_out(snapshot, record, exclude) if record and exclude else (set(), [])
-            query = {
-                "example": str(path) if path is not None else operator.index(cast("int", example)),
-                "exclude": list(exclude),
-                "k": int(k),
-                "min_score": min_score,
-            }
-            hidden = left_out | more
-            return self._result(snapshot, query, Query(vector, "cosine"), k, min_score, hidden, warnings, where)
+                hits, counts, more = self._units(snapshot, question, query, others)
+            return SearchResult(
+                query=question.asked(*counts),
+                index=str(self.path),
+                generation=snapshot.generation,
+                model=self.description.model,
+                recipe=self.description.recipe.id,
+                score_kind=question.score_kind,
+                warnings=(*self._notes(snapshot), *snapshot.problems, *notes, *warnings, *more),
+                hits=hits,
+            )
 
     @cached_property
     def zeroshot(self) -> ZeroShot:
@@ -190,7 +200,7 @@ class Index:
         """Filters and cohorts of this index: selections that are kept, compared, exported and audited."""
         from echosearch.api.cohorts import Cohorts
 
-        return Cohorts(self._store, self.zeroshot, self._query_of, self._notes)
+        return Cohorts(self._store, self.zeroshot, self._vector_of, self._notes)
 
     def videos(
         self, study: str | None = None, patient: str | None = None, where: Sequence[str] = ()
@@ -207,7 +217,7 @@ class Index:
 
     def matching(self, where: Sequence[str]) -> Filtered:
         """The videos of which all conditions are true, with the numbers of the others. BadFilter says what is wrong."""
-        _refuse_one_string("where", where)
+        listed("where", where)
         with self._store.snapshot() as snapshot:
             return self.cohorts.matching(snapshot, where)
 
@@ -219,7 +229,7 @@ class Index:
     def video(self, video_id: int) -> VideoRecord:
         """One video. UnknownVideo when there is none."""
         with self._store.snapshot() as snapshot:
-            return _record(snapshot, video_id)
+            return snapshot.record(video_id)
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, by path."""
@@ -229,17 +239,17 @@ class Index:
     def video_embedding(self, video_id: int) -> npt.NDArray[np.float32]:
         """(D,) float32 of unit length."""
         with self._store.snapshot() as snapshot:
-            return snapshot.stored(_possible(video_id)).vector
+            return snapshot.stored(video_id).vector
 
     def pooled_norm(self, video_id: int) -> float:
         """The length of the mean of the frame embeddings before it was renormalised."""
         with self._store.snapshot() as snapshot:
-            return snapshot.stored(_possible(video_id)).pooled_norm
+            return snapshot.stored(video_id).pooled_norm
 
     def frame_embeddings(self, video_id: int) -> npt.NDArray[np.float32]:
         """(T, D) float32 of unit length, as precise as the index keeps them. BadQuery where it keeps none."""
         with self._store.snapshot() as snapshot:
-            frames = snapshot.stored(_possible(video_id)).frame_embeddings
+            frames = snapshot.stored(video_id).frame_embeddings
         if frames is None:
             raise BadQuery("this index keeps no frame embeddings (--frames none)")
         return frames.astype(np.float32)
@@ -247,7 +257,7 @@ class Index:
     def frame_numbers(self, video_id: int) -> npt.NDArray[np.int32]:
         """(T,) 0-based frames of the file that were embedded."""
         with self._store.snapshot() as snapshot:
-            return snapshot.stored(_possible(video_id)).frame_numbers
+            return snapshot.stored(video_id).frame_numbers
 
     def info(self) -> IndexInfo:
         """What the index is and holds."""
@@ -292,36 +302,37 @@ class Index:
         """Let go of the index's files."""
         self._store.close()
 
-    def _result(
-        self,
-        snapshot: Snapshot,
-        query: dict[str, Any],
-        vector: Query,
-        k: int,
-        min_score: float | None,
-        left_out: set[int],
-        warnings: list[str],
-        where: Sequence[str],
-    ) -> SearchResult:
-        found = self.cohorts.matching(snapshot, where) if where else None
-        hits = search(snapshot, vector, k, min_score, left_out, None if found is None else found.ids)
+    def _nearest(
+        self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
+    ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
+        """Hits among single videos, what the filter left, and what is to be said."""
+        found = self.cohorts.matching(snapshot, question.where) if question.where else None
+        among = None if found is None else found.ids
+        hits = nearest(snapshot, question, query, question.video_ids | others, among)
         if found is not None:
-            query |= {"filter": found.summary(where)}
-            warnings += [*found.notes, f"{found.sentence}; percentiles are among those"]
+            notes = [*found.notes, f"{found.sentence}; percentiles are among those"]
+            return hits, (found.summary(question.where), None), notes
         if not len(snapshot.rows):
-            warnings.append("the index is empty; add videos with: echosearch ingest VIDEOS")
-        elif found is None and k > len(snapshot.rows):
-            warnings.append(f"k is {k}, and the index holds {len(snapshot.rows)} videos")
-        return SearchResult(
-            query=query,
-            index=str(self.path),
-            generation=snapshot.generation,
-            model=self.description.model,
-            recipe=self.description.recipe.id,
-            score_kind=vector.score_kind,
-            warnings=(*self._notes(snapshot), *snapshot.problems, *warnings),
-            hits=hits,
+            return hits, (None, None), ["the index is empty; add videos with: echosearch ingest VIDEOS"]
+        too_many = question.k is not None and question.k > len(snapshot.rows)
+        return (
+            hits,
+            (None, None),
+            [f"k is {question.k}, and the index holds {len(snapshot.rows)} videos"] if too_many else [],
         )
+
+    def _units(
+        self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
+    ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
+        """Hits among studies, patients or one video of each, what the steps left, and what is to be said."""
+        from echosearch.search import best_of_units, ranked
+
+        found, notes = self.cohorts.units(snapshot, question, ranked(snapshot, question, query, others))
+        ids = [video_id for video_id in found.best if video_id is not None]
+        hits = best_of_units(snapshot, question, query, ids, [score for score in found.scores if score is not None])
+        steps = [step for step in found.steps[1:] if step.no or step.unknown]
+        left = [f"{step.name}: {step.kept} left; no: {step.no}, unknown: {step.unknown}" for step in steps]
+        return hits, (None, found.steps), [*notes, *left]
 
     def _notes(self, snapshot: Snapshot) -> list[str]:
         """What is to be said of every answer of this index."""
@@ -332,18 +343,54 @@ class Index:
             notes.append(f"half precision: {self._request.precision} here, {self.description.precision} in the index")
         return notes
 
-    def _query_of(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
-        """One unit query (D,) for phrases."""
-        rows = np.stack([text.vector for text in self._embed(phrases)])
-        return combine(rows, rows[:0])
+    def _vector_of(self, snapshot: Snapshot, question: Question) -> tuple[npt.NDArray[np.float32], list[str]]:
+        """One unit vector (D,) for a question, within a snapshot that is open, and what is to be said of it."""
+        vector, _, notes = self._vector(snapshot, question, self._embed_terms(question))
+        return vector, notes
+
+    def _belonging(
+        self, snapshot: Snapshot, records: Sequence[VideoRecord], question: Question
+    ) -> tuple[set[int], list[str]]:
+        if not question.exclude:
+            return set(), []
+        from echosearch.search import belonging
+
+        return belonging(snapshot, records, question.exclude)
+
+    def _embed_terms(self, question: Question) -> list[EncodedText | Embedded | None]:
+        """Of each term what the model makes of it; None for an example that the index has."""
+        texts = iter(self._embed([term.text for term in question.terms if isinstance(term, Phrase)]))
+        return [
+            next(texts) if isinstance(term, Phrase) else self._embed_unknown(term, question.exclude)
+            for term in question.terms
+        ]
+
+    def _vector(
+        self, snapshot: Snapshot, question: Question, embedded: Sequence[EncodedText | Embedded | None]
+    ) -> tuple[npt.NDArray[np.float32], list[Found | None], list[str]]:
+        """One unit vector (D,) for a question, what its examples are (None for phrases), and what is to be said."""
+        found: list[Found | None] = []
+        vectors, notes = [], []
+        for term, its in zip(question.terms, embedded, strict=True):
+            if isinstance(term, Phrase):
+                assert isinstance(its, EncodedText)
+                found.append(None)
+                vectors.append(its.vector)
+                if its.cut:
+                    notes.append(f"the model holds only the beginning of {shown(term.text)}; cut: {shown(its.cut)}")
+            else:
+                assert not isinstance(its, EncodedText)
+                from echosearch.search import find  # here, as it reads files, and phrases alone do without
+
+                example = find(snapshot, term, its)
+                found.append(example)
+                vectors.append(example.vector)
+                notes += example.notes
+        return combine(question, np.stack(vectors)), found, notes
 
     def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
         """Text embeddings: from the cache where it has all of them, else by the model."""
         for phrase in phrases:
-            if not isinstance(phrase, str):
-                raise BadQuery(f"a phrase is text, not {type(phrase).__name__}; give phrases one by one")
-            if not phrase.strip():
-                raise BadQuery("a phrase is empty; give some words of a report, such as 'SEVERE LV DILATION'")
             if not _is_utf8(phrase):
                 raise BadQuery(
                     f"the phrase {shown(phrase)} is not UTF-8 text; see the terminal's encoding (LANG, LC_ALL)"
@@ -360,21 +407,23 @@ class Index:
         check_phrases(self.description, encoder)
         return encoder.encode_text(phrases, cache)
 
-    def _embed_unknown(self, path: Path, exclude: Sequence[str]) -> npt.NDArray[np.float32] | None:
-        """The embedding (D,) of a file that the index does not have, or None when it has its bytes."""
+    def _embed_unknown(self, example: Example, exclude: Sequence[str]) -> Embedded | None:
+        """A file that the index does not have, embedded now; None for what it has."""
+        if not isinstance(example.video, Path):
+            return None
+        from echosearch.index import StoredVideo, check_model
+        from echosearch.search import Embedded, known_file
         from echosearch.video import media_path, prepare_video
 
-        path = media_path(path)
+        path = media_path(example.video)
         if not path.is_file():
             raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
         with self._store.snapshot() as snapshot:
-            if _known_record(snapshot, path) is not None:
+            if known_file(snapshot, path) is not None:
                 return None
         if {"study", "patient"} & set(exclude):
             raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
         encoder = self._loaded()
-        from echosearch.index import check_model
-
         check_model(self.description, encoder)
         recipe = self.description.recipe
         try:
@@ -384,7 +433,9 @@ class Index:
         with self._store.snapshot() as snapshot:
             if sentence := snapshot.outdated.get(prepared.facts.kind):
                 raise RecipeMismatch(sentence)
-        return pool(encoder.encode_pixels(prepared.pixels)).vector
+        frames = encoder.encode_pixels(prepared.pixels)
+        video = StoredVideo.of(EncodedVideo(frames, prepared.frame_numbers, pool(frames)))
+        return Embedded(video, prepared.facts.fps, prepared.facts.num_frames)
 
     def _loaded(self) -> Encoder:
         """The index's model, loaded when first needed; whoever uses it checks that it is the right one."""
@@ -405,51 +456,9 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _known_record(snapshot: Snapshot, path: Path) -> VideoRecord | None:
-    """What the index knows of a file's bytes: at this very path, else wherever it has them."""
-    from echosearch.video import content_sha256, media_path
-
-    path = media_path(path)
-    known = snapshot.catalog.files.known([path]).get(path)
-    digest = content_sha256(path)
-    if known is not None and known.content_sha256 == digest:
-        return _record(snapshot, known.video_id)
-    ids = snapshot.catalog.videos.ids_where(content_sha256=digest)
-    return _record(snapshot, min(ids)) if ids else None
-
-
-def _check_numbers(k: int, min_score: float | None) -> None:
-    whole("k", k, 1, error=BadQuery)
-    if min_score is not None:
-        finite("the least score", min_score)
-
-
-def _refuse_one_string(name: str, values: object) -> None:
-    if isinstance(values, str):
-        raise BadOption(f"{name} is a list of strings, not one string: [{values!r}]")
-
-
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _record(snapshot: Snapshot, video_id: int) -> VideoRecord:
-    for record in snapshot.catalog.videos.records([_possible(video_id)]):
-        return record
-    if (later := snapshot.catalog.videos.replaced_by(video_id)) is not None:
-        raise UnknownVideo(
-            f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
-        )
-    raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")
-
-
-def _possible(video_id: int) -> int:
-    """An id as a catalog can hold it. UnknownVideo for what none can."""
-    try:
-        return whole("the id of a video", video_id, 1)
-    except BadOption as error:
-        raise UnknownVideo(f"there is no such video in this index: {error}") from None

@@ -27,7 +27,8 @@ from echosearch.cohort import (
     RerunAnswer,
 )
 from echosearch.learning import CalibrationDetails, NewCalibration, NewProbe, ProbeDetails, SweepAnswer
-from echosearch.types import BESIDE, Failure, IngestReport, SearchResult, VideoRecord
+from echosearch.search import SearchResult
+from echosearch.types import BESIDE, Failure, IngestReport, VideoRecord
 
 ANSWERS: Final[dict[str, Any]] = {
     "calibrate": NewCalibration,

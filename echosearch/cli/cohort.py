@@ -11,7 +11,9 @@ import click
 from echosearch.cli import render
 from echosearch.cli.audit import audit_lines, judge, labels, sample
 from echosearch.cli.options import (
+    ExampleType,
     FilePath,
+    PhraseType,
     Whole,
     force_option,
     index_option,
@@ -21,6 +23,7 @@ from echosearch.cli.options import (
     print_swept,
     sweep_missing_option,
     sweep_named,
+    unwanted_options,
     wait_option,
     where_option,
 )
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from echosearch.cohort import Cohort, Member
+    from echosearch.search import Example, Phrase
 
 _SHOWN = 20
 
@@ -51,8 +55,21 @@ def cohort() -> None:
 @cohort.command("create")
 @click.argument("name")
 @where_option
-@click.option("--near", multiple=True, metavar="PHRASE", help="Rank by similarity to report phrases (with --top).")
-@click.option("--like", type=Whole(), metavar="ID", help="Rank by similarity to a video of the index (with --top).")
+@click.option(
+    "--near",
+    multiple=True,
+    type=PhraseType(),
+    metavar="PHRASE",
+    help="Rank by similarity to report phrases (with --top). PHRASE^2 has twice the weight.",
+)
+@click.option(
+    "--like",
+    multiple=True,
+    type=ExampleType(),
+    metavar="EXAMPLE",
+    help="Rank by similarity to videos of the index, such as 17, or 17@1.2s for a moment (with --top).",
+)
+@unwanted_options
 @click.option("--top", type=Whole(), metavar="N", help="Keep the N highest ranked units.")
 @click.option(
     "--level",
@@ -61,7 +78,9 @@ def cohort() -> None:
     show_default=True,
     help="What is selected. study: criteria are decided of each study; patient: and one index study is picked of each.",
 )
-@click.option("--one-per", type=click.Choice(["study", "patient"]), help="Keep one unit of each study or patient.")
+@click.option(
+    "--one-per", "--per", type=click.Choice(["study", "patient"]), help="Keep one unit of each study or patient."
+)
 @click.option(
     "--pick",
     type=click.Choice(["first", "latest", "best"]),
@@ -88,8 +107,10 @@ def cohort() -> None:
 def create(
     name: str,
     where: tuple[str, ...],
-    near: tuple[str, ...],
-    like: int | None,
+    near: tuple[Phrase, ...],
+    like: tuple[Example, ...],
+    without: tuple[Phrase, ...],
+    unlike: tuple[Example, ...],
     top: int | None,
     level: Any,
     one_per: Any,
@@ -126,6 +147,8 @@ def create(
         level=level,
         near=near,
         like=like,
+        without=without,
+        unlike=unlike,
         top=top,
         one_per=one_per,
         pick=pick,

@@ -6,6 +6,7 @@ Imports late: help comes at once.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from echosearch.errors import BadOption
+from echosearch.search import Example, Phrase
 from echosearch.types import LARGEST, FrameSampling, finite, whole
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from echosearch.types import Device, Precision, ProgressListener
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_WEIGHED: Final = re.compile(r"(.*\S)\^(\d+\.?\d*|\.\d+)", re.DOTALL)
+_MOMENT: Final = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)s", re.DOTALL)
 
 
 class Finite(click.ParamType):  # type: ignore[type-arg]  # click below 8.4 has no [...] here
@@ -83,6 +88,36 @@ class IdOrFile(click.ParamType):  # type: ignore[type-arg]
         """The id or the path, or a usage error."""
         kind: click.ParamType = Whole(1) if str(value).isdecimal() else FilePath()  # type: ignore[type-arg]
         return kind.convert(value, param, ctx)  # type: ignore[no-any-return]
+
+
+class PhraseType(click.ParamType):  # type: ignore[type-arg]
+    """A phrase, or PHRASE^WEIGHT."""
+
+    name = "phrase"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Phrase:
+        """The phrase with its weight. BadQuery for one that is empty."""
+        return value if isinstance(value, Phrase) else Phrase(*_and_weight(value))
+
+
+class ExampleType(click.ParamType):  # type: ignore[type-arg]
+    """Digits are the id of a video, all else is a path; either with @SECONDSs for a moment, and ^WEIGHT."""
+
+    name = "example"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Example:
+        """The example, or a usage error."""
+        if isinstance(value, Example):
+            return value
+        text, weight = (value, 1.0) if Path(value).exists() else _and_weight(value)
+        moment = None if Path(text).exists() else _MOMENT.fullmatch(text)
+        video, second = (text, None) if moment is None else (moment[1], float(moment[2]))
+        return Example(IdOrFile().convert(video, param, ctx), second, weight)
+
+
+def _and_weight(text: str) -> tuple[str, float]:
+    weighed = _WEIGHED.fullmatch(text)
+    return (text, 1.0) if weighed is None else (weighed[1], float(weighed[2]))
 
 
 class SamplingType(click.ParamType):  # type: ignore[type-arg]
@@ -186,16 +221,55 @@ model_runtime_options = options(
         help="Arithmetic of the model. Scores are float32 in any case.",
     ),
 )
-query_options = options(
+unwanted_options = options(
+    click.option(
+        "--not",
+        "without",
+        multiple=True,
+        type=PhraseType(),
+        metavar="PHRASE",
+        help="Rank videos that match this phrase lower. May be repeated.",
+    ),
+    click.option(
+        "--unlike",
+        multiple=True,
+        type=ExampleType(),
+        metavar="EXAMPLE",
+        help="Rank videos that look like this one lower. May be repeated.",
+    ),
+)
+"""What ranks away from something: the same wherever there is a ranking."""
+
+question_options = options(
+    unwanted_options,
+    click.option(
+        "--exclude",
+        multiple=True,
+        type=click.Choice(["study", "patient", "content"]),
+        help="Leave out videos of an example's study or patient, or with its bytes. May be repeated.",
+    ),
+    click.option(
+        "--level",
+        type=click.Choice(["video", "study", "patient"]),
+        default="video",
+        show_default=True,
+        help="What is one hit. For a study or patient its best video stands, and --where is asked of studies.",
+    ),
+    click.option(
+        "--per", type=click.Choice(["study", "patient"]), help="Keep only the best hit of each study or patient."
+    ),
     click.option("-k", type=Whole(1), default=10, show_default=True, help="Number of hits."),
+    click.option("--offset", type=Whole(), default=0, metavar="N", help="Leave out the N best hits."),
     click.option("--min-score", type=Finite(), metavar="S", help="Leave out hits that score less."),
+)
+sheet_options = options(
     click.option(
         "--contact-sheet",
         type=FilePath(dir_okay=False),
         metavar="PNG",
         help="Also write a picture with the best-matching frame of each hit.",
     ),
-    model_option,
+    force_option,
 )
 _ALL_VIEWS: Final = "all_views"
 where_option = options(

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from echosearch.search import SearchResult
 from echosearch.tables import write_csv
-from echosearch.types import Failure, IngestProgress, ProgressListener, SearchResult, in_words as in_words, plain
+from echosearch.types import Failure, IngestProgress, ProgressListener, in_words as in_words, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,6 +119,7 @@ def print_result(result: SearchResult, output: str | None) -> None:
     if output != "json":
         print_source(result.index, result.generation, result.model, err=output is not None)
         print_notes(result.warnings, err=output is not None)
+        click.echo(f"question {printable(result.query.text)}", err=output is not None)
     hits = (hit.to_dict() for hit in result.hits)
     answer(output, result, _hits(result), _HIT_COLUMNS, hits, (hit.path for hit in result.hits))
 

@@ -15,10 +15,8 @@ from .cohort import (
     CohortManifest as CohortManifest,
     Definition as Definition,
     Distribution as Distribution,
-    Level as Level,
     Measure as Measure,
     Member as Member,
-    Step as Step,
     Summary as Summary,
     TableRow as TableRow,
 )
@@ -53,5 +51,4 @@ from .making import (
 )
 from .pinned import pinned as pinned, task_of_measure as task_of_measure
 from .purge import purged_audit as purged_audit, purged_cohort as purged_cohort
-from .selection import Question as Question, Selection as Selection, criteria_of as criteria_of, select as select
 from .sheet import read_judgements as read_judgements, write_sheet as write_sheet

@@ -15,9 +15,10 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from echosearch.cohort.cohort import Cohort, Level, Measure, Member
+from echosearch.cohort.cohort import Cohort, Measure, Member
 from echosearch.errors import BadLabels, BadOption, DamagedIndex
 from echosearch.learning import assumption
+from echosearch.search import Level
 from echosearch.typed import from_json
 from echosearch.types import BESIDE, Answer
 

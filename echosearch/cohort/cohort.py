@@ -7,95 +7,114 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
 
 from echosearch.errors import BadOption, DamagedIndex
 from echosearch.learning import assumption
+from echosearch.search import Example, Level, Per, Phrase, Pick, Question, Step, Units, check_units, terms
 from echosearch.typed import from_json
 from echosearch.types import BESIDE, Answer, whole
 
-Level = Literal["video", "study", "patient"]
-Pick = Literal["first", "latest", "best"]
-OnePer = Literal["study", "patient"]
-
-LEVELS: Final = ("video", "study", "patient")
-PICKS: Final = ("first", "latest", "best")
+PICKS: Final = get_args(Pick)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What was asked for. Several `where` are joined by AND; `near` phrases or the video `like` rank, `top` cuts.
+    """What was asked for. Several `where` are joined by AND; `top` of those are kept that are ranked highest.
 
+    Ranked is by phrases that are `near` and videos that units are `like`, and away from phrases `without` and videos
+    `unlike`; a phrase with a weight is a `Phrase`, a moment of a video or one with a weight an `Example`.
     `aggregates` overrides how a task's videos become one score of a study, as (task, rule) pairs. `seed` decides
     splits and samples, never who is a member. BadOption where the parts do not go together.
     """
 
     where: tuple[str, ...] = ()
     level: Level = "study"
-    near: tuple[str, ...] = ()
-    like: int | None = None
+    near: tuple[str | Phrase, ...] = ()
+    like: tuple[int | Example, ...] = ()
     top: int | None = None
-    one_per: OnePer | None = None
+    one_per: Per | None = None
     pick: Pick = "first"
     same_video: bool = False
     aggregates: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    without: tuple[str | Phrase, ...] = ()
+    unlike: tuple[int | Example, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise BadOption(f"a level is {', '.join(LEVELS)}, not {self.level!r}")
+        for name in ("near", "like", "without", "unlike"):
+            object.__setattr__(self, name, _plain(name, getattr(self, name)))
+        check_units(self.level, self.one_per)
+        self._check_ranking()
+        self._check_aggregates()
         if self.pick not in PICKS:
             raise BadOption(f"pick is {', '.join(PICKS)}, not {self.pick!r}")
-        if self.one_per not in (None, "study", "patient") or (self.one_per, self.level) == ("study", "study"):
-            raise BadOption(f"one per {self.one_per} does not go with level {self.level}")
-        if self.level == "patient" and self.one_per == "study":
-            raise BadOption("level patient takes one index study of each patient; leave one per study out")
-        if not (self.where or self.near or self.like is not None):
-            raise BadOption("nothing is asked; give --where CONDITION, or --near PHRASE or --like ID with --top N")
-        if self.near and self.like is not None:
-            raise BadOption("--near and --like rank in different ways; give one of them")
-        if self.top is not None and self.top < 1:
-            raise BadOption(f"top is 1 or more, not {self.top}")
-        if self.like is not None:
-            whole("like, the id of a video,", self.like, 1)
-        if (self.top is not None) != self.is_ranked:
-            raise BadOption("--near and --like rank, and --top N says how many to keep: they go together")
         if self.pick != "first" and self.level != "patient" and self.one_per is None:
             raise BadOption(f"pick {self.pick} says which one of several: it goes with level patient or one per ...")
         if self.same_video and self.level == "video":
             raise BadOption("same video goes with level study or patient; at level video it is always so")
+        whole("a seed", self.seed, 0)
+
+    def _check_ranking(self) -> None:
+        if not (self.where or self.is_ranked):
+            raise BadOption("nothing is asked; give --where CONDITION, or --near PHRASE or --like ID with --top N")
+        if self.top is not None:
+            whole("top", self.top, 1)
+        if (self.top is not None) != self.is_ranked:
+            raise BadOption("--near and --like rank, and --top N says how many to keep: they go together")
+        if (self.without or self.unlike) and not self.is_ranked:
+            raise BadOption("--not and --unlike rank away from something: they go with --near or --like")
+        if self.pick == "best" and not self.is_ranked:
+            raise BadOption("pick best needs a ranking: --near PHRASE or --like ID, with --top N")
+        if self.is_ranked:
+            _ = self.question  # its parts check themselves
+
+    def _check_aggregates(self) -> None:
         tasks = [task for task, _ in self.aggregates]
         if tasks and (self.level == "video" or self.same_video):
             raise BadOption("an aggregate makes one score of a study's videos; here videos are judged one by one")
         if len(set(tasks)) < len(tasks):
             raise BadOption(f"one aggregate for each task, not several: {', '.join(sorted(tasks))}")
-        if self.pick == "best" and not self.is_ranked:
-            raise BadOption("pick best needs a ranking: --near PHRASE or --like ID, with --top N")
-        if not 0 <= self.seed < 2**63:
-            raise BadOption(f"a seed is 0 to {2**63 - 1}, not {self.seed}")
 
     @property
     def is_ranked(self) -> bool:
         """Whether members have a similarity by which they are ranked."""
-        return bool(self.near) or self.like is not None
+        return bool(self.near or self.like)
+
+    @property
+    def units(self) -> Units:
+        """What is selected, and which one of several."""
+        return Units(self.level, self.one_per, self.pick, self.same_video)
+
+    @property
+    def question(self) -> Question:
+        """By what its units are ranked, as a search would ask it."""
+        return Question(
+            wanted=terms("near", (*self.near, *self.like)),
+            unwanted=terms("without", (*self.without, *self.unlike)),
+            where=self.where,
+            level=self.level,
+            per=self.one_per,
+            k=self.top,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line of the attrition diagram: of the units before it, those `kept`, and those it leaves out, and why.
+def _plain(name: str, values: Any) -> tuple[Any, ...]:
+    """Terms as they are kept: plain text and ids where neither weight nor moment says more."""
+    if values is None or isinstance(values, int):
+        values = () if values is None else (values,)  # as one example was given and kept at first
+    return tuple(map(_written, terms(name, values)))
 
-    `no`: the criterion is false; `unknown`: a value is missing. Units are of the cohort's level (studies at level
-    patient, until one is picked); `videos`, `studies` and `patients` count what the kept ones hold. The first step is
-    everything: its `unknown` counts videos that have no study, which are in no unit.
-    """
 
-    name: str
-    kept: int
-    no: int
-    unknown: int
-    videos: int
-    studies: int
-    patients: int
+def _written(term: Phrase | Example) -> str | int | Phrase | Example:
+    if isinstance(term, Phrase):
+        return term.text if term.weight == 1 else term
+    if isinstance(term.video, Path):
+        raise BadOption(
+            f"a cohort is repeated later, so its examples are videos of the index, not the file {term.video}"
+        )
+    return term.video if (term.second, term.weight) == (None, 1) else term
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +225,9 @@ class Making(Answer):
     notes: tuple[str, ...] = ()
     about: str = ""
     purged: int = 0
+    question: str | None = None
+    """The text form of what members are ranked by; None where they are not ranked, or the cohort is older."""
+
     all_views: bool = True
     """Whether scores of videos count whose view is not known; in cohorts without this key they did."""
 
@@ -247,8 +269,17 @@ class Cohort(Making):
 
     @classmethod
     def from_json(cls, text: str) -> Cohort:
-        """The cohort that `to_json` wrote. DamagedIndex on anything else."""
+        """The cohort that `to_json` wrote, today or earlier. DamagedIndex on anything else."""
         try:
-            return from_json(cls, text)
+            return from_json(cls, _today(text))
         except ValueError as error:
             raise DamagedIndex(f"a cohort of this index cannot be read: {error}; restore it from a copy") from error
+
+
+def _today(text: str) -> str:
+    """A cohort's JSON with its example in a list; at first there was one, which stood alone."""
+    kept = json.loads(text)
+    definition = kept.get("definition") if isinstance(kept, dict) else None
+    if isinstance(definition, dict) and not isinstance(definition.get("like", []), list):
+        definition["like"] = [] if definition["like"] is None else [definition["like"]]
+    return json.dumps(kept)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from echosearch.cohort.cohort import Cohort, Member, Step
+from echosearch.cohort.cohort import Cohort, Member
 from echosearch.errors import BadOption
+from echosearch.search import Example, Step
 from echosearch.types import Answer
 
 
@@ -99,15 +100,26 @@ def diff(first: Cohort, second: Cohort) -> Difference:
 
 def followed(cohort: Cohort, now: Mapping[int, int]) -> tuple[Cohort, list[str]]:
     """A cohort by the ids that its videos have `now` (old -> new), and a sentence where some were embedded anew."""
-    like, is_video = cohort.definition.like, cohort.definition.level == "video"
+    is_video = cohort.definition.level == "video"
     members = []
     for member in cohort.members:
         ids = tuple(now.get(id_, id_) for id_ in member.video_ids)
         members.append(replace(member, unit=str(ids[0]) if is_video else member.unit, video_ids=ids))
     anew = len({id_ for member in cohort.members for id_ in member.video_ids} & now.keys())
     told = f"{anew} videos of the cohort were embedded anew since, and have other ids and scores now"
-    definition = replace(cohort.definition, like=None if like is None else now.get(like, like))
+    like, unlike = (
+        tuple(_followed(each, now) for each in side) for side in (cohort.definition.like, cohort.definition.unlike)
+    )
+    definition = replace(cohort.definition, like=like, unlike=unlike)
     return replace(cohort, members=tuple(members), definition=definition), [told] if anew else []
+
+
+def _followed(example: int | Example, now: Mapping[int, int]) -> int | Example:
+    """The same example by the id that its video has `now`."""
+    if isinstance(example, int):
+        return now.get(example, example)
+    assert isinstance(example.video, int)  # cohorts have no files
+    return replace(example, video=now.get(example.video, example.video))
 
 
 def rerun(

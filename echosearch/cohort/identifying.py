@@ -15,6 +15,7 @@ from typing import Any, Final
 from echosearch.cohort.cohort import Cohort, Summary, TableRow
 from echosearch.errors import BadFilter, BadOption
 from echosearch.filters import All, Between, Compare, Condition, Either, Like, Name, Not, OneOf, atoms, parse_filter
+from echosearch.search import Example
 
 MASK: Final = "..."
 _LEFT_OUT: Final = "(left out)"
@@ -177,11 +178,17 @@ def redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
     cohort = replace(cohort, measures=measures)
     if not with_paths:
         cohort = replace(cohort, index=_LEFT_OUT, model=without_path(cohort.model))
-    if not with_ids and (like := cohort.definition.like) is not None:
-        example = re.compile(rf"\b((?:video|example|like|id)\s+)#?{like}\b")
-        steps = tuple(replace(step, name=example.sub(rf"\1{_LEFT_OUT}", step.name)) for step in cohort.steps)
+    if not with_ids:
+        steps = tuple(replace(step, name=_without_examples(step.name, cohort)) for step in cohort.steps)
         cohort = replace(cohort, steps=steps)
     return cohort
+
+
+def _without_examples(text: str, cohort: Cohort) -> str:
+    """A text in which the ids of a cohort's examples are left out."""
+    examples = (*cohort.definition.like, *cohort.definition.unlike)
+    ids = "|".join(sorted({str(each.video if isinstance(each, Example) else each) for each in examples}))
+    return re.sub(rf"\b((?:video|example|like|id)\s+)#?(?:{ids})\b", rf"\1{_LEFT_OUT}", text) if ids else text
 
 
 def _without(told: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
@@ -209,8 +216,9 @@ def without_path(model: str) -> str:
 def manifest_of(cohort: Cohort, with_ids: bool) -> dict[str, Any]:
     """The manifest of a cohort, as plain JSON values, without the id of an example unless `with_ids`."""
     told = cohort.manifest().to_dict()
-    if not with_ids and told["definition"]["like"] is not None:
-        told["definition"]["like"] = _LEFT_OUT
+    if not with_ids:
+        told["definition"] |= {side: _LEFT_OUT for side in ("like", "unlike") if told["definition"][side]}
+        told["question"] = told["question"] and _without_examples(told["question"], cohort)
     return told
 
 

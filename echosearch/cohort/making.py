@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
-from echosearch.cohort.selection import Question, Selection, Unit
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
-from echosearch.search import DOMAIN, Measured, Parts, Source, by_study
+from echosearch.search import DOMAIN, Criteria, Measured, Parts, Selection, Source, Unit, by_study
 from echosearch.tasks import NOT_VALIDATED
 from echosearch.types import VideoRecord, in_words, view_name
 
@@ -33,15 +32,15 @@ class Bound:
     origin: str
 
 
-def bounds_of(question: Question) -> dict[Parts, list[Bound]]:
+def bounds_of(criteria: Criteria) -> dict[Parts, list[Bound]]:
     """For each measure the numbers that decide about it, in the order of the criteria."""
-    found: dict[Parts, list[Bound]] = {parts: [] for parts in question.measures}
-    for criterion in question.criteria:
+    found: dict[Parts, list[Bound]] = {parts: [] for parts in criteria.measures}
+    for criterion in criteria.conditions:
         for leaf, denied in _with_sign(criterion, False):
-            known = question.names.get(leaf.name)
+            known = criteria.names.get(leaf.name)
             if known is None or known.parts not in found:
                 continue
-            source = question.measures[known.parts].source
+            source = criteria.measures[known.parts].source
             found[known.parts] += _bounds(leaf, denied, source)
     return found
 
@@ -72,9 +71,9 @@ def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
     return [Bound(number, below, "the filter") for number, below in numbers]
 
 
-def measures_of(question: Question, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
+def measures_of(criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
     """What every score was, whole: prompts, task, calibration, threshold and its origin."""
-    return tuple(_measure(measured.source, bounds[parts]) for parts, measured in question.measures.items())
+    return tuple(_measure(measured.source, bounds[parts]) for parts, measured in criteria.measures.items())
 
 
 def _measure(source: Source, bounds: Sequence[Bound]) -> Measure:
@@ -115,20 +114,20 @@ def _threshold(bounds: Sequence[Bound]) -> tuple[float | None, str]:
 
 
 def members_of(
-    selection: Selection, question: Question, bounds: Mapping[Parts, Sequence[Bound]], level: str
+    selection: Selection, criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]], level: str
 ) -> tuple[Member, ...]:
     """The members with the values by which they were chosen, and how near they are to being left out."""
     scores = {
         parts: _by_unit(measured, (*selection.members, *selection.others), bounds[parts])
-        for parts, measured in question.measures.items()
+        for parts, measured in criteria.measures.items()
     }
     spreads = {parts: _spread(of.values()) for parts, of in scores.items()}
-    used = _fields_of(question)
-    told, domain_of = [], question.domains or {}
+    used = _fields_of(criteria)
+    told, domain_of = [], criteria.domains or {}
     for unit, score in zip(selection.members, selection.scores, strict=True):
         values: dict[str, float | str | None] = {name: _field(unit, parts, domain_of) for name, parts in used.items()}
         margins = []
-        for parts, measured in question.measures.items():
+        for parts, measured in criteria.measures.items():
             found = scores[parts].get(unit.name)
             values[measured.source.name] = _told(measured.source, found)
             if measured.source.kind == "yes":
@@ -153,11 +152,11 @@ def members_of(
     return tuple(told)
 
 
-def _fields_of(question: Question) -> dict[str, Parts]:
+def _fields_of(criteria: Criteria) -> dict[str, Parts]:
     """The fields and attributes that the criteria name, as they are to be called."""
-    parts = [question.names[leaf.name].parts for criterion in question.criteria for leaf in atoms(criterion)]
+    parts = [criteria.names[leaf.name].parts for criterion in criteria.conditions for leaf in atoms(criterion)]
     return {
-        str(Name(each, 1)): each for each in parts if each not in question.measures and each[0] in ("video", "attr")
+        str(Name(each, 1)): each for each in parts if each not in criteria.measures and each[0] in ("video", "attr")
     }
 
 
@@ -278,11 +277,11 @@ def _summary(values: Sequence[tuple[str, Any]], named: bool, is_flag: bool) -> S
 
 
 def distributions_of(
-    selection: Selection, question: Question, bounds: Mapping[Parts, Sequence[Bound]]
+    selection: Selection, criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]
 ) -> tuple[Distribution, ...]:
     """How the scores behind each measure lie among members and among all others."""
     told = []
-    for parts, measured in question.measures.items():
+    for parts, measured in criteria.measures.items():
         source = measured.source
         included = _scores(measured, selection.members, bounds[parts])
         excluded = _scores(measured, selection.others, bounds[parts])
@@ -321,7 +320,7 @@ def _scores(measured: Measured, units: Sequence[Unit], bounds: Sequence[Bound]) 
     return np.array(sorted(_by_unit(measured, units, bounds).values()), np.float64)
 
 
-def studied(question: Question, records: Iterable[VideoRecord]) -> Question:
-    """The same question with each task's score that of the study."""
+def studied(criteria: Criteria, records: Iterable[VideoRecord]) -> Criteria:
+    """The same criteria with each task's score that of the study."""
     of = {record.video_id: record.study for record in records}
-    return replace(question, measures={parts: by_study(each, of) for parts, each in question.measures.items()})
+    return replace(criteria, measures={parts: by_study(each, of) for parts, each in criteria.measures.items()})

@@ -20,17 +20,18 @@ def purged_cohort(content: str, person: Person) -> tuple[str, list[str]]:
 
     Texts that name the person are struck out, in criteria too, so that what is left cannot be made again.
     """
-    told = json.loads(content)
+    told = Cohort.from_json(content).to_dict()
     definition = told["definition"]
-    asked = [*definition["where"], *definition["near"], *told["criteria"]]
+    asked = [json.dumps(definition), *told["criteria"]]
     units = [member["unit"] for member in told["members"] if person.ids & set(member["video_ids"])]
     left_out = told["steps"][0]["kept"] - told["steps"][-1]["kept"]  # where the person is, unless it is a member
     if (len(told["members"]) if units else left_out) < _FEW:
         told["table_one"], told["distributions"] = [], []
     told["members"] = [member for member in told["members"] if member["unit"] not in units]
     told["about"] = person.struck(told["about"])
-    for texts in (told["notes"], told["criteria"], definition["where"], definition["near"]):
-        texts[:] = map(person.struck, texts)
+    told["question"] = told["question"] and person.struck(told["question"])
+    for texts in (told["notes"], told["criteria"], definition["where"], definition["near"], definition["without"]):
+        texts[:] = [_struck_term(text, person) for text in texts]
     for each, name in [
         *((step, "name") for step in told["steps"]),
         *((measure, name) for measure in told["measures"] for name in ("origin", "validated")),
@@ -41,14 +42,18 @@ def purged_cohort(content: str, person: Person) -> tuple[str, list[str]]:
         for summary in (row["included"], row["excluded"]):
             summary["counts"] = _struck(summary["counts"], person)
     told["measures"] = person.without_learned(told["measures"])
-    is_struck = asked != [*definition["where"], *definition["near"], *told["criteria"]]
-    if units or is_struck or definition["like"] in person.ids:
+    is_struck = asked != [json.dumps(definition), *told["criteria"]]
+    examples = {each["video"] if isinstance(each, dict) else each for each in definition["like"] + definition["unlike"]}
+    if units or is_struck or examples & person.ids:
         earlier = told.get("purged", 0)
         told["purged"] = earlier + len(units)
         told["notes"] = [note for note in told["notes"] if note != _note(earlier)] + [_note(told["purged"])]
-    text = json.dumps(told, sort_keys=True, allow_nan=False)
-    Cohort.from_json(text)  # what cannot be read is not kept
-    return text, units
+    return Cohort.from_json(json.dumps(told)).to_json(), units  # what cannot be read is not kept
+
+
+def _struck_term(text: str | dict[str, Any], person: Person) -> str | dict[str, Any]:
+    """A text, or a phrase with its weight."""
+    return person.struck(text) if isinstance(text, str) else text | {"text": person.struck(text["text"])}
 
 
 def _struck(counts: dict[str, int], person: Person) -> dict[str, int]:

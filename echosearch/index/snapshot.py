@@ -29,7 +29,7 @@ from echosearch.index.vectors import (
     close_maps,
     open_segment,
 )
-from echosearch.types import MediaKind, Numerics
+from echosearch.types import MediaKind, Numerics, VideoRecord, whole
 
 CATALOG: Final = "catalog.sqlite"
 ENGINE: Final[type[CandidateFinder]] = FlatFaiss
@@ -189,14 +189,29 @@ class Snapshot:
 
     def stored(self, video_id: int) -> StoredVideo:
         """The vectors of a live video. UnknownVideo when there is none."""
-        segment, row = self._place(video_id)
+        segment, row = self._place(_possible(video_id))
         return segment.stored(row)
+
+    def record(self, video_id: int) -> VideoRecord:
+        """What the catalog knows of a live video. UnknownVideo says the id that its file has now, if any."""
+        for record in self.catalog.videos.records([_possible(video_id)]):
+            return record
+        if (later := self.catalog.videos.replaced_by(video_id)) is not None:
+            raise UnknownVideo(
+                f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
+            )
+        raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")
 
     def _place(self, video_id: int) -> tuple[Segment, int]:
         place = self.rows.place(video_id)
         if place is None:
             raise UnknownVideo(f"there is no video {video_id} in this index")
         return place
+
+
+def _possible(video_id: int) -> int:
+    """An id as a catalog can hold it. UnknownVideo for what none can."""
+    return whole("the id of a video", video_id, 1, error=UnknownVideo)
 
 
 def whole_segment(path: Path, name: str, snapshot: CatalogReader) -> Segment:

@@ -26,11 +26,10 @@ from PIL import Image
 from echosearch.cohort import (
     IDS,
     Cohort,
+    Definition,
     Distribution,
-    Level,
     Measure,
     Member,
-    Step,
     Summary,
     TableRow,
     identifying,
@@ -42,6 +41,7 @@ from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
 from echosearch.files import Output
 from echosearch.learning import assumption, figures
 from echosearch.pictures.plots import COLOURS, as_svg, new_figure
+from echosearch.search import Example, Level, Phrase, Step
 from echosearch.video import open_media
 
 if TYPE_CHECKING:
@@ -165,6 +165,27 @@ def render_report(
     return html.encode("utf-8", "backslashreplace").decode()  # names that are not UTF-8 hold half characters
 
 
+def _similar(definition: Definition, with_ids: bool) -> str:
+    """To what members are similar, and to what they are not."""
+    wanted = " and ".join(_phrases(definition.near) + _examples(definition.like, with_ids))
+    unwanted = " and ".join(_phrases(definition.without) + _examples(definition.unlike, with_ids))
+    return f"{wanted}, away from {unwanted}" if unwanted else wanted
+
+
+def _phrases(phrases: Sequence[str | Phrase]) -> list[str]:
+    texts = [f"“{each}”" if isinstance(each, str) else f"“{each.text}” (weight {each.weight:g})" for each in phrases]
+    return [f"the phrase{'s' if len(texts) > 1 else ''} {', '.join(texts)}"] if texts else []
+
+
+def _examples(examples: Sequence[int | Example], with_ids: bool) -> list[str]:
+    several = len(examples) > 1
+    if not with_ids:
+        hidden = "example videos, whose ids are left out" if several else "an example video, whose id is left out"
+        return [hidden] if examples else []
+    texts = [str(each if isinstance(each, int) else each.name) for each in examples]
+    return [f"the example video{'s' if several else ''} {', '.join(texts)}"] if texts else []
+
+
 @cache
 def _template() -> jinja2.Template:
     text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
@@ -173,7 +194,8 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {
         "number": _number, "grouped": "{:,}".format, "counted": _counted, "units": _noun, "holds": _holds,
-        "lines": _lines, "note": _note, "threshold": _threshold, "calibration": _calibration, "reason": _reason,
+        "similar": _similar, "lines": _lines, "note": _note, "threshold": _threshold, "calibration": _calibration,
+        "reason": _reason,
     }  # fmt: skip
     return environment.from_string(text)
 

@@ -1,4 +1,4 @@
-"""From a query embedding to hits: leave out, find the nearest, fetch their rows. Knows no model and no printing."""
+"""From a question's vector to hits: the nearest videos, or units with their best ones. Knows no model, no printing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery
-from echosearch.index import Ranking, Snapshot, Weighting
-from echosearch.types import Exclude, Hit, ScoreKind, VideoRecord, joined, people, study_keys, whole
+from echosearch.index import Snapshot, Weighting
+from echosearch.search.question import Question
+from echosearch.types import Hit, ScoreKind, VideoRecord
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """A unit vector (D,) to look for, and what its scores are to be called."""
 
-    vector: npt.NDArray[np.float32]
+    vector: Floats
     score_kind: ScoreKind
 
     @property
@@ -26,63 +29,85 @@ class Query:
         return "mean" if self.score_kind == "mean" else "cosine"
 
 
-def combine(phrases: npt.NDArray[np.float32], negatives: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """One unit query (D,) of unit phrases (P, D) and unwanted ones (N, D): mean minus mean, renormalised.
+def combine(question: Question, vectors: Floats) -> Floats:
+    """One unit query (D,) of the unit vectors (n, D) of a question's terms: weighted mean minus mean, renormalised.
 
-    BadQuery when they cancel out.
+    An example that is alone is taken as it is. BadQuery when the terms cancel out.
     """
-    mean = phrases.astype(np.float64).mean(axis=0)
-    if len(negatives):
-        mean = mean - negatives.astype(np.float64).mean(axis=0)
+    if len(vectors) == 1 and question.examples:
+        alone: Floats = vectors[0]
+        return alone
+    wanted, rows = len(question.wanted), vectors.astype(np.float64)
+    weights = np.array([term.weight for term in question.terms])
+    mean = np.average(rows[:wanted], axis=0, weights=weights[:wanted])
+    if question.unwanted:
+        mean = mean - np.average(rows[wanted:], axis=0, weights=weights[wanted:])
     length = np.linalg.norm(mean)
     if not length > 1e-6:
-        raise BadQuery("the phrases cancel each other out; nothing is left to search for")
-    query: npt.NDArray[np.float32] = (mean / length).astype(np.float32)
+        what = "phrases" if not question.examples else "terms of the question"
+        raise BadQuery(f"the {what} cancel each other out; nothing is left to search for")
+    query: Floats = (mean / length).astype(np.float32)
     return query
 
 
-def search(
+def nearest(
     snapshot: Snapshot,
+    question: Question,
     query: Query,
-    k: int,
-    min_score: float | None = None,
     left_out: Set[int] = frozenset(),
     among: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Hit, ...]:
-    """The k best videos for a query, best first, ties by id; those `left_out` do not count as hits.
+    """The best videos for a query, best first, ties by id; those `left_out` do not count as hits.
 
     Ranks count hits; percentiles are over all live videos, or over the live ones of `among` where these ids (m,)
-    ascending are given, and in both cases over those left out too. BadQuery when k is less than 1.
+    ascending are given, and in both cases over those left out too.
     """
-    whole("k", k, 1, error=BadQuery)
-    [ranking] = snapshot.index.nearest(query.vector[None], k + len(left_out), query.weighting, among)
-    percentiles = _percentiles(ranking, len(snapshot.rows.allowed(among)))
-    wanted = [
-        position
-        for position, (video_id, score) in enumerate(zip(ranking.ids, ranking.scores, strict=True))
-        if int(video_id) not in left_out and (min_score is None or float(score) >= min_score)
-    ][:k]
-    records = {record.video_id: record for record in snapshot.catalog.videos.records(ranking.ids[wanted].tolist())}
+    searched = len(snapshot.rows.allowed(among))
+    wanted = searched if question.k is None else question.offset + question.k + len(left_out)
+    [ranking] = snapshot.index.nearest(query.vector[None], wanted, query.weighting, among)
+    places = [place for place, video_id in enumerate(ranking.ids.tolist()) if video_id not in left_out]
+    return _hits(snapshot, question, query, ranking.ids[places], ranking.scores[places], searched, ranking.scores)
+
+
+def best_of_units(
+    snapshot: Snapshot, question: Question, query: Query, video_ids: Sequence[int], scores: Sequence[float]
+) -> tuple[Hit, ...]:
+    """Hits of units in the order of their rank, by ids and scores of their best videos; percentiles are of units."""
+    every = np.array(scores, np.float32)
+    return _hits(snapshot, question, query, np.array(video_ids, np.int64), every, len(every), every)
+
+
+def _hits(
+    snapshot: Snapshot,
+    question: Question,
+    query: Query,
+    ids: npt.NDArray[np.int64],
+    scores: Floats,
+    searched: int,
+    among: Floats,
+) -> tuple[Hit, ...]:
+    """The page of hits that a question asks for, of ranked ids; `among` are the highest scores of all `searched`."""
+    if question.min_score is not None:
+        scores = scores[scores.astype(np.float64) >= question.min_score]
+    page = slice(question.offset, None if question.k is None else question.offset + question.k)
+    ids, scores = ids[: len(scores)][page], scores[page]
+    records = {record.video_id: record for record in snapshot.catalog.videos.records(ids.tolist())}
+    percentiles = _percentiles(scores, among, searched)
     return tuple(
-        _hit(
-            snapshot,
-            query,
-            rank,
-            float(ranking.scores[position]),
-            float(percentiles[position]),
-            records[int(ranking.ids[position])],
+        _hit(snapshot, query, rank, float(score), float(percentile), records[video_id])
+        for rank, (video_id, score, percentile) in enumerate(
+            zip(ids.tolist(), scores, percentiles, strict=True), start=question.offset + 1
         )
-        for rank, position in enumerate(wanted, start=1)
     )
 
 
-def _percentiles(ranking: Ranking, num_videos: int) -> npt.NDArray[np.float64]:
-    """For each score the share of the videos searched, in percent, that score no higher.
+def _percentiles(scores: Floats, among: Floats, searched: int) -> npt.NDArray[np.float64]:
+    """For each score the share of what was searched, in percent, that scores no higher.
 
-    The ranking begins with the best of them, so those that score higher are the ones before it.
+    `among` begins with the best of all, so those that score higher are the ones before it.
     """
-    higher = np.searchsorted(-ranking.scores, -ranking.scores, side="left")
-    return 100.0 * (num_videos - higher) / max(num_videos, 1)
+    higher = np.searchsorted(-among, -scores, side="left")
+    return 100.0 * (searched - higher) / max(searched, 1)
 
 
 def _hit(snapshot: Snapshot, query: Query, rank: int, score: float, percentile: float, record: VideoRecord) -> Hit:
@@ -110,36 +135,3 @@ def _best_frame(snapshot: Snapshot, query: Query, video_id: int) -> int | None:
         return None
     scores = (stored.frame_embeddings.astype(np.float64) * query.vector).sum(axis=1)
     return int(stored.frame_numbers[int(np.argmax(scores))])
-
-
-def ids_to_leave_out(
-    snapshot: Snapshot, example: VideoRecord, exclude: Sequence[Exclude]
-) -> tuple[set[int], list[str]]:
-    """Ids of the example's study, person or content (see `types.people`), and warnings where that is not known.
-
-    BadQuery when the example itself has no study or patient to go by.
-    """
-    left_out: set[int] = set()
-    warnings = []
-    for what in exclude:
-        if what == "content":
-            left_out |= snapshot.catalog.videos.ids_where(content_sha256=example.content_sha256)
-            continue
-        value = example.study if what == "study" else example.patient
-        if value is None:
-            raise BadQuery(
-                f"video {example.video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "
-                "ingest with --manifest to give videos their study and patient"
-            )
-        every = list(snapshot.catalog.videos.belongings())
-        ids = np.array([each.video_id for each in every], np.int64)
-        if what == "patient":
-            whose = people(every, ids).codes
-        else:
-            whose = joined([study_keys([each.patient for each in every], [each.study for each in every])])
-        left_out |= set(ids[whose == whose[ids == example.video_id]].tolist())
-        if unknown := snapshot.catalog.counts.without(what):
-            warnings.append(
-                f"{unknown} videos have no {what} in the catalog; hits among them may be of the same {what}"
-            )
-    return left_out, warnings

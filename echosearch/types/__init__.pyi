@@ -45,7 +45,6 @@ from .results import (
     IngestReport as IngestReport,
     ProgressListener as ProgressListener,
     ScoreKind as ScoreKind,
-    SearchResult as SearchResult,
     VideoRecord as VideoRecord,
     plain as plain,
 )

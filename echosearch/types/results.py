@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast
 from echosearch.types.views import seen_view
 
 Exclude = Literal["study", "patient", "content"]
-ScoreKind = Literal["cosine", "mean", "contrast"]
+ScoreKind = Literal["cosine", "mean", "contrast", "mixed"]
 
 BESIDE: Final = {"beside": True}
 """Metadata of a field that holds a dataclass whose own fields stand beside the others in JSON; later fields win."""
@@ -89,20 +89,6 @@ class Hit(Answer):
     best_frame: int | None
     best_time_seconds: float | None
     view_predicted: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult(Answer):
-    """Hits in order, with all that is needed to say how they came about."""
-
-    query: dict[str, Any]
-    index: str
-    generation: int
-    model: str
-    recipe: str
-    score_kind: ScoreKind
-    warnings: tuple[str, ...]
-    hits: tuple[Hit, ...]
 
 
 @dataclass(frozen=True, slots=True)

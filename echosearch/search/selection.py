@@ -1,4 +1,4 @@
-"""From a definition to members: criteria decided by SQL, units counted at each step. Knows no model and no printing.
+"""From criteria to units: criteria decided by SQL, units counted at each step, ranked. Knows no model and no printing.
 
 At level video a criterion is decided of each video. At level study and patient every comparison in it is decided of a
 study: true where it is true of any of the study's videos, and a task has one score a study. With `same_video` one
@@ -7,20 +7,24 @@ video has to meet all criteria by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.cohort.cohort import Definition, Step
 from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
 from echosearch.index import Snapshot
-from echosearch.search import DOMAIN, Measured, Parts, by_study
+from echosearch.search.measures import Measured, by_study
+from echosearch.search.question import Question
+from echosearch.search.ranking import Query
+from echosearch.search.result import Level, Per, Step
+from echosearch.search.vocabulary import DOMAIN, Parts
 from echosearch.types import VideoRecord, people, with_study_keys
 
+Pick = Literal["first", "latest", "best"]
 Ids = npt.NDArray[np.int64]
 Truth = npt.NDArray[np.int8]
 """-1 no, 0 unknown, 1 yes."""
@@ -29,10 +33,10 @@ NO, UNKNOWN, YES = -1, 0, 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class Criteria:
     """Criteria whose names are known: the conditions, what each name is, and the columns of attributes."""
 
-    criteria: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
     names: Mapping[Name, KnownName]
     attributes: Mapping[str, int]
     measures: Mapping[Parts, Measured]
@@ -47,6 +51,36 @@ class Question:
         if self.domains is not None:
             told[DOMAIN] = np.array(list(self.domains), np.int64), list(self.domains.values())
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What is selected: each video, study or patient, and which of several is picked where one per study or patient."""
+
+    level: Level
+    per: Per | None = None
+    pick: Pick = "first"
+    same_video: bool = False
+
+    @classmethod
+    def best(cls, level: Level, per: Per | None) -> Units:
+        """Those of a search: the most similar one stands for several."""
+        return cls(level, per, "best" if level == "patient" or per is not None else "first")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """By what units are ranked: `similarity` gives the scores (n,) of videos (n,); a unit has that of its best video.
+
+    Units with one of the `examples` are out, and videos `left_out` stand for no unit. `top` of them are kept; `words`
+    say what they are similar to.
+    """
+
+    similarity: Callable[[Ids], npt.NDArray[np.float32]]
+    words: str
+    examples: Set[int] = frozenset()
+    left_out: Set[int] = frozenset()
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +105,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """Who is in: the units, each with its similarity where they are ranked; everyone else; counts at each step."""
+    """Who is in: the units; where they are ranked, score and id of each one's best video; everyone else."""
 
     members: tuple[Unit, ...]
     scores: tuple[float | None, ...]
+    best: tuple[int | None, ...]
     others: tuple[Unit, ...]
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
@@ -82,27 +117,36 @@ class Selection:
     """Of each unit that is left out, by name: at which step, and whether no or unknown."""
 
 
-def select(
-    snapshot: Snapshot,
-    definition: Definition,
-    question: Question,
-    similarity: Callable[[Ids], npt.NDArray[np.float32]] | None,
-) -> Selection:
-    """Apply a definition; `similarity` gives the scores (n,) of videos (n,), where units are ranked."""
+def select(snapshot: Snapshot, what: Units, criteria: Criteria, ranked: Ranked | None = None) -> Selection:
+    """The units that meet all criteria, ranked where that is asked for, in the order of their rank or name."""
     records, notes = with_study_keys(snapshot.catalog.videos.records())
-    return _Counting(definition, records, notes).run(snapshot, question, similarity)
+    return _Counting(what, records, notes).run(snapshot, criteria, ranked)
+
+
+def ranked(
+    snapshot: Snapshot, question: Question, query: Query, left_out: Set[int] = frozenset(), top: int | None = None
+) -> Ranked:
+    """Ranked as a question asks for, by exact scores."""
+    rows = snapshot.rows
+    return Ranked(
+        lambda ids: rows.scores(rows.positions(ids), query.vector, query.weighting),
+        question.ranking,
+        question.video_ids,
+        left_out,
+        top,
+    )
 
 
 class _Counting:
     """The units that are left, and what each step took away."""
 
-    def __init__(self, definition: Definition, records: Sequence[VideoRecord], notes: list[str]) -> None:
-        self.definition = definition
+    def __init__(self, what: Units, records: Sequence[VideoRecord], notes: list[str]) -> None:
+        self.what = what
         self.records = records
         self.steps: list[Step] = []
         self.notes = notes
         self.reasons: dict[str, str] = {}
-        self.by_study = definition.level != "video"
+        self.by_study = what.level != "video"
         self.meeting: set[int] | None = None
         self.units, homeless = _units(records, self.by_study)
         self.every = list(self.units)
@@ -110,32 +154,27 @@ class _Counting:
         if homeless:
             self.notes.append(f"{len(homeless)} videos have no study in the catalog, so they are of no unit")
 
-    def run(
-        self, snapshot: Snapshot, question: Question, similarity: Callable[[Ids], npt.NDArray[np.float32]] | None
-    ) -> Selection:
+    def run(self, snapshot: Snapshot, criteria: Criteria, ranked: Ranked | None) -> Selection:
         if self.by_study:
             self._note_conflicts()
-        if self.definition.level == "patient" or self.definition.one_per == "patient":
+        if "patient" in (self.what.level, self.what.per):
             self._keep("the patient is known", [YES if unit.patient else UNKNOWN for unit in self.units])
-        if self.definition.one_per == "study":
+        if self.what.per == "study":
             self._keep("the study is known", [YES if unit.study else UNKNOWN for unit in self.units])
-        for criterion, truths in self._decided(snapshot, question):
+        for criterion, truths in self._decided(snapshot, criteria):
             self._keep(criterion, [truths[unit.name] for unit in self.units])
         self._hold_on_to_meeting()
-        scores: dict[str, float] = {}
-        if similarity is not None:
-            if self.definition.like is not None:
-                its = {unit.name for unit in self.every if self.definition.like in unit.video_ids}
-                self._keep("not the example itself", [NO if unit.name in its else YES for unit in self.units])
-            scores = self._scored(similarity)
+        best = {} if ranked is None else self._best(ranked)
+        scores = {name: score for name, (score, _) in best.items()}
         self._pick_one(scores)
-        if self.definition.top is not None:
-            self._keep_top(self.definition.top, scores)
+        if ranked is not None and ranked.top is not None:
+            self._keep_top(ranked.top, ranked.words, scores)
         kept = {unit.name for unit in self.units}
         members = sorted(self.units, key=lambda unit: (-scores.get(unit.name, 0.0), _natural(unit.name)))
         return Selection(
             members=tuple(members),
             scores=tuple(scores.get(unit.name) for unit in members),
+            best=tuple(best[unit.name][1] if unit.name in best else None for unit in members),
             others=tuple(unit for unit in self.every if unit.name not in kept),
             steps=tuple(self.steps),
             notes=tuple(self.notes),
@@ -144,33 +183,33 @@ class _Counting:
 
     # Criteria.
 
-    def _decided(self, snapshot: Snapshot, question: Question) -> list[tuple[str, dict[str, int]]]:
+    def _decided(self, snapshot: Snapshot, criteria: Criteria) -> list[tuple[str, dict[str, int]]]:
         """For each criterion in words what is true of each unit."""
-        if not question.criteria:
+        if not criteria.conditions:
             return []
         of = {record.video_id: record.study for record in self.records}
         if not self.by_study:
             ids, truths = snapshot.catalog.conditions.decisions(
-                question.criteria, question.names, question.attributes, question.columns()
+                criteria.conditions, criteria.names, criteria.attributes, criteria.columns()
             )
             names = [str(video_id) for video_id in ids.tolist()]
             return [
                 (str(each), dict(zip(names, truths[:, place].tolist(), strict=True)))
-                for place, each in enumerate(question.criteria)
+                for place, each in enumerate(criteria.conditions)
             ]
-        if self.definition.same_video:
+        if self.what.same_video:
             ids, truths = snapshot.catalog.conditions.decisions(
-                question.criteria, question.names, question.attributes, question.columns()
+                criteria.conditions, criteria.names, criteria.attributes, criteria.columns()
             )
             together = np.minimum.accumulate(truths, axis=1)
             self.meeting = set(ids[together[:, -1] == YES].tolist())
             return [
                 (f"{each} (of one video with the above)" if place else str(each), _any(ids, together[:, place], of))
-                for place, each in enumerate(question.criteria)
+                for place, each in enumerate(criteria.conditions)
             ]
-        leaves = list(dict.fromkeys(leaf for each in question.criteria for leaf in atoms(each)))
+        leaves = list(dict.fromkeys(leaf for each in criteria.conditions for leaf in atoms(each)))
         ids, truths = snapshot.catalog.conditions.decisions(
-            leaves, question.names, question.attributes, question.columns(of)
+            leaves, criteria.names, criteria.attributes, criteria.columns(of)
         )
         names = [unit.name for unit in self.every]
         decided: dict[Condition, Truth] = {}
@@ -179,7 +218,7 @@ class _Counting:
             decided[leaf] = np.array([any_of[name] for name in names], np.int8)
         return [
             (str(each), dict(zip(names, combine(each, decided.__getitem__).tolist(), strict=True)))
-            for each in question.criteria
+            for each in criteria.conditions
         ]
 
     def _hold_on_to_meeting(self) -> None:
@@ -224,19 +263,28 @@ class _Counting:
 
     # Ranking, one of each, the best.
 
-    def _scored(self, similarity: Callable[[Ids], npt.NDArray[np.float32]]) -> dict[str, float]:
-        """Of each unit the similarity of its most similar video."""
-        ids = np.array(sorted(video_id for unit in self.units for video_id in unit.video_ids), np.int64)
-        score_of = dict(zip(ids.tolist(), similarity(ids).tolist(), strict=True))
-        return {unit.name: max(score_of[video_id] for video_id in unit.video_ids) for unit in self.units}
+    def _best(self, ranked: Ranked) -> dict[str, tuple[float, int]]:
+        """Of each unit the score and the id of its most similar video; units of an example, or without videos, go."""
+        its = {unit.name for unit in self.every if not ranked.examples.isdisjoint(unit.video_ids)}
+        if ranked.examples:
+            word = "the example itself" if len(ranked.examples) == 1 else "an example itself"
+            self._keep(f"not {word}", [NO if unit.name in its else YES for unit in self.units])
+        if ranked.left_out:
+            left = [not ranked.left_out >= set(unit.video_ids) for unit in self.units]
+            self._keep("not what belongs to an example", [YES if one else NO for one in left])
+        ids = np.array(sorted({id_ for unit in self.units for id_ in unit.video_ids} - ranked.left_out), np.int64)
+        score_of = dict(zip(ids.tolist(), ranked.similarity(ids).tolist(), strict=True))
+        return {
+            unit.name: max(((score_of[id_], id_) for id_ in unit.video_ids if id_ in score_of), key=_first_of_best)
+            for unit in self.units
+        }
 
     def _pick_one(self, scores: Mapping[str, float]) -> None:
-        level, one_per = self.definition.level, self.definition.one_per
-        if level != "patient" and one_per is None:
+        level, per, pick = self.what.level, self.what.per, self.what.pick
+        if level != "patient" and per is None:
             return
-        whose = "study" if one_per == "study" else "patient"
+        whose = "study" if per == "study" else "patient"
         unit_word = "study" if self.by_study else "video"
-        pick = self.definition.pick
         chosen: dict[str | int | None, Unit] = {}
         for unit in sorted(self.units, key=_order(pick, scores)):
             chosen.setdefault(unit.study if whose == "study" else unit.person, unit)
@@ -256,16 +304,20 @@ class _Counting:
         if 0 < without < len(dates) - undated:
             self.notes.append(f"{without} of {len(dates)} have a time without its zone, and are taken as UTC")
 
-    def _keep_top(self, top: int, scores: Mapping[str, float]) -> None:
+    def _keep_top(self, top: int, words: str, scores: Mapping[str, float]) -> None:
         ranked = sorted(self.units, key=lambda unit: (-scores[unit.name], _natural(unit.name)))
         kept = {unit.name for unit in ranked[:top]}
-        asked = " + ".join(self.definition.near) or f"video {self.definition.like}"
-        self._keep(f"the {top} most similar to {asked!r}", [YES if unit.name in kept else NO for unit in self.units])
+        self._keep(f"the {top} most similar to {words}", [YES if unit.name in kept else NO for unit in self.units])
 
 
 def criteria_of(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
     """The parts that are joined by AND, each a step of its own, in the order in which they were written."""
     return tuple(part for condition in conditions for part in conjuncts(condition))
+
+
+def _first_of_best(scored: tuple[float, int]) -> tuple[float, int]:
+    score, video_id = scored
+    return score, -video_id
 
 
 def _any(ids: Ids, truths: Truth, studies: Mapping[int, str | None]) -> dict[str, int]:

@@ -1,0 +1,95 @@
+"""From the text form of a question to the question, by `question.lark`. Knows no index."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark.exceptions import VisitError
+
+from echosearch.errors import BadQuery, InputError
+from echosearch.search.question import Example, Phrase, Question, Term
+
+_EXAMPLE = "'PACER LEAD' + video 17 - 'MITRAL CLIP' level study k 10 where view = 'A4C'"
+
+
+def read(text: str) -> Question:
+    """The question that a text states. BadQuery says at which character it cannot be understood."""
+    try:
+        parts: Any = _language().parse(text)
+    except UnexpectedInput as error:
+        place = len(text) if error.pos_in_stream in (None, -1) else error.pos_in_stream
+        raise BadQuery(
+            f"the question, character {place + 1}: cannot be read on from here; an example: {_EXAMPLE}"
+        ) from error
+    except VisitError as error:
+        if isinstance(error.orig_exc, InputError):
+            raise error.orig_exc from error
+        raise
+    asked: dict[str, Any] = {"wanted": [], "unwanted": [], "k": None}
+    for name, value in parts:
+        if name in ("wanted", "unwanted"):
+            asked[name].append(value)
+        elif asked.get(name) is not None:
+            raise BadQuery(f"the question says {name} twice")
+        else:
+            asked[name] = value
+    return Question(**asked)
+
+
+@cache
+def _language() -> Lark:
+    return Lark.open("question.lark", rel_to=__file__, parser="lalr", transformer=_Meaning())
+
+
+@v_args(inline=True)
+class _Meaning(Transformer[Token, Any]):
+    """What each rule of the grammar makes of its parts."""
+
+    def start(self, *parts: tuple[str, Any]) -> list[tuple[str, Any]]:
+        return list(parts)
+
+    def plus(self, term: Term) -> tuple[str, Term]:
+        return "wanted", term
+
+    def minus(self, term: Term) -> tuple[str, Term]:
+        return "unwanted", term
+
+    def phrase(self, weight: Token | None, text: Token) -> Phrase:
+        return Phrase(_unquoted(text), _weight(weight))
+
+    def video(self, weight: Token | None, video_id: Token, second: Token | None) -> Example:
+        return Example(_whole(video_id), None if second is None else float(second), _weight(weight))
+
+    def file(self, weight: Token | None, path: Token, second: Token | None) -> Example:
+        return Example(Path(_unquoted(path)), None if second is None else float(second), _weight(weight))
+
+    def word(self, name: Token, value: Token) -> tuple[str, str]:
+        return str(name), str(value)
+
+    def words(self, name: Token, *values: Token) -> tuple[str, list[str]]:
+        return str(name), list(map(str, values))
+
+    def figure(self, name: Token, value: Token) -> tuple[str, float]:
+        return str(name), float(value) if name == "min_score" else _whole(value)
+
+    def filter(self, token: Token) -> tuple[str, list[str]]:
+        return "where", [token[len("where") :].strip()]
+
+
+def _unquoted(token: Token) -> str:
+    return token[1:-1].replace("''", "'")
+
+
+def _weight(token: Token | None) -> float:
+    return 1.0 if token is None else float(token)
+
+
+def _whole(token: Token) -> int:
+    if not token.isdecimal():
+        raise BadQuery(
+            f"the question, character {1 + (token.start_pos or 0)}: a whole number belongs here, not {token}"
+        )
+    return int(token)
