@@ -11,9 +11,7 @@ import click
 from echosearch.cli import render
 from echosearch.cli.audit import audit_lines, judge, labels, sample
 from echosearch.cli.options import (
-    ExampleType,
     FilePath,
-    PhraseType,
     Whole,
     force_option,
     index_option,
@@ -21,9 +19,9 @@ from echosearch.cli.options import (
     open_index,
     output_option,
     print_swept,
+    ranking_options,
     sweep_missing_option,
     sweep_named,
-    unwanted_options,
     wait_option,
     where_option,
 )
@@ -55,21 +53,7 @@ def cohort() -> None:
 @cohort.command("create")
 @click.argument("name")
 @where_option
-@click.option(
-    "--near",
-    multiple=True,
-    type=PhraseType(),
-    metavar="PHRASE",
-    help="Rank by similarity to report phrases (with --top). PHRASE^2 has twice the weight.",
-)
-@click.option(
-    "--like",
-    multiple=True,
-    type=ExampleType(),
-    metavar="EXAMPLE",
-    help="Rank by similarity to videos of the index, such as 17, or 17@1.2s for a moment (with --top).",
-)
-@unwanted_options
+@ranking_options
 @click.option("--top", type=Whole(), metavar="N", help="Keep the N highest ranked units.")
 @click.option(
     "--level",

@@ -240,6 +240,25 @@ unwanted_options = options(
 )
 """What ranks away from something: the same wherever there is a ranking."""
 
+ranking_options = options(
+    click.option(
+        "--near",
+        multiple=True,
+        type=PhraseType(),
+        metavar="PHRASE",
+        help="Rank by similarity to report phrases (with --top). PHRASE^2 has twice the weight.",
+    ),
+    click.option(
+        "--like",
+        multiple=True,
+        type=ExampleType(),
+        metavar="EXAMPLE",
+        help="Rank by similarity to videos of the index, such as 17, or 17@1.2s for a moment (with --top).",
+    ),
+    unwanted_options,
+)
+"""By what a cohort's units are ranked."""
+
 question_options = options(
     unwanted_options,
     click.option(

@@ -27,7 +27,7 @@ from .description import IndexDescription as IndexDescription
 from .purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge
 from .snapshot import Snapshot as Snapshot
 from .store import Store as Store
-from .vectors.rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
+from .vectors.rows import LiveRows as LiveRows, Weighting as Weighting
 from .vectors.segment import (
     NO_FRAMES as NO_FRAMES,
     FramesDtype as FramesDtype,

@@ -19,7 +19,6 @@ from .question import (
 )
 from .ranking import Query as Query, best_of_units as best_of_units, combine as combine, nearest as nearest
 from .result import (
-    Asked as Asked,
     Filtering as Filtering,
     Level as Level,
     Per as Per,
