@@ -1,7 +1,7 @@
-"""Paths and files as users name them, and what is written for users. Knows an index by the names of its files only.
+"""Paths and files as users name them, and whole files. Knows an index by the names of its files only.
 
-A file written for the user is an `Output`, a folder an `OutputFolder`: there whole or not at all, and over nothing
-that is not ours to replace.
+All that is written is there whole or not at all: it has the name of something partial until it is complete and on
+disk. A file written for the user is an `Output`, a folder an `OutputFolder`: over nothing that is not ours to replace.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,84 @@ def open_regular(path: Path) -> io.BufferedReader:
     raise OSError(errno.EINVAL, "it is a pipe or device, and no file", str(path))
 
 
+@contextmanager
+def whole_file(
+    path: Path, name: str = "", look_again: Callable[[], Path] | None = None, synced: bool = True
+) -> Iterator[BinaryIO]:
+    """A file to write into, which takes its place when the block ends, and is removed when it fails.
+
+    Until then it is called partial, and then `name`, else at random; whoever dies leaves that. It gets the rights of
+    what is there; `look_again` is asked at the last moment where that is, and raises where it must stay. What may be
+    lost at any time need not be `synced`.
+    """
+    partial = path.with_name(PARTIAL + (name or secrets.token_hex(8)))
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            if synced:
+                os.fsync(file.fileno())
+        if look_again is not None:
+            path = look_again()
+        with suppress(OSError):  # it is new, or this disk knows no rights
+            shutil.copymode(path, partial)  # what was private stays so
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, name: str = "") -> Iterator[Path]:
+    """A folder to write synced files into, which takes its place when the block ends, and is removed when it fails.
+
+    Until then it is called partial, and then `name`, else at random; whoever dies leaves that.
+    """
+    partial = path.with_name(PARTIAL + (name or secrets.token_hex(8)))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        fsync_path(partial)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
+    fsync_path(path.parent)
+
+
+def write_new(contents: Mapping[Path, bytes]) -> None:
+    """Write several files that are not there yet in one folder each: all of them, or none."""
+    partials = {path: path.with_name(PARTIAL + secrets.token_hex(8)) for path in contents}
+    written: list[Path] = []
+    try:
+        for path, partial in partials.items():
+            with partial.open("xb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, partial in partials.items():
+            written.append(partial.rename(path))
+    finally:
+        for path in partials.values() if len(written) == len(contents) else [*partials.values(), *written]:
+            path.unlink(missing_ok=True)
+
+
+def erase_folder(folder: Path) -> None:
+    """Remove a folder; whoever dies meanwhile leaves one that is visibly not whole."""
+    partial = folder.with_name(PARTIAL + folder.name.removeprefix(PARTIAL))
+    with suppress(OSError):
+        folder.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def fsync_path(path: Path) -> None:
+    """Make a file, or the entries of a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_our_own(path: Path) -> bool:
     """Whether a file is a picture or page that echosearch wrote, by its first bytes. One that cannot be read is not."""
     if mark := _MARKS.get(path.suffix.lower()):
@@ -124,19 +202,8 @@ class Output:
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
         """A file to write into, which takes its place when the block ends, and is removed when it fails."""
-        with _named_errors(self):
-            partial = self._target().with_name(PARTIAL + secrets.token_hex(8))
-            try:
-                with partial.open("xb") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                target = self._target()
-                with suppress(OSError):  # it is new, or this disk knows no rights
-                    shutil.copymode(target, partial)  # what was private stays so
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
+        with _named_errors(self), whole_file(self._target(), look_again=self._target) as file:
+            yield file
 
     def _target(self) -> Path:
         """The real file, which is new or may be replaced."""
@@ -187,14 +254,8 @@ class OutputFolder:
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """A folder to write into, which takes its place when the block ends, and is removed when it fails."""
-        partial = self.path.with_name(PARTIAL + secrets.token_hex(8))
-        with _named_errors(self):
-            try:
-                partial.mkdir()
-                yield partial
-                partial.rename(self.path)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with _named_errors(self), whole_folder(self.path) as partial:
+            yield partial
 
 
 @contextmanager

@@ -24,9 +24,10 @@ import numpy as np
 import echosearch.index.merging
 import echosearch.index.writer
 from echosearch.encoders.toy import ToyBackend
+from echosearch.files import fsync_path
 from echosearch.index import Batch, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
-from echosearch.index.vectors import StoredVideo, fsync_path
+from echosearch.index.vectors import StoredVideo
 from echosearch.types import Fingerprint, Numerics, VideoFacts
 
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")

@@ -16,6 +16,7 @@ from conftest import ROOT
 from store_helpers import make_store
 
 import echosearch
+import echosearch.files
 import echosearch.index.store as store_module
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, NewerFormat
@@ -160,7 +161,8 @@ STEPS: list[tuple[Any, str, int]] = [
     (Catalog, "copy", 1),
     (Catalog, "migrate", 1),
     (store_module, "write_json", 1),  # the lock's holder, and the manifest
-    (store_module, "fsync_path", 5),
+    (store_module, "fsync_path", 3),
+    (echosearch.files, "fsync_path", 2),
     (Path, "rename", 1),
 ]
 """What a migration does to the disk, and how often."""

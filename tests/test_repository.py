@@ -217,3 +217,22 @@ def test_what_a_user_imports_is_documented() -> None:
     assert echosearch.__all__ == ["Index", "__version__", "open_index"]
     for name in ("Index", "open_index"):
         assert getattr(echosearch, name).__doc__
+
+
+def test_whole_files_and_tables_are_written_and_read_in_one_place(tracked: list[Path]) -> None:
+    sources = {
+        path.relative_to(ROOT / "echosearch").as_posix(): path.read_text("utf-8")
+        for path in tracked
+        if path.is_relative_to(ROOT / "echosearch") and path.suffix == ".py"
+    }
+
+    def those_with(pattern: str) -> set[str]:
+        return {name for name, text in sources.items() if re.search(pattern, text)}
+
+    assert those_with(r"\b(import csv|from csv)\b|csv\.(reader|writer|Dict)") == {"tables.py"}
+    assert those_with(r"\b(tempfile|copymode)\b|\"\.partial-\"") == {"files.py"}
+    assert those_with(r"\bos\.(replace|rename)\(|\.rename\(|shutil\.move|\b(partial|temporary)\w*\.replace\(") == {
+        "files.py",
+        "index/store.py",  # gives a new index, whole already, its place
+        "index/writer.py",  # moves aside what a repair let go of
+    }

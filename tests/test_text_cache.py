@@ -141,7 +141,7 @@ def test_a_read_only_folder_keeps_nothing_and_fails_nothing(tmp_path: Path) -> N
         tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize(("method", "number"), [("mkdir", errno.EROFS), ("write_text", errno.ENOSPC)])
+@pytest.mark.parametrize(("method", "number"), [("mkdir", errno.EROFS), ("open", errno.ENOSPC)])
 def test_a_disk_that_refuses_to_write_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, number: int
 ) -> None:

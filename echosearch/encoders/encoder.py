@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, EncoderFailed
+from echosearch.files import whole_file
 from echosearch.types import EmbeddingCache, EncodedText, EncoderBackend, EncoderCard, Fingerprint
 
 Key = TypeVar("Key")
@@ -197,14 +197,10 @@ class TextCache:
             "cut": text.cut,
         }
         path = self._path(key)
-        partial = path.with_name(f".partial-{secrets.token_hex(8)}")
-        try:
+        with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(values), "utf-8")
-            partial.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+            with whole_file(path, synced=False) as file:
+                file.write(json.dumps(values).encode())
 
     def _path(self, key: str) -> Path:
         return self._folder / "text" / key[:2] / f"{key}.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any, Final
 from echosearch.config import FORMAT_VERSION
 from echosearch.encoders import Standing
 from echosearch.errors import DamagedIndex, IndexNotFound
+from echosearch.files import whole_file
 from echosearch.index.catalog import refuse_newer
 from echosearch.index.vectors import FramesDtype
 from echosearch.types import EncoderCard, Fingerprint, ModelRequest, Recipe
 
 MANIFEST: Final = "manifest.json"
-PARTIAL: Final = ".partial-"
 
 _REASON: Final = "it is not what was written"
 _WAY_BACK: Final = "restore it from a copy of the index"
@@ -132,9 +131,5 @@ def description_from(file: Path, told: dict[str, Any] | str) -> IndexDescription
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Replace a file as a whole, so that no reader ever sees half of it."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with whole_file(path, path.name) as file:
+        file.write(json.dumps(values, indent=1).encode())

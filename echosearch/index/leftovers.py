@@ -19,8 +19,9 @@ from typing import Final
 import numpy as np
 
 from echosearch.errors import IndexStateError
+from echosearch.files import PARTIAL
 from echosearch.index.catalog import CatalogReader
-from echosearch.index.vectors import PARTIAL_PREFIX, Segment, open_segment, out_of_reach
+from echosearch.index.vectors import Segment, open_segment, out_of_reach
 
 ASIDE: Final = "aside"
 """The folder within `segments/` of what a repair let go of."""
@@ -56,7 +57,7 @@ def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Left
             "then: echosearch check --repair --missing",
         ) from error
     for name in sorted(there - active - {ASIDE}):
-        if name.startswith(PARTIAL_PREFIX) or time.time() - retired.get(name, math.inf) >= grace_seconds:
+        if name.startswith(PARTIAL) or time.time() - retired.get(name, math.inf) >= grace_seconds:
             found.to_erase.append(folder / name)
         elif retired.get(name) == math.inf:
             found.to_move_aside.append(folder / name)

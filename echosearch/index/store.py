@@ -18,12 +18,12 @@ from typing import Final
 
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import IndexLocked, IndexStateError
-from echosearch.files import Output, refuse_inside_index
+from echosearch.files import PARTIAL, Output, fsync_path, refuse_inside_index, whole_folder
 from echosearch.index.catalog import Catalog, refuse_newer
-from echosearch.index.description import MANIFEST, PARTIAL, IndexDescription, read_description, write_json
+from echosearch.index.description import MANIFEST, IndexDescription, read_description, write_json
 from echosearch.index.lock import HOLDERS, lock, named_disk_errors
 from echosearch.index.snapshot import CATALOG, Snapshots
-from echosearch.index.vectors import FramesDtype, fsync_path
+from echosearch.index.vectors import FramesDtype
 from echosearch.index.writer import Writer
 from echosearch.types import EncoderCard, Fingerprint
 
@@ -190,15 +190,11 @@ def _migrate(path: Path) -> None:
         copy = path / f"before-format-{FORMAT_VERSION}-generation-{snapshot.generation}"
     with named_disk_errors(path):
         if not copy.exists():
-            partial = copy.with_name(f"{PARTIAL}{copy.name}")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            Catalog.copy(path / CATALOG, partial / CATALOG)
-            shutil.copy(path / MANIFEST, partial)
-            for file in (CATALOG, MANIFEST, "."):
-                fsync_path(partial / file)
-            partial.rename(copy)
-            fsync_path(path)
+            with whole_folder(copy, copy.name) as partial:
+                Catalog.copy(path / CATALOG, partial / CATALOG)
+                shutil.copy(path / MANIFEST, partial)
+                for file in (CATALOG, MANIFEST):
+                    fsync_path(partial / file)
         Catalog.migrate(path / CATALOG)
         write_json(path / MANIFEST, values | {"format_version": FORMAT_VERSION})
         fsync_path(path)

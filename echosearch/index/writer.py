@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from echosearch.config import GRACE_SECONDS
 from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, IndexStateError, OutOfReach
+from echosearch.files import PARTIAL, erase_folder, fsync_path
 from echosearch.index.catalog import (
     AttributeType,
     Catalog,
@@ -33,13 +34,11 @@ from echosearch.index.lock import named_disk_errors
 from echosearch.index.merging import Size, grouped, to_merge
 from echosearch.index.snapshot import CATALOG, ENGINE, Snapshots, ann_folders, newest_ann, whole_segment
 from echosearch.index.vectors import (
-    PARTIAL_PREFIX,
     MergedRows,
     Segment,
     SegmentInfo,
     SegmentRows,
     StoredVideo,
-    fsync_path,
     write_segment,
 )
 from echosearch.types import Numerics
@@ -216,7 +215,7 @@ class Writer(Snapshots):
         with self._catalog.reading() as snapshot:
             active = {size.name for size in self._sizes()}
             retired = list(snapshot.segments.retired())
-        pattern = re.compile(rf"[0-9a-f]{{16}}|{ASIDE}|{re.escape(PARTIAL_PREFIX)}.*")
+        pattern = re.compile(rf"[0-9a-f]{{16}}|{ASIDE}|{re.escape(PARTIAL)}.*")
         folders = [folder for folder in (self.path / "segments").iterdir() if folder.name not in active]
         if self.aside_path.is_symlink() and self.aside_path.is_dir():  # it may hold other things as well
             folders = [*self.aside_path.iterdir(), *folders]
@@ -344,7 +343,7 @@ class Writer(Snapshots):
                 folder.rename(self.aside_path / folder.name)
         newest = newest_ann(self.path)
         for folder in [*found.to_erase, *(other for other in ann_folders(self.path) if other != newest)]:
-            _erase(folder)
+            erase_folder(folder)
         over = [name for name, at in retired.items() if time.time() - at >= GRACE_SECONDS]
         over += [folder.name for folder in found.to_move_aside if not folder.exists()]
         if over:
@@ -366,11 +365,3 @@ def _replace(transaction: Transaction, info: SegmentInfo | None, names: Sequence
     transaction.segments.move_rows(names, None if info is None else info.name, gone)
     transaction.segments.retire(names)
     transaction.sweeps.forget_scores(gone)
-
-
-def _erase(folder: Path) -> None:
-    """Remove a folder; whoever dies meanwhile leaves one that is visibly not whole."""
-    partial = folder.with_name(f"{PARTIAL_PREFIX}{folder.name.removeprefix(PARTIAL_PREFIX)}")
-    with suppress(OSError):
-        folder.rename(partial)
-    shutil.rmtree(partial, ignore_errors=True)

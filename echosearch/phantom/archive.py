@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from echosearch.phantom.render import render_each
 from echosearch.phantom.report import report
 from echosearch.phantom.study import Study, Video, draw_studies
 from echosearch.phantom.truth import Truth
+from echosearch.tables import write_csv
 
 ArchiveProgress = Callable[[int, int], None]
 """Called with the videos done and all that there will be."""
@@ -185,6 +185,4 @@ def _split(patient: str) -> str:
 
 def _write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with file.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        write_csv(lines, header, (dict(zip(header, row, strict=True)) for row in rows))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +14,7 @@ import yaml
 from echosearch import files
 from echosearch.config import tasks_path
 from echosearch.errors import BackendError, BadTask, UnknownTask, nearest
-from echosearch.files import PARTIAL, Output, refuse_inside_index
+from echosearch.files import Output, refuse_inside_index, write_new
 from echosearch.tasks.task import Task
 from echosearch.tasks.task_text import builtin_tasks, read_task
 
@@ -161,20 +159,8 @@ def write_tasks(tasks: Sequence[Task], folder: Path) -> list[Path]:
 
 def _write_all(tasks: Sequence[Task], folder: Path) -> list[Path]:
     targets = [Output(folder / f"{task.name}.yaml", f"task {task.name}", ".yaml", force=None).path for task in tasks]
-    partials = [folder / f"{PARTIAL}{secrets.token_hex(8)}" for _ in tasks]
-    written: list[Path] = []
-    try:
-        for task, partial in zip(tasks, partials, strict=True):
-            with partial.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(to_yaml(task))
-                file.flush()
-                os.fsync(file.fileno())
-        for target, partial in zip(targets, partials, strict=True):
-            written.append(partial.rename(target))
-    finally:
-        for path in partials if len(written) == len(tasks) else [*partials, *written]:
-            path.unlink(missing_ok=True)
-    return written
+    write_new({target: to_yaml(task).encode() for task, target in zip(tasks, targets, strict=True)})
+    return targets
 
 
 def to_plain(task: Task) -> dict[str, Any]:

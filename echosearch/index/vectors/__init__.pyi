@@ -4,7 +4,6 @@ from .flat import FaissFile as FaissFile, FlatFaiss as FlatFaiss
 from .rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
 from .segment import (
     NO_FRAMES as NO_FRAMES,
-    PARTIAL_PREFIX as PARTIAL_PREFIX,
     FramesDtype as FramesDtype,
     MergedRows as MergedRows,
     Segment as Segment,
@@ -12,7 +11,6 @@ from .segment import (
     SegmentRows as SegmentRows,
     StoredVideo as StoredVideo,
     close_maps as close_maps,
-    fsync_path as fsync_path,
     open_segment as open_segment,
     out_of_reach as out_of_reach,
     write_segment as write_segment,

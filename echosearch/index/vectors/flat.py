@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BackendError, DamagedIndex
+from echosearch.files import fsync_path, whole_folder
 from echosearch.index.vectors.rows import LiveRows, Ranking
-from echosearch.index.vectors.segment import fsync_path, ids_sha256
+from echosearch.index.vectors.segment import ids_sha256
 
 _HASHED_BYTES: Final = 256 * 2**20
 """Files up to this size are hashed whenever they are opened, larger ones by `damage` only: that takes seconds."""
@@ -93,24 +93,18 @@ class FlatFaiss:
         """Write `index.faiss` and `ann.json` into a folder that does not exist yet; it appears whole."""
         import faiss
 
-        partial = folder.with_name(f".partial-{folder.name}")
-        partial.mkdir(parents=True)
-        path = partial / "index.faiss"
         try:
-            faiss.write_index(self._index, str(path))
-            size, sha256 = path.stat().st_size, _sha256(path)
-            count, dim = self._index.ntotal, self._index.d
-            description = FaissFile(_TYPE, count, ids_sha256(self.coverage), dim, size, sha256)
-            (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
-            for file in (path, partial / "ann.json"):
-                fsync_path(file)
-            fsync_path(partial)
-            partial.rename(folder)
+            with whole_folder(folder, folder.name) as partial:
+                path = partial / "index.faiss"
+                faiss.write_index(self._index, str(path))
+                size, sha256 = path.stat().st_size, _sha256(path)
+                count, dim = self._index.ntotal, self._index.d
+                description = FaissFile(_TYPE, count, ids_sha256(self.coverage), dim, size, sha256)
+                (partial / "ann.json").write_text(json.dumps(asdict(description), indent=1))
+                for file in (path, partial / "ann.json"):
+                    fsync_path(file)
         except RuntimeError as error:  # how FAISS tells that the disk is full
             raise BackendError(f"cannot write the FAISS index {folder}: {error}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
-        fsync_path(folder.parent)
 
     @classmethod
     def load(cls, folder: Path, dim: int) -> Self:

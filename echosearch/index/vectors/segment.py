@@ -17,7 +17,6 @@ import io
 import json
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import CatalogSegmentsDisagree, DamagedIndex, OutOfReach, ReadRefused
+from echosearch.files import whole_folder
 from echosearch.types import EncodedVideo, Numerics
 
 FramesDtype = Literal["float32", "float16", "none"]
 Array = Literal["pooled", "norms", "frame_numbers", "frames"]
 NO_FRAMES: Final = "none"
-PARTIAL_PREFIX: Final = ".partial-"
 
 MEND: Final = "restore it from a copy, or let its videos go with: echosearch check --repair"
 
@@ -168,9 +167,7 @@ def write_segment(
     if frames_dtype != NO_FRAMES:
         arrays.append(("frames", rows.chunks("frames"), frames_dtype, (num_frames, dim)))
     name = secrets.token_hex(8)
-    partial = folder / f"{PARTIAL_PREFIX}{name}"
-    partial.mkdir()
-    try:
+    with whole_folder(folder / name, name) as partial:
         files = {
             f"{array}.npy": _write_array(partial / f"{array}.npy", chunks, dtype, shape)
             for array, chunks, dtype, shape in arrays
@@ -180,11 +177,6 @@ def write_segment(
             json.dump(asdict(info), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        fsync_path(partial)
-        partial.rename(folder / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # what could not be completed: a full disk has no room for it
-    fsync_path(folder)
     return info
 
 
@@ -350,12 +342,3 @@ def _write_array(
         file.flush()
         os.fsync(file.fileno())
         return file.tell(), digest.hexdigest()
-
-
-def fsync_path(path: Path) -> None:
-    """Make a folder's entries survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
