@@ -46,7 +46,7 @@ AREAS = {
     "statistics": ("learning/statistics.py", "learning/intervals.py", "learning/evaluation.py", "types/people.py"),
     "selection": ("cohort/selection.py", "cohort/making.py", "cohort/compare.py", "search/measures.py"),
     "export": ("cohort/export.py", "ingest/exchange.py", "ingest/embeddings_file.py", "tables.py"),
-    "calibration": ("learning/calibration.py", "learning/thresholds.py", "learning/prevalence.py", "learning/probe.py"),
+    "calibration": ("learning/calibration.py", "learning/thresholds.py", "learning/intervals.py", "learning/probe.py"),
 }
 HEAVY = (
     "numpy",

@@ -17,9 +17,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
 from echosearch.index.catalog import SweepKey
 from echosearch.learning.calibration import Calibration, LeftOut, calibrate, fit_platt, overlap, platt
-from echosearch.learning.folds import stratified_folds
 from echosearch.learning.labels import Labelled
-from echosearch.learning.sample import Sample, sample
+from echosearch.learning.sample import Sample, sample, stratified_folds
 from echosearch.learning.statistics import expected_calibration_error
 from echosearch.learning.thresholds import ThresholdRule, choose_threshold, steady_threshold
 from echosearch.tasks.task import Task, TaskClass
@@ -121,7 +120,7 @@ def record(video_id: int, view: str | None) -> VideoRecord:
 def labelled(labels: dict[int, int], patients: tuple[str | None, ...], studies: tuple[str | None, ...]) -> Labelled:
     ids = np.array(list(labels), np.int64)
     values = np.array(list(labels.values()), np.float64)
-    return Labelled(ids, values, studies, patients, 0, 0, "0" * 64, ("said before",))
+    return Labelled(ids, values, studies, patients, ("said before",))
 
 
 def test_videos_of_other_views_are_left_out_and_patients_that_are_not_known_are_said() -> None:

@@ -24,10 +24,11 @@ from echosearch.learning.intervals import (
     cluster_bootstrap,
     estimates,
     kish,
+    prevalence,
+    rogan_gladen,
     share,
     shares,
 )
-from echosearch.learning.prevalence import prevalence, rogan_gladen
 from echosearch.learning.statistics import auprc, regression_statistics
 
 # Shares.

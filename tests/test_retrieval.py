@@ -46,8 +46,8 @@ def test_reports_have_commas_quotes_and_lines(tmp_path: Path, delimiter: str) ->
         delimiter.join(("\ufeffStudy_ID", "x", "Impression")) + "\n" + delimiter.join(("S1", "", '"A ""B"", C;\nD "'))
     )
     reports = read_reports(_csv(tmp_path, text + "\n" + delimiter.join(("S2", "1", "")) + "\n"))
-    assert (reports.kind, reports.key_column, reports.text_column) == ("study", "Study_ID", "Impression")
-    assert [(row.line, row.key, row.text) for row in reports.rows] == [(3, "S1", 'A "B", C;\nD')]
+    assert (reports.kind, reports.key_column, reports.column) == ("study", "Study_ID", "Impression")
+    assert [(row.line, row.key, row.value) for row in reports.rows] == [(3, "S1", 'A "B", C;\nD')]
     assert reports.empty == 1
 
 
@@ -55,14 +55,14 @@ def test_reports_have_commas_quotes_and_lines(tmp_path: Path, delimiter: str) ->
 def test_what_phantom_make_writes_is_read_as_it_is(tmp_path: Path) -> None:
     make_archive(tmp_path / "archive", studies=2, seed=7, workers=1)
     reports = read_reports(tmp_path / "archive" / "reports.csv")
-    assert (reports.kind, reports.text_column, len(reports.rows), reports.empty) == ("study", "report", 2, 0)
-    assert all("ejection fraction" in row.text.lower() for row in reports.rows)
+    assert (reports.kind, reports.column, len(reports.rows), reports.empty) == ("study", "report", 2, 0)
+    assert all("ejection fraction" in row.value.lower() for row in reports.rows)
 
 
 def test_key_and_text_can_be_named(tmp_path: Path) -> None:
     path = _csv(tmp_path, "who,report,findings,Conclusion\nP1,a,b,c\n")
     reports = read_reports(path, "who=patient", "conclusion")
-    assert (reports.kind, reports.rows[0].key, reports.rows[0].text) == ("patient", "P1", "c")
+    assert (reports.kind, reports.rows[0].key, reports.rows[0].value) == ("patient", "P1", "c")
 
 
 @pytest.mark.parametrize(

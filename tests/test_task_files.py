@@ -131,6 +131,7 @@ def test_the_id_is_that_of_what_decides_scores(tmp_path: Path) -> None:
         (LEAD + "source:", 4, 8, "source is empty; write a text, or leave it out"),
         (LEAD + "source: !!python/name:os.system x", 4, 9, "source is text; YAML reads x as something special"),
         (LEAD + "about: [x]", 4, 8, "about is one text, not a list; a text that begins with \\[ needs quotes"),
+        (LEAD + "about: !!str [x]", 4, 8, "about is one text, not a list"),
         (LEAD + "views: A4C", 4, 8, "views is a list, one item a line after a dash, or in \\[ \\]"),
         (LEAD + "views: [A4C, A2C, A4C]", 4, 19, "'A4C' stands in views twice, first in line 4"),
         (LEAD + "aggregate: maxx", 4, 12, "'maxx' is no aggregate; did you mean max\\?"),

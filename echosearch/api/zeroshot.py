@@ -40,6 +40,7 @@ from echosearch.learning import (
     learn_probe,
     pair,
     retrieval,
+    sweep_or_score,
     tell,
     write_predictions,
 )
@@ -55,7 +56,6 @@ from echosearch.tasks import (
     predict_views,
     stored,
     sweep,
-    sweep_or_score,
     sweep_without_keeping,
     tells_views,
 )

@@ -22,6 +22,7 @@ from .learn import (
     judge as judge,
     learn_calibration as learn_calibration,
     learn_probe as learn_probe,
+    sweep_or_score as sweep_or_score,
 )
 from .predictions import (
     IdColumn as IdColumn,

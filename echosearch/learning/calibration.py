@@ -16,10 +16,8 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption, CalibrationMismatch
 from echosearch.index import FittedKind, SweepKey
-from echosearch.learning.folds import stratified_folds
-from echosearch.learning.intervals import Estimate, few_labels, shares
-from echosearch.learning.prevalence import prevalence
-from echosearch.learning.sample import Sample
+from echosearch.learning.intervals import Estimate, few_labels, prevalence, shares
+from echosearch.learning.sample import Sample, stratified_folds
 from echosearch.learning.statistics import expected_calibration_error
 from echosearch.learning.thresholds import RESAMPLES, ThresholdRule, steady_threshold
 from echosearch.typed import from_json
@@ -371,7 +369,9 @@ def fit_platt(scores: Doubles, labels: Bools) -> tuple[float, float]:
 
 def platt(scores: Doubles, slope: float, offset: float) -> Doubles:
     """(n,) probabilities of scores (n,)."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(slope * scores + offset, -700, 700))))
+    from scipy.special import expit
+
+    return np.asarray(expit(slope * scores + offset))
 
 
 def beginnings(contents: Iterable[str]) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
-from echosearch.learning.keys import KEY_NAMES, KeyKind, check_key, find_key, finder, nothing_fits
+from echosearch.learning.keys import KEY_NAMES, KeyedFile, Row, find_key, keyed_cells, named_column
 from echosearch.tables import MISSING, Table, read_table
 from echosearch.types import VideoRecord
 
@@ -24,66 +24,37 @@ _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class LabelRow:
-    """One label: the line of the file (from 1), the key as it stands there, and the number."""
+class LabelFile(KeyedFile[float]):
+    """The labels of a CSV, or of a `split` of it; `positive` are the values that count as 1, where they are words."""
 
-    line: int
-    key: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class LabelFile:
-    """The labels of a CSV; `kind` says what its keys name, `empty` how many rows had no label.
-
-    BadLabels where there is no label, one is no finite number, or one key has two different ones.
-    """
-
-    file: Path
-    sha256: str
-    kind: KeyKind
-    key_column: str
-    label_column: str
-    split: str | None
-    positive: tuple[str, ...]
-    rows: tuple[LabelRow, ...]
-    empty: int
+    noun: ClassVar[str] = "label"
+    split: str | None = None
+    positive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.rows:
-            raise BadLabels(f"{self.file} has no label: all {self.empty} cells of {self.label_column!r} are empty")
-        first: dict[str, LabelRow] = {}
         for row in self.rows:
             if not math.isfinite(row.value):
                 raise BadLabels(f"{self.file}, line {row.line}: the label {row.value} is no finite number")
-            _check_same(self.file, first.setdefault(row.key, row), row, row.key)
+        KeyedFile.__post_init__(self)
 
     @property
     def origin(self) -> dict[str, Any]:
         """What is kept of it beside what was learnt from it, by the name of the field."""
-        names = {"labels": self.file.name, "label_column": self.label_column}
+        names = {"labels": self.file.name, "label_column": self.column}
         return names | {"labels_sha256": self.sha256, "split": self.split}
-
-    @property
-    def repeated(self) -> int:
-        """How many rows say again what an earlier one said."""
-        return len(self.rows) - len({row.key for row in self.rows})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
     """Videos with their labels, by video: ids (n,) int64 ascending, labels (n,) float64, study and patient or None.
 
-    `unmatched_rows` fit no video (or several files), `unlabelled_videos` got no label; `warnings` say so.
+    `warnings` say how many rows fit no video (or several files), and how many videos got no label.
     """
 
     video_ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.float64]
     studies: tuple[str | None, ...]
     patients: tuple[str | None, ...]
-    unmatched_rows: int
-    unlabelled_videos: int
-    labels_sha256: str
     warnings: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -137,16 +108,14 @@ def read_labels(
         table = _in_split(table, split)
     if measurement is not None:
         table = table.where("Calc", measurement)
-    cells = [(line, key_cell, cell) for line, (key_cell, cell) in table.cells(key_column, column)]
-    for line, key_cell, _ in cells:
-        check_key(table.file, line, kind, key_cell)
-    rows = [LabelRow(line, key, _number(table.file, line, cell, positives)) for line, key, cell in cells if cell]
+    cells = keyed_cells(table, kind, key_column, column)
+    rows = [Row(line, key, _number(table.file, line, cell, positives)) for line, key, cell in cells if cell]
     return LabelFile(
         file=table.file,
         sha256=table.sha256,
         kind=kind,
         key_column=key_column,
-        label_column=measurement or column,
+        column=measurement or column,
         split=split,
         positive=tuple(sorted(positives)),
         rows=tuple(_means(rows) if measurement is not None else rows),
@@ -167,10 +136,7 @@ def _label_column(table: Table, key_column: str, told: str | None) -> str:
     if told is None:
         what = f"several columns that could be the label: {', '.join(left)}" if left else "no column of labels"
         raise BadOption(f"{table.file.name} has {what}; say which: --label-column COLUMN")
-    column = table.named(told)
-    if column is None or column == key_column:
-        raise BadOption(f"--label-column {told}: {table.file.name} has no such column; it has {', '.join(left)}")
-    return column
+    return named_column(table, key_column, told, "--label-column", left)
 
 
 def _in_split(table: Table, split: str) -> Table:
@@ -210,9 +176,9 @@ def _number(file: Path, line: int, cell: str, positives: frozenset[str]) -> floa
     return float(cell)
 
 
-def _means(rows: Sequence[LabelRow]) -> list[LabelRow]:
+def _means(rows: Sequence[Row[float]]) -> list[Row[float]]:
     """One row for each key, with the mean of its values."""
-    rows_of: dict[str, list[LabelRow]] = {}
+    rows_of: dict[str, list[Row[float]]] = {}
     for row in rows:
         rows_of.setdefault(row.key, []).append(row)
     return [replace(same[0], value=fmean(row.value for row in same)) for same in rows_of.values()]
@@ -225,42 +191,32 @@ def _some(values: Sequence[str]) -> str:
 def join(labels: LabelFile, videos: Iterable[VideoRecord]) -> Labelled:
     """The videos that a file has labels for; a study's or a patient's label goes to all of its videos.
 
-    Keys name videos as `finder` says. BadLabels where nothing fits, or where rows with different labels fit one video.
+    Keys name videos as `KeyedFile.finder` says. BadLabels where nothing fits, or where rows with different labels fit
+    one video.
     """
     records = sorted(videos, key=lambda record: record.video_id)
-    find = finder(labels.file, labels.kind, records)
-    row_of: dict[int, LabelRow] = {}
+    find = labels.finder(records)
+    row_of: dict[int, Row[float]] = {}
     unmatched = []
     for row in labels.rows:
         found = find(row.key)
         if not found:
             unmatched.append(row)
         for record in found:
-            _check_same(labels.file, row_of.setdefault(record.video_id, row), row, record.path)
+            labels.check_same(row_of.setdefault(record.video_id, row), row, record.path)
     if not row_of:
-        raise nothing_fits(labels.file, labels.kind, labels.key_column, labels.rows[0].key, records)
+        raise labels.nothing_fits(records)
     labelled = [record for record in records if record.video_id in row_of]
     return Labelled(
         video_ids=np.array([record.video_id for record in labelled], np.int64),
         labels=np.array([row_of[record.video_id].value for record in labelled], np.float64),
         studies=tuple(record.study for record in labelled),
         patients=tuple(record.patient for record in labelled),
-        unmatched_rows=len(unmatched),
-        unlabelled_videos=len(records) - len(labelled),
-        labels_sha256=labels.sha256,
         warnings=tuple(_warnings(labels, unmatched, len(records) - len(labelled))),
     )
 
 
-def _check_same(file: Path, first: LabelRow, row: LabelRow, name: str) -> None:
-    if first.value != row.value:
-        raise BadLabels(
-            f"{file}: lines {first.line} and {row.line} give {name} different labels, "
-            f"{first.value:.9g} and {row.value:.9g}"
-        )
-
-
-def _warnings(labels: LabelFile, unmatched: Sequence[LabelRow], unlabelled: int) -> list[str]:
+def _warnings(labels: LabelFile, unmatched: Sequence[Row[float]], unlabelled: int) -> list[str]:
     file = labels.file.name
     warnings = []
     if unmatched:
@@ -269,8 +225,4 @@ def _warnings(labels: LabelFile, unmatched: Sequence[LabelRow], unlabelled: int)
         warnings.append(f"{len(unmatched)} rows of {file} fit {what}: {some}")
     if unlabelled:
         warnings.append(f"{unlabelled} videos have no label in {file}")
-    if labels.empty:
-        warnings.append(f"{labels.empty} rows of {file} have no {labels.label_column} and are left out")
-    if labels.repeated:
-        warnings.append(f"{labels.repeated} rows of {file} repeat an earlier one")
-    return warnings
+    return warnings + labels.notes(labels.repeated)

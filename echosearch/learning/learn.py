@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from echosearch.errors import BadLabels, BadOption, BadQuery
+from echosearch.errors import BackendError, BadLabels, BadOption, BadQuery, IndexLocked
 from echosearch.index import Snapshot, Store
 from echosearch.learning.calibration import Calibration, beginnings, calibrate, check_labels, made_for, overlap
 from echosearch.learning.calling import fitting, tell
@@ -30,7 +30,7 @@ from echosearch.learning.probe import AnyTask, Features, Probe, Training, probe_
 from echosearch.learning.reach import lengths, too_short
 from echosearch.learning.sample import Sample, sample, unknown_patients
 from echosearch.learning.thresholds import ThresholdRule
-from echosearch.tasks import Scorer, columns_of, sweep_or_score
+from echosearch.tasks import Scorer, Swept, columns_of, sweep, sweep_without_keeping
 from echosearch.types import YES, VideoRecord, people, shows, with_study_keys
 
 
@@ -190,6 +190,15 @@ def _labelled_scores(
         records, labelled = _usable(snapshot, labels, task)
     found = sample(task, swept.ids, task.rule.decision(swept.columns, classes), labelled, records)
     return replace(found, warnings=(*found.warnings, *warnings))
+
+
+def sweep_or_score(store: Store, scorer: Scorer, wait_seconds: float = 0.0) -> tuple[Swept, list[str]]:
+    """All scores; where they cannot be kept (read-only, or another process is writing), they are made, with a note."""
+    try:
+        return sweep(store, [scorer], wait_seconds)[0], []
+    except (IndexLocked, BackendError) as error:
+        [swept] = sweep_without_keeping(store, [scorer])
+        return swept, [f"the scores were not kept: {error}"]
 
 
 def _trained_on(task: AnyTask, found: Sample) -> list[str]:

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption, BadQuery, CalibrationMismatch
 from echosearch.index import FittedKind, SweepKey
-from echosearch.learning.folds import MOST_FOLDS, stratified_folds
 from echosearch.learning.intervals import FEWEST
+from echosearch.learning.sample import MOST_FOLDS, stratified_folds
 from echosearch.tasks import (
     NAME,
     Aggregate,
@@ -296,8 +296,10 @@ class ProbeScorer:
 
     def columns(self, videos: Vectors) -> list[Doubles]:
         """See `Scorer`."""
+        from scipy.special import expit
+
         linear = features(videos, self.features.motion) @ self.weights + self.offset
-        return [1 / (1 + np.exp(-np.clip(linear, -700, 700))) if self.is_logistic else linear]
+        return [expit(linear) if self.is_logistic else linear]
 
 
 def features(videos: Vectors, motion: bool) -> Doubles:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from echosearch.errors import BadLabels, BadOption
 from echosearch.learning.intervals import Estimate, estimates, share
-from echosearch.learning.keys import KeyKind, check_key, find_key, finder, nothing_fits
+from echosearch.learning.keys import KeyedFile, Row, find_key, keyed_cells, named_column
 from echosearch.learning.statistics import Statistic, Weights
 from echosearch.tables import Table, read_table
 from echosearch.types import BESIDE, YES, Answer, VideoRecord, people, shows, with_study_keys
@@ -41,36 +41,10 @@ _UNIT: Final = 1e-3
 """How far the length of an embedding may be from 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One report: the line of the file (from 1) that it ends on, the key as it stands there, and the text."""
+class ReportFile(KeyedFile[str]):
+    """The reports of a CSV."""
 
-    line: int
-    key: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFile:
-    """The reports of a CSV; `kind` says what its keys name, `empty` how many rows had no text.
-
-    BadLabels where there is no text, or one key has two different ones.
-    """
-
-    file: Path
-    sha256: str
-    kind: KeyKind
-    key_column: str
-    text_column: str
-    rows: tuple[ReportRow, ...]
-    empty: int
-
-    def __post_init__(self) -> None:
-        if not self.rows:
-            raise BadLabels(f"{self.file} has no report: all {self.empty} cells of {self.text_column!r} are empty")
-        first: dict[str, ReportRow] = {}
-        for row in self.rows:
-            _check_same(self.file, first.setdefault(row.key, row), row, row.key)
+    noun = "report"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,30 +169,20 @@ def read_reports(path: Path, key: str | None = None, text_column: str | None = N
     table = read_table(path, "reports", "study,report")
     kind, key_column = find_key(table, key)
     column = _text_column(table, key_column, text_column)
-    cells = table.cells(key_column, column)
-    for line, (key_cell, _) in cells:
-        check_key(table.file, line, kind, key_cell)
-    rows = tuple(ReportRow(line, key_cell, text) for line, (key_cell, text) in cells if text)
+    cells = keyed_cells(table, kind, key_column, column)
+    rows = tuple(Row(line, key, text) for line, key, text in cells if text)
     return ReportFile(table.file, table.sha256, kind, key_column, column, rows, len(cells) - len(rows))
 
 
 def _text_column(table: Table, key_column: str, told: str | None) -> str:
     left = [name for name in table.header if name and name != key_column]
     if told is not None:
-        column = table.named(told)
-        if column is None or column == key_column:
-            raise BadOption(f"--text-column {told}: {table.file.name} has no such column; it has {', '.join(left)}")
-        return column
+        return named_column(table, key_column, told, "--text-column", left)
     usual = [name for name in left if name.casefold() in TEXT_COLUMNS]
     if len(usual) != 1:
         what = f"several columns of text: {', '.join(usual)}" if usual else f"no column {', '.join(TEXT_COLUMNS)}"
         raise BadOption(f"{table.file.name} has {what}; say which is the report: --text-column COLUMN")
     return usual[0]
-
-
-def _check_same(file: Path, first: ReportRow, row: ReportRow, name: str) -> None:
-    if first.text != row.text:
-        raise BadLabels(f"{file}: lines {first.line} and {row.line} give {name} different reports")
 
 
 def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str] = ()) -> Pairs:
@@ -228,8 +192,8 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
     same.
     """
     records, notes = with_study_keys(sorted(videos, key=lambda record: record.video_id))
-    find = finder(reports.file, reports.kind, records)
-    report_of: dict[int, ReportRow] = {}
+    find = reports.finder(records)
+    report_of: dict[int, Row[str]] = {}
     without, hidden = [], 0
     for row in reports.rows:
         found = find(row.key)
@@ -240,12 +204,12 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
             hidden += bool(found)
             continue
         video = seen[0]
-        _check_same(reports.file, report_of.setdefault(video.video_id, row), row, video.path)
+        reports.check_same(report_of.setdefault(video.video_id, row), row, video.path)
     if not report_of and hidden:
         raise BadLabels(f"no report of {reports.file} has a video with the view {', '.join(views)}")
     if not report_of:
-        raise nothing_fits(reports.file, reports.kind, reports.key_column, reports.rows[0].key, records)
-    texts = tuple(row.text for row in report_of.values())
+        raise reports.nothing_fits(records)
+    texts = tuple(row.value for row in report_of.values())
     chosen = np.array(list(report_of), np.int64)
     together = people(records, chosen)
     warnings = notes + _warnings(reports, without, len(reports.rows) - len(without) - len(texts), views)
@@ -256,18 +220,14 @@ def pair(reports: ReportFile, videos: Iterable[VideoRecord], views: Sequence[str
     return Pairs(texts, chosen, together.codes, tuple(warnings))
 
 
-def _warnings(reports: ReportFile, without: Sequence[ReportRow], repeated: int, views: Sequence[str]) -> list[str]:
+def _warnings(reports: ReportFile, without: Sequence[Row[str]], repeated: int, views: Sequence[str]) -> list[str]:
     file = reports.file.name
     warnings = []
     if without:
         some = ", ".join(f"line {row.line} {row.key!r}" for row in without[:3])
         which = f" with the view {', '.join(views)}" if views else ""
         warnings.append(f"{len(without)} reports of {file} have no video{which}: {some}")
-    if reports.empty:
-        warnings.append(f"{reports.empty} rows of {file} have no {reports.text_column} and are left out")
-    if repeated:
-        warnings.append(f"{repeated} rows of {file} repeat an earlier one")
-    return warnings
+    return warnings + reports.notes(repeated)
 
 
 def retrieval(

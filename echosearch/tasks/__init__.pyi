@@ -16,7 +16,6 @@ from .sweep import (
     predict_views as predict_views,
     stored as stored,
     sweep as sweep,
-    sweep_or_score as sweep_or_score,
     sweep_without_keeping as sweep_without_keeping,
     tells_views as tells_views,
 )

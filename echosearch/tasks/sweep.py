@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from echosearch.errors import BackendError, BadQuery, IndexLocked
+from echosearch.errors import BadQuery
 from echosearch.index import NO_FRAMES, IndexDescription, LiveRows, Segment, Snapshot, Store, SweepKey, Writer
 from echosearch.types import IngestProgress, ProgressListener
 
@@ -180,15 +180,6 @@ def sweep_without_keeping(
         every = _only(snapshot.rows.ids, among)
         found = [part for parts in score(snapshot.rows, scorers, [every] * len(scorers), progress) for part in parts]
     return [_gathered(scorer.key, [part for part in found if part[0] is scorer.key]) for scorer in scorers]
-
-
-def sweep_or_score(store: Store, scorer: Scorer, wait_seconds: float = 0.0) -> tuple[Swept, list[str]]:
-    """All scores; where they cannot be kept (read-only, or another process is writing), they are made, with a note."""
-    try:
-        return sweep(store, [scorer], wait_seconds)[0], []
-    except (IndexLocked, BackendError) as error:
-        [swept] = sweep_without_keeping(store, [scorer])
-        return swept, [f"the scores were not kept: {error}"]
 
 
 def tells_views(description: IndexDescription) -> bool:

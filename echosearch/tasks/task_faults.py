@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
 from echosearch.errors import BadTask
+
+Entries = Mapping[str, tuple[yaml.Node, yaml.Node]]
+"""Of a mapping of YAML: key -> its node and that of its value."""
 
 _READ_AS: Final = {
     "bool": "yes or no",
@@ -64,6 +68,19 @@ def no_text(node: yaml.Node, what: str) -> str:
         return f"{what} is empty; write a text, or leave it out"
     read_as = _READ_AS.get(node.tag.rpartition(":")[2], f"something special ({node.tag})")
     return f'{what} is text; YAML reads {node.value} as {read_as}: write "{node.value}" in quotes'
+
+
+def culprit(keys: Entries, where: tuple[str | int, ...]) -> yaml.Node:
+    """The node at which a refusal of a task points; the mode where it is about the whole."""
+    match where:
+        case ("classes", str(name), *within):
+            key, phrases = next(pair for pair in keys["classes"][1].value if pair[0].value == name)
+            return cast(yaml.Node, phrases.value[within[0]] if within else key)
+        case ("prompts", int(place)):
+            return cast(yaml.Node, keys["prompts"][1].value[place])
+        case (str(key),) if key in keys:
+            return keys[key][1]
+    return keys["mode"][1]
 
 
 def at(file: str, line: int, column: int) -> str:

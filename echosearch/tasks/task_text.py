@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import yaml
 
 from echosearch.errors import BadTask, nearest
 from echosearch.tasks.modes import MODES
 from echosearch.tasks.task import AGGREGATES, PublishedFigure, Task, TaskClass, ValueRange
-from echosearch.tasks.task_faults import at, decode, no_text, not_yaml, place_of, read_bytes
+from echosearch.tasks.task_faults import Entries, at, culprit, decode, no_text, not_yaml, place_of, read_bytes
 
 _BUILT_IN: Final = importlib.resources.files(__package__).joinpath("builtin")
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -59,20 +59,7 @@ def parse_task(text: str, file: str) -> Task:
     try:
         return Task(**told)
     except BadTask as error:
-        raise reader.refusal(_culprit(reader, keys, error.where), str(error)) from error
-
-
-def _culprit(reader: _Reader, keys: _Entries, where: tuple[str | int, ...]) -> yaml.Node:
-    """The node at which a refusal of `Task` points; the mode where it is about the whole."""
-    match where:
-        case ("classes", str(name), *within):
-            key, phrases = reader.entries(keys["classes"][1], "classes")[name]
-            return cast(yaml.Node, phrases.value[within[0]]) if within else key
-        case ("prompts", int(place)):
-            return cast(yaml.Node, keys["prompts"][1].value[place])
-        case (str(key),) if key in keys:
-            return keys[key][1]
-    return keys["mode"][1]
+        raise reader.refusal(culprit(keys, error.where), str(error)) from error
 
 
 def _compose(text: str, file: str) -> yaml.Node:
@@ -86,10 +73,6 @@ def _compose(text: str, file: str) -> yaml.Node:
     return root
 
 
-_Entries = Mapping[str, tuple[yaml.Node, yaml.Node]]
-"""Key -> its node and that of its value."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Takes values out of nodes, and says where one is not what it should be."""
@@ -99,7 +82,7 @@ class _Reader:
     def refusal(self, node: yaml.Node, sentence: str) -> BadTask:
         return BadTask(f"{at(self.file, *place_of(node.start_mark))}{sentence}")
 
-    def entries(self, node: yaml.Node, what: str, allowed: Iterable[str] | None = None) -> _Entries:
+    def entries(self, node: yaml.Node, what: str, allowed: Iterable[str] | None = None) -> Entries:
         if not isinstance(node, yaml.MappingNode):
             raise self.refusal(node, f"{what} is a mapping of keys to values, each key with a colon")
         found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -114,7 +97,7 @@ class _Reader:
         return found
 
     def values(
-        self, node: yaml.Node, keys: _Entries, readers: Mapping[str, _Read], needed: Iterable[str], has: str
+        self, node: yaml.Node, keys: Entries, readers: Mapping[str, _Read], needed: Iterable[str], has: str
     ) -> dict[str, Any]:
         """What each key says, read as its reader does; `has` says what has to be there."""
         for key in needed:
@@ -164,7 +147,7 @@ class _Reader:
         return tuple(first_lines)
 
     def text(self, node: yaml.Node, what: str) -> str:
-        if node.tag != "tag:yaml.org,2002:str":
+        if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:str":
             raise self.refusal(node, no_text(node, what))
         return str(node.value)
 
