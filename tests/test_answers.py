@@ -18,10 +18,17 @@ from jsonschema import Draft202012Validator
 from echosearch import Index, open_index
 from echosearch.api.answers import VideoDetails
 from echosearch.api.evaluations import EvaluationAnswer, RetrievalAnswer, evaluation_answer, retrieval_answer
+from echosearch.api.purging import plan_purge
+from echosearch.api.reembedding import reembed_index
 from echosearch.api.schemas import ANSWERS, file_name, schema
+from echosearch.api.tasks import TaskList, check_task, task_details
 from echosearch.cli.app import app
 from echosearch.cohort import AuditedCohort, ExportedCohort, judged_audit, suggestions
+from echosearch.encoders import describe_presets
+from echosearch.index import check_index
+from echosearch.ingest import IngestOptions, delete_videos
 from echosearch.learning import read_labels, read_reports
+from echosearch.tasks import known_tasks
 from echosearch.types import plain
 
 Run = Callable[..., tuple[int, str, str]]
@@ -54,6 +61,24 @@ STEPS: list[tuple[str, str, Python | None]] = [
     ("similar", "3 -k 2", lambda index: index.similar(3, k=2)),
     ("list", "--patient P3", lambda index: list(index.videos(patient="P3"))),
     ("failures", "", lambda index: index.failures()),
+    ("models", "", lambda _: describe_presets()),
+    ("phantom make", "phantoms --studies 1 --seed 3 --workers 1", None),
+    ("annotate", "manifest.csv", None),
+    ("check", "", lambda index: check_index(index.path)),
+    ("check", "--sources --repair", None),
+    ("delete", "10 --dry-run", lambda index: delete_videos(index.path, [10], dry_run=True)),
+    ("delete", "10", None),
+    ("undelete", "10", None),
+    ("delete", "10 --purge --dry-run", lambda index: plan_purge(index.path, [10])),
+    ("export-embeddings", "all.npz", None),
+    ("import-embeddings", "all.npz", None),
+    ("reembed", "--dry-run", lambda index: reembed_index(index.path, IngestOptions(), dry_run=True)),
+    ("tasks list", "", lambda _: TaskList(tuple(task_details(*each) for each in known_tasks().values()), ())),
+    ("tasks show", "red", lambda _: task_details(*known_tasks()["red"])),
+    ("tasks show", "ejection_fraction", lambda _: task_details(*known_tasks()["ejection_fraction"])),
+    ("tasks validate", "tasks/red.yaml", lambda _: [check_task(Path("tasks/red.yaml"))]),
+    ("tasks import", "published.json --dry-run", None),
+    ("tasks import", "published.json --prefix published_", None),
     ("info", "", lambda index: index.info()),
     (
         "show",
@@ -103,6 +128,8 @@ STEPS: list[tuple[str, str, Python | None]] = [
         "old",
         lambda index: AuditedCohort(index.cohorts.get("old"), tuple(index.cohorts.audits("old"))),
     ),
+    ("delete", "10 --purge --yes", None),
+    ("compact", "", None),
 ]
 """Command, arguments, and the same asked in Python; one after the other on one index."""
 
@@ -155,6 +182,7 @@ def write_archive(folder: Path) -> None:
     )
     (folder / "labels.csv").write_text("video,red\n" + "".join(f"v{n}.avi,{int(n < 5)}\n" for n in range(10)))
     (folder / "reports.csv").write_text("study,text\n" + "".join(f"S{n},red number {n}\n" for n in range(10)))
+    (folder / "published.json").write_text(json.dumps({"wire": {"mode": "binary", "label_sources": ["WIRE SEEN. "]}}))
     (folder / "tasks").mkdir()
     (folder / "tasks" / "red.yaml").write_text("name: red\nmode: binary\nprompts: ['red']\n")
 
@@ -184,6 +212,10 @@ def commands_with_json(group: click.Group, before: str = "") -> Iterator[str]:
 def test_the_schema_that_is_kept_is_the_one_that_the_type_has(command: str) -> None:
     kept = json.loads((SCHEMAS / file_name(command)).read_text("utf-8"))
     assert kept == schema(command), "out of step; run: make docs"
+
+
+def test_every_command_with_json_has_an_answer() -> None:
+    assert sorted(ANSWERS) == sorted(commands_with_json(app))
 
 
 def test_no_schema_is_left_over() -> None:

@@ -147,7 +147,7 @@ def test_compact_drops_dead_rows_and_keeps_ids_and_vectors(index: Path, tmp_path
     assert [hit.video_id for hit in reader.search("red").hits] == [6, 2, 1]
     assert all(folder.is_dir() for folder in old)  # for readers of the commit before
     back = undelete_videos(index, [3])
-    assert (back["undeleted"], back["to_ingest"]) == ([], [3])  # its vectors are gone
+    assert (back.undeleted, back.to_ingest) == ((), (3,))  # its vectors are gone
     again = ingest(index, [tmp_path / "videos"], TOY)
     assert (again.added, again.deleted_earlier) == (1, 2)
     assert _vectors(index)[7] == before[3]
@@ -171,7 +171,7 @@ def test_replaced_segments_go_after_the_grace_time(index: Path, monkeypatch: pyt
 
 def test_everything_deleted_and_compacted_leaves_an_empty_index(index: Path) -> None:
     delete_videos(index, list(_vectors(index)))
-    assert compact_index(index)["segments"] == 0
+    assert compact_index(index).segments == 0
     assert open_index(index).search("red").hits == ()
     assert check(index).problems == ()
 

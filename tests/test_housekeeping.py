@@ -61,7 +61,7 @@ def index(colours: Path, tmp_path: Path) -> Path:
 def test_a_deleted_video_is_gone_at_once_and_stays_gone(index: Path, colours: Path) -> None:
     reader = open_index(index)
     assert reader.search("red", k=1).hits[0].video_id == 3
-    assert delete_videos(index, [3])["deleted"] == [3]
+    assert delete_videos(index, [3]).deleted == (3,)
     assert 3 not in {hit.video_id for hit in reader.search("red").hits}
     assert _names(reader) == {"blue": 1, "green": 2}
     with pytest.raises(UnknownVideo, match="there is no video 3"):
@@ -75,9 +75,9 @@ def test_a_deleted_video_is_gone_at_once_and_stays_gone(index: Path, colours: Pa
 
 
 def test_deleting_by_path_study_and_patient(index: Path, colours: Path) -> None:
-    assert delete_videos(index, [colours / "blue.avi"])["deleted"] == [1]
-    assert delete_videos(index, [], study="S2")["deleted"] == [2]
-    assert delete_videos(index, [], patient="P1")["deleted"] == [3]
+    assert delete_videos(index, [colours / "blue.avi"]).deleted == (1,)
+    assert delete_videos(index, [], study="S2").deleted == (2,)
+    assert delete_videos(index, [], patient="P1").deleted == (3,)
     assert _names(index) == {}
 
 
@@ -99,10 +99,10 @@ def test_undelete_brings_the_same_ids_back(index: Path, colours: Path) -> None:
     before = open_index(index).search("red").hits
     delete_videos(index, [], patient="P1")
     back = undelete_videos(index, [], patient="P1")
-    assert (back["undeleted"], back["to_ingest"]) == ([2, 3], [])
+    assert (back.undeleted, back.to_ingest) == ((2, 3), ())
     assert open_index(index).search("red").hits == before
     delete_videos(index, [colours / "red.avi"])
-    assert undelete_videos(index, [colours / "red.avi"])["undeleted"] == [3]
+    assert undelete_videos(index, [colours / "red.avi"]).undeleted == (3,)
     delete_videos(index, [3])
     report = _ingest(index, colours, undelete=True)
     assert (report.added, report.returned, report.frames_encoded, report.deleted_earlier) == (0, 1, 0, 0)

@@ -173,7 +173,7 @@ try:
         folder = hub_folder(name)
         told = {"files": sorted(file.name for file in folder.path.iterdir()), "config": folder.config}
     elif how == "status":
-        told = {preset["name"]: preset["status"] for preset in describe_presets()}
+        told = {preset.name: preset.status for preset in describe_presets()}
 except EchoSearchError as error:
     told = {"error": type(error).__name__, "message": str(error)}
 print(json.dumps(told | {"torch": "torch" in sys.modules}))

@@ -205,7 +205,7 @@ def test_check_compares_the_files_with_what_was_embedded(index: Path, archive: P
 def test_undeleted_videos_are_whole(index: Path, archive: Path) -> None:
     before = known(index)
     delete_videos(index, [], patient="PA")
-    assert undelete_videos(index, [], patient="PA")["undeleted"] == [1]
+    assert undelete_videos(index, [], patient="PA").undeleted == (1,)
     assert known(index) == before
     delete_videos(index, [1])
     assert _ingest(index, archive, undelete=True).returned == 1
@@ -226,7 +226,7 @@ def test_what_was_compacted_away_comes_back_with_all_that_was_known(index: Path,
     compact_index(index)
     if way == "undelete":
         told = undelete_videos(index, [1])
-        assert (told["undeleted"], told["to_ingest"], told["path_taken"]) == ([], [1], [])
+        assert (told.undeleted, told.to_ingest, told.path_taken) == ((), (1,), ())
     report = _ingest(index, archive, undelete=way != "undelete")
     assert (report.added, report.frames_encoded) == (1, 1)
     assert known(index)["a"] == (4, "PA", 11)
@@ -252,10 +252,10 @@ def test_where_the_path_is_taken_nothing_is_lost(index: Path, archive: Path) -> 
     _ingest(index, archive, undelete=True)
     assert known(index)["a"] == (4, None, None)
     told = undelete_videos(index, [1])
-    assert (told["undeleted"], told["to_ingest"], told["path_taken"]) == ([], [], [1])
+    assert (told.undeleted, told.to_ingest, told.path_taken) == ((), (), (1,))
     (archive / "a.avi").rename(archive / "new.avi")
     assert _ingest(index, archive).moved == 1
-    assert undelete_videos(index, [1])["undeleted"] == [1]
+    assert undelete_videos(index, [1]).undeleted == (1,)
     assert (known(index)["new"], known(index)["a"]) == ((4, None, None), (1, "PA", 11))
 
 
@@ -370,7 +370,7 @@ def test_a_file_overwritten_by_bytes_of_two_patients_is_known_as_nobody(twins: t
 def test_a_deleted_copy_takes_nothing_from_the_one_that_lives(twins: tuple[Path, Path], purged: bool) -> None:
     index, folder = twins
     if purged:
-        assert purge_videos(index, [], patient="PB")["kept_copies"] == [1]
+        assert purge_videos(index, [], patient="PB").kept_copies == (1,)
     else:
         delete_videos(index, [2])
     (folder / "PA" / "x.avi").rename(folder / "PA" / "renamed.avi")

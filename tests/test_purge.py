@@ -248,7 +248,7 @@ def test_who_was_deleted_and_compacted_before_can_be_purged(lived: Lived) -> Non
     delete_videos(lived.path, [], patient=PATIENT)
     compact_index(lived.path)
     assert lived.found()["patient"]
-    assert purge_videos(lived.path, [], patient=PATIENT)["video_ids"] == [35, 36]
+    assert purge_videos(lived.path, [], patient=PATIENT).video_ids == (35, 36)
     assert lived.found() == {name: set() for name in lived.traces()}
 
 
@@ -260,7 +260,7 @@ def test_earlier_bytes_and_unnamed_videos_of_the_persons_studies_go_too(tmp_path
     add(store, new_video("b.avi", rows[2], study="SA"), new_video("c.avi", rows[3], study="SB", patient="PB"))
     add(store, new_video("copy.avi", rows[1], content="second", patient="PB"))
     receipt = purge_videos(tmp_path / "index", [], patient="PA")
-    assert (receipt["video_ids"], receipt["kept_copies"]) == ([1, 2, 3], [5])
+    assert (receipt.video_ids, receipt.kept_copies) == ((1, 2, 3), (5,))
     assert [video.video_id for video in open_index(tmp_path / "index").videos()] == [4, 5]
 
 
@@ -367,7 +367,7 @@ def test_nobody_else_is_purged(tmp_path: Path) -> None:
         transaction.deleted.add([3], on_purpose=False)
     add(store, new_video("c.avi", rows[2], content="shared", patient="PA"))
     receipt = purge_videos(tmp_path / "index", [MEDIA / "a.avi", 4])
-    assert (receipt["video_ids"], receipt["kept_copies"]) == ([2, 4], [3])
+    assert (receipt.video_ids, receipt.kept_copies) == ((2, 4), (3,))
     for more, sentence in (({"patient": "TYPO"}, "patient 'TYPO'"), ({"study": "TYPO"}, "study 'TYPO'")):
         with pytest.raises(UnknownVideo, match=f"there is and was no video of {sentence} in this index"):
             purge_videos(tmp_path / "index", [1], **more)

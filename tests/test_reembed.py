@@ -225,7 +225,7 @@ def test_stills_are_refused_beside_older_ones_and_cines_are_not(mixed: Path) -> 
     assert now == before
     # A file that has changed is embedded as it is now, and what was refused comes with the next ingest.
     report = reembed(mixed)
-    assert (report["videos"], sorted(report["ids"])) == (3, [5, 6])
+    assert (report.videos, sorted(report.ids)) == (3, [5, 6])
     assert contents(mixed)["s0.png"][1:] == (direction(*BLUE), "S3", 3)
     report = add(mixed)
     assert (report.added, report.unchanged, report.failures) == (1, 7, ())
@@ -253,17 +253,17 @@ def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path
         assert now[f"{number}.avi"] == before[f"{number}.avi"]
         old, new = before[f"s{number}.png"], now[f"s{number}.png"]
         assert (old[1], new[1]) == (direction(20, 60 * number, 220), direction(220, 60 * number, 20))
-        assert new[0] == report["ids"][old[0]] > 6
+        assert new[0] == report.ids[old[0]] > 6
         assert new[2:] == old[2:]
-    assert (report["videos"], report["left_out"], report["learnt"]) == (3, [], 0)
+    assert (report.videos, report.left_out, report.learnt) == (3, (), 0)
     with Store(mixed).snapshot() as snapshot:
         assert snapshot.generation == generation + 1
-        assert {old: snapshot.catalog.videos.replaced_by(old) for old in report["ids"]} == report["ids"]
+        assert {old: snapshot.catalog.videos.replaced_by(old) for old in report.ids} == report.ids
         assert snapshot.index.num_uncovered == 0
     a, b = np.array(direction(220, 60, 20)), np.array(direction(20, 60, 220))
-    assert sorted(report["cosines"]) == ["still"]
+    assert sorted(report.cosines) == ["still"]
     expected = float(a @ b + (0.1 * a[0] / (220 / 255)) ** 2)
-    assert report["cosines"]["still"][1] == pytest.approx(expected, abs=2e-4)
+    assert report.cosines["still"][1] == pytest.approx(expected, abs=2e-4)
     assert versions(mixed) == (1, 2)
     assert check(mixed).problems == ()
     with pytest.raises(
@@ -275,22 +275,22 @@ def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path
 
 def test_an_index_of_only_stills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(tmp_path / "index", monkeypatch, cines=0)
-    assert reembed(path)["ids"] == {1: 4, 2: 5, 3: 6}
+    assert reembed(path).ids == {1: 4, 2: 5, 3: 6}
     assert contents(path)["s0.png"][1] == direction(220, 0, 20)
     assert check(path).problems == ()
 
 
 def test_nothing_to_do_is_said_and_needs_no_model(mixed: Path, run: Any) -> None:
-    assert reembed(mixed)["videos"] == 3
+    assert reembed(mixed).videos == 3
     before = contents(mixed)
 
     def no_model(*_: Any) -> Any:
         raise AssertionError
 
-    assert reembed(mixed, load=no_model)["videos"] == 0
+    assert reembed(mixed, load=no_model).videos == 0
     code, out, _ = run("reembed", "--index", mixed)
     assert (code, out.splitlines()[1]) == (0, "nothing to do: all videos are embedded as they would be now")
-    assert reembed(mixed, IngestOptions(ModelRequest("toy")))["videos"] == 0  # the same model, the same way
+    assert reembed(mixed, IngestOptions(ModelRequest("toy"))).videos == 0  # the same model, the same way
     assert contents(mixed) == before
 
 
@@ -325,7 +325,7 @@ def test_what_cannot_be_embedded_anew_is_named_and_stops_it_or_is_left_out(mixed
         pass
     assert len(list((mixed / "segments").iterdir())) == 1  # the next writer has tidied up
     report = reembed(mixed, leave_out=True)
-    assert [failure.path for failure in report["left_out"]] == [str(file)]
+    assert [failure.path for failure in report.left_out] == [str(file)]
     now = contents(mixed)
     assert now.keys() == before.keys() - {"s1.png"}
     # It is back with all that was known of it, and embedded as the others, once its file is.
@@ -341,7 +341,7 @@ def test_deleted_stills_do_not_come_back_with_old_vectors(mixed: Path) -> None:
     with Store(mixed).snapshot() as snapshot:
         assert snapshot.catalog.videos.embedded(["still"]) == [7, 8]
     told = undelete_videos(mixed, [ids["s0.png"], ids["0.avi"]])
-    assert (told["undeleted"], told["to_ingest"]) == ([ids["0.avi"]], [ids["s0.png"]])
+    assert (told.undeleted, told.to_ingest) == ((ids["0.avi"],), (ids["s0.png"],))
     with pytest.raises(UnknownVideo, match="was not deleted"):
         undelete_videos(mixed, [ids["s1.png"]])  # replaced
     assert add(mixed).added == 1
@@ -351,7 +351,7 @@ def test_deleted_stills_do_not_come_back_with_old_vectors(mixed: Path) -> None:
 def test_a_purge_takes_the_ids_of_before_as_well(mixed: Path) -> None:
     reembed(mixed)
     receipt = purge_videos(mixed, [], patient="P3")
-    assert receipt["video_ids"] == [4, 7]
+    assert receipt.video_ids == (4, 7)
     with closing(sqlite3.connect(mixed / "catalog.sqlite")) as connection:
         left = connection.execute("SELECT id, replaced_by FROM videos WHERE patient = 'P3' OR id IN (4, 7)").fetchall()
     assert left == []
@@ -363,7 +363,7 @@ def test_what_left_the_segments_is_compacted_away_with_nothing_else(mixed: Path)
     reembed(mixed)
     now = contents(mixed)
     report = compact_index(mixed)
-    assert report["rows_dropped"] == 0  # the old rows went with the switch
+    assert report.rows_dropped == 0  # the old rows went with the switch
     assert contents(mixed) == now
     assert check(mixed).problems == ()
 
@@ -387,7 +387,7 @@ def test_a_still_that_moved_is_the_same_video_and_can_be_embedded_anew(mixed: Pa
     media = mixed.parent / "media"
     (media / "s0.png").rename(media / "elsewhere.png")
     add(mixed)
-    assert reembed(mixed)["ids"] == {4: 7, 5: 8, 6: 9}
+    assert reembed(mixed).ids == {4: 7, 5: 8, 6: 9}
     assert contents(mixed)["elsewhere.png"] == (7, direction(220, 0, 20), "S3", 3)
 
 
@@ -395,7 +395,7 @@ def test_two_stills_with_the_same_bytes_are_both_embedded_anew(mixed: Path) -> N
     media = mixed.parent / "media"
     (media / "t.png").write_bytes((media / "s0.png").read_bytes())
     assert add(mixed).copies == 1
-    assert reembed(mixed)["ids"] == {4: 8, 5: 9, 6: 10, 7: 11}
+    assert reembed(mixed).ids == {4: 8, 5: 9, 6: 10, 7: 11}
     now = contents(mixed)
     assert now["s0.png"][1] == now["t.png"][1] == direction(220, 0, 20)
 
@@ -410,7 +410,7 @@ def test_an_interrupt_leaves_the_index_as_it_was(mixed: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         reembed(mixed, listener=interrupt)
     assert (contents(mixed), versions(mixed)) == (before, (1, 1))
-    assert len(reembed(mixed)["ids"]) == 3  # new ids again: those that were reserved are never given twice
+    assert len(reembed(mixed).ids) == 3  # new ids again: those that were reserved are never given twice
     assert contents(mixed)["s0.png"][0] == 9
     with Store(mixed).snapshot() as snapshot:
         named = snapshot.segments.keys() | snapshot.catalog.segments.retired().keys()
@@ -420,9 +420,9 @@ def test_an_interrupt_leaves_the_index_as_it_was(mixed: Path) -> None:
 def test_an_index_with_deleted_stills_only_is_not_brought_up_in_passing(mixed: Path) -> None:
     delete_videos(mixed, [4, 5, 6])
     assert versions(mixed) == (1, 1)
-    assert reembed(mixed)["videos"] == 0
+    assert reembed(mixed).videos == 0
     assert versions(mixed) == (1, 2)
-    assert undelete_videos(mixed, [4])["to_ingest"] == [4]
+    assert undelete_videos(mixed, [4]).to_ingest == (4,)
 
 
 def test_a_damaged_segment_is_named_before_anything_is_embedded(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,17 +465,17 @@ def test_all_scores_that_are_kept_are_compared(mixed: Path, run: Any) -> None:
     assert now.scored_now == 0
     assert (before.ids.tolist(), now.ids.tolist()) == ([1, 2, 3, 4, 5, 6], [1, 2, 3, 7, 8, 9])
     changes = abs(now.columns["value"][3:] - before.columns["value"][3:])
-    assert told["moved"]["red value"] == {
+    assert told.moved["red value"] == {
         "videos": 3,
         "mean_change": pytest.approx(changes.mean()),
         "max_change": pytest.approx(changes.max()),
         "rank_correlation": pytest.approx(1.0),  # the more green, the less red, before and after
     }
-    assert told["moved"]["pacemaker value"] == {
+    assert told.moved["pacemaker value"] == {
         "videos": 3, "mean_change": 0, "max_change": 0
     }  # fmt: skip
-    assert sorted(told["moved"]) == ["pacemaker value", "red value", "still embeddings"]
-    json.dumps(told, allow_nan=False)
+    assert sorted(told.moved) == ["pacemaker value", "red value", "still embeddings"]
+    json.dumps(told.to_dict(), allow_nan=False)
 
 
 def test_scores_of_videos_whose_view_does_not_show_it_are_compared_with_their_own(mixed: Path) -> None:
@@ -484,7 +484,7 @@ def test_scores_of_videos_whose_view_does_not_show_it_are_compared_with_their_ow
     task = mixed.parent / "red.yaml"
     task.write_text("name: red\nmode: binary\nprompts: [red]\nviews: [A4C]\n")
     [before] = echosearch.open_index(mixed, all_views=True).zeroshot.sweep(str(task))
-    told = reembed_index(mixed, IngestOptions())["moved"]["red value"]
+    told = reembed_index(mixed, IngestOptions()).moved["red value"]
     [now] = echosearch.open_index(mixed).zeroshot.sweep(str(task))
     assert now.ids.tolist() == [2, 3, 8]  # 0.avi and two stills have another view
     [now] = echosearch.open_index(mixed, all_views=True).zeroshot.sweep(str(task))
@@ -526,7 +526,7 @@ def test_what_was_learnt_on_videos_that_were_embedded_anew_is_refused(
     of_version_1(path)
     decode_here(monkeypatch)
     report = reembed(path)
-    assert report["learnt"] == 3  # a calibration, a probe, and the calibration in a cohort
+    assert report.learnt == 3  # a calibration, a probe, and the calibration in a cohort
     zeroshot = echosearch.open_index(path).zeroshot
     zeroshot.sweep("green", calibration="cines")
     zeroshot.sweep("probe:cines")
@@ -609,7 +609,7 @@ def test_a_model_is_exchanged(mixed: Path) -> None:
         reembed(mixed, IngestOptions(ModelRequest("other")), load=_other)
     assert contents(mixed) == before
     report = reembed(mixed, IngestOptions(ModelRequest("other"), yes=True), load=_other)
-    assert (report["is_other_recipe"], report["videos"], report["cosines"]) == (True, 6, {})
+    assert (report.is_other_recipe, report.videos, report.cosines) == (True, 6, {})
     manifest = Store(mixed).description
     assert (manifest.model, manifest.dim, manifest.recipe.still_version) == ("other", 40, 2)
     assert check(mixed).problems == ()
@@ -628,7 +628,7 @@ def test_a_model_is_exchanged(mixed: Path) -> None:
 def test_the_same_weights_with_other_frames_are_another_recipe(mixed: Path) -> None:
     options = IngestOptions(ModelRequest("toy", sampling=FrameSampling(count=1)), yes=True)
     report = reembed(mixed, options)
-    assert (report["is_other_recipe"], report["videos"], sorted(report["cosines"])) == (True, 6, ["still", "video"])
+    assert (report.is_other_recipe, report.videos, sorted(report.cosines)) == (True, 6, ["still", "video"])
     with Store(mixed).snapshot() as snapshot:
         assert {record.num_embedded_frames for record in snapshot.catalog.videos.records()} == {1}
 
@@ -637,7 +637,7 @@ def test_scores_by_another_model_compare_by_their_order_only(mixed: Path) -> Non
     (mixed.parent / "green.yaml").write_text("name: green\nmode: binary\nprompts: [green]\n")
     echosearch.open_index(mixed).zeroshot.sweep(str(mixed.parent / "green.yaml"))
     options = IngestOptions(ModelRequest("toy", sampling=FrameSampling(count=1)), yes=True)
-    moved = reembed_index(mixed, options)["moved"]
+    moved = reembed_index(mixed, options).moved
     told = moved["green value"]
     assert sorted(moved) == ["green value", "still embeddings", "video embeddings"]
     assert (sorted(told), told["videos"]) == (["rank_correlation", "videos"], 6)

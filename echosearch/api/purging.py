@@ -7,15 +7,67 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from echosearch.cohort import purged_audit, purged_cohort
 from echosearch.errors import BadOption, UnknownVideo
-from echosearch.index import OUT_OF_REACH, CatalogReader, Person, Rewriters, Store, purge
+from echosearch.index import OUT_OF_REACH, CatalogReader, Person, Purged, Rewriters, Store, purge
+from echosearch.types import Answer
 from echosearch.video import media_path
 
 Learned = Literal["keep", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedVideo:
+    """A video that would be purged, and whose it is."""
+
+    video_id: int
+    path: str
+    study: str | None
+    patient: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeOf(Answer):
+    """Whom a purge is of: its videos, those with the same bytes that are kept, and what is out of its reach."""
+
+    index: str
+    dry_run: bool
+    video_ids: tuple[int, ...]
+    kept_copies: tuple[int, ...]
+    out_of_reach: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgePlan(PurgeOf):
+    """What a dry run says."""
+
+    videos: tuple[PurgedVideo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReceipt(PurgeOf):
+    """What was purged, and the generation of the index since."""
+
+    generation: int
+    removed: Purged
+
+
+def plan_purge(
+    index_path: Path, videos: Sequence[int | Path], study: str | None = None, patient: str | None = None
+) -> PurgePlan:
+    """Whom a purge would be of; nothing is changed. UnknownVideo when one of them is not there."""
+    with Store(index_path).catalog_only() as snapshot:
+        person = _person(snapshot, videos, study, patient)
+        records = list(snapshot.videos.records(person.ids, deleted=True))
+    return PurgePlan(
+        **_of(index_path, person),
+        dry_run=True,
+        videos=tuple(PurgedVideo(each.video_id, each.path, each.study, each.patient) for each in records),
+    )
 
 
 def purge_videos(
@@ -25,42 +77,35 @@ def purge_videos(
     patient: str | None = None,
     learned: Learned = "keep",
     wait_seconds: float = 0.0,
-    dry_run: bool = False,
-) -> dict[str, Any]:
+) -> PurgeReceipt:
     """Remove videos, live or deleted, so that no byte of them is left in the index; gives a receipt.
 
     What was learnt from their labels stays without their ids (`learned` keep), or goes. It acts at once: readers of an
-    earlier commit lose its files. A dry run only says which. UnknownVideo when one of them is not there.
+    earlier commit lose its files. UnknownVideo when one of them is not there.
     """
     if learned not in ("keep", "delete"):
         raise BadOption(f"what was learnt is 'keep' or 'delete', not {learned!r}")
-    if not (videos or study is not None or patient is not None):
-        raise BadOption("say whom to purge: ids or files, a study or a patient")
     store = Store(index_path)
     with store.catalog_only() as snapshot:
-        person = _person(snapshot, videos, study, patient)
-        named = {record.video_id: record for record in snapshot.videos.records(person.ids, deleted=True)}
-    receipt: dict[str, Any] = {
-        "index": str(index_path),
-        "dry_run": dry_run,
-        "video_ids": sorted(person.ids),
-        "kept_copies": list(person.copies),
-        "out_of_reach": list(OUT_OF_REACH),
-    }
-    if dry_run:
-        return receipt | {
-            "videos": [
-                {"video_id": each.video_id, "path": each.path, "study": each.study, "patient": each.patient}
-                for each in named.values()
-            ]
-        }
+        _person(snapshot, videos, study, patient)
     with store.writer(wait_seconds) as writer:
         with writer.catalog_only() as snapshot:
             person = _person(snapshot, videos, study, patient)
         rewriters = Rewriters(purged_cohort, purged_audit, _fitted if learned == "keep" else _no_fitted)
         removed = purge(writer, person, rewriters)
         with writer.snapshot() as snapshot:
-            return receipt | {"generation": snapshot.generation, "video_ids": sorted(person.ids), "removed": removed}
+            return PurgeReceipt(
+                **_of(index_path, person), dry_run=False, generation=snapshot.generation, removed=removed
+            )
+
+
+def _of(index_path: Path, person: Person) -> dict[str, Any]:
+    return {
+        "index": str(index_path),
+        "video_ids": tuple(sorted(person.ids)),
+        "kept_copies": tuple(person.copies),
+        "out_of_reach": tuple(OUT_OF_REACH),
+    }
 
 
 def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
@@ -71,6 +116,8 @@ def _split(videos: Sequence[int | Path]) -> tuple[list[int], list[Path]]:
 
 def _person(snapshot: CatalogReader, videos: Sequence[int | Path], study: str | None, patient: str | None) -> Person:
     """Whom to purge. UnknownVideo when one of what was named is not there, and never was."""
+    if not (videos or study is not None or patient is not None):
+        raise BadOption("say whom to purge: ids or files, a study or a patient")
     ids, paths = _split(videos)
     there = {record.video_id for record in snapshot.videos.records(ids, deleted=True)}
     missing = [f"video {each}" for each in sorted(set(ids) - there)]

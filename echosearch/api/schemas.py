@@ -16,6 +16,9 @@ from pydantic_core import core_schema
 
 from echosearch.api.answers import IndexInfo, VideoDetails
 from echosearch.api.evaluations import EvaluationAnswer, RetrievalAnswer
+from echosearch.api.purging import PurgePlan, PurgeReceipt
+from echosearch.api.reembedding import ReembedReport
+from echosearch.api.tasks import TaskCheck, TaskDetails, TaskImport, TaskList
 from echosearch.cohort import (
     AuditedCohort,
     Cohort,
@@ -26,14 +29,20 @@ from echosearch.cohort import (
     JudgedAudit,
     RerunAnswer,
 )
+from echosearch.encoders import PresetStatus
+from echosearch.index import CheckReport
+from echosearch.ingest import AnnotateReport, Compaction, Deletion, ExportReport, ImportReport, Undeletion
 from echosearch.learning import CalibrationDetails, NewCalibration, NewProbe, ProbeDetails, SweepAnswer
+from echosearch.phantom import Archive
 from echosearch.search import SearchResult
 from echosearch.types import BESIDE, Failure, IngestReport, VideoRecord
 
 ANSWERS: Final[dict[str, Any]] = {
+    "annotate": AnnotateReport,
     "calibrate": NewCalibration,
     "calibrations list": list[CalibrationDetails],
     "calibrations show": CalibrationDetails,
+    "check": CheckReport,
     "cohort create": Cohort,
     "cohort diff": Difference,
     "cohort export": ExportedCohort | ExportedList,
@@ -41,18 +50,30 @@ ANSWERS: Final[dict[str, Any]] = {
     "cohort list": list[CohortManifest],
     "cohort rerun": RerunAnswer,
     "cohort show": AuditedCohort,
+    "compact": Compaction,
+    "delete": Deletion | PurgePlan | PurgeReceipt,
     "evaluate": EvaluationAnswer | RetrievalAnswer,
+    "export-embeddings": ExportReport,
     "failures": list[Failure],
+    "import-embeddings": ImportReport,
     "info": IndexInfo,
     "ingest": IngestReport,
     "list": list[VideoRecord],
+    "models": list[PresetStatus],
+    "phantom make": Archive,
     "probe list": list[ProbeDetails],
     "probe show": ProbeDetails,
     "probe train": NewProbe,
+    "reembed": ReembedReport,
     "search": SearchResult,
     "show": VideoDetails,
     "similar": SearchResult,
     "sweep": list[SweepAnswer],
+    "tasks import": TaskImport,
+    "tasks list": TaskList,
+    "tasks show": TaskDetails,
+    "tasks validate": list[TaskCheck],
+    "undelete": Undeletion,
 }
 """Command -> the type of what it prints with --json; Python gives the same."""
 
@@ -65,8 +86,7 @@ def file_name(command: str) -> str:
 @cache
 def schema(command: str) -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a command's answer: every field is there, and no other."""
-    config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
-    around = create_model("Around", __config__=config, answer=(ANSWERS[command], ...))
+    around = create_model("Around", __config__=ConfigDict(extra="forbid"), answer=(ANSWERS[command], ...))
     whole = _without_words(around.model_json_schema(mode="serialization", schema_generator=_Flat))
     own: dict[str, Any] = whole["properties"]["answer"]
     return (
@@ -76,6 +96,12 @@ def schema(command: str) -> dict[str, Any]:
 
 class _Flat(GenerateJsonSchema):
     """Puts the fields of a dataclass that stands in a field marked BESIDE where `plain` puts them."""
+
+    def field_is_required(
+        self, field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField, total: bool
+    ) -> bool:
+        """Every field of an answer is there; only a TypedDict may leave some out."""
+        return bool(field.get("required", total)) if field["type"] == "typed-dict-field" else True
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         """The schema of one dataclass."""

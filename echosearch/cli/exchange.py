@@ -41,7 +41,7 @@ def export_embeddings(out: Path, force: bool, index: str | None, output: str | N
         *(notes if report.unverified else ()),
         f"{report.videos} videos with {report.frames} frames written to {report.file}",
     ]
-    render.answer(output, report.to_dict(), lines)
+    render.answer(output, report, lines)
 
 
 @click.command("import-embeddings")
@@ -81,7 +81,7 @@ def import_embeddings(
     with render.progress() as listener:
         options = ImportOptions(recipe=recipe, root=root, wait_seconds=wait)
         report = run(index_path(index), source, options, listener)
-    render.answer(output, report.to_dict(), _imported(report))
+    render.answer(output, report, _imported(report))
     return 1 if report.failures else 0
 
 

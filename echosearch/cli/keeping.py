@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,10 @@ from echosearch.config import index_path
 from echosearch.errors import BadOption
 
 if TYPE_CHECKING:
+    from echosearch.api.purging import PurgedVideo, PurgeReceipt
+    from echosearch.api.reembedding import ReembedReport
     from echosearch.index import CheckReport
+    from echosearch.ingest import Deletion, NamedVideo
 
 _NAMED = 200
 """So many ids stand in a command to copy."""
@@ -61,7 +64,7 @@ def annotate(
         *(f"  {name}: set in {count}" for name, count in report.changes.items()),
         *(f"  {name}: emptied in {count}" for name, count in report.emptied.items()),
     ]
-    render.answer(output, report.to_dict(), lines)
+    render.answer(output, report, lines)
 
 
 which_videos = options(
@@ -118,7 +121,7 @@ def delete(
       echosearch delete --patient P0017 --dry-run
       echosearch delete --patient P0017 --purge --yes
     """
-    from echosearch.api.purging import purge_videos
+    from echosearch.api.purging import plan_purge, purge_videos
     from echosearch.ingest import delete_videos
 
     path, wanted = index_path(index), _wanted(videos, study, patient)
@@ -126,7 +129,7 @@ def delete(
         raise BadOption("--yes and --learned go with --purge")
     if not purge:
         report = delete_videos(path, wanted, study, patient, wait, dry_run)
-        ids = [str(video["video_id"]) for video in report["videos"]]
+        ids = [str(video.video_id) for video in report.videos]
         if len(ids) > _NAMED:  # too many for a command line
             named = {"--study": study, "--patient": patient}
             ids = [*map(str, videos), *(part for name, value in named.items() if value for part in (name, value))]
@@ -134,54 +137,56 @@ def delete(
         back = shlex.join(["echosearch", "undelete", *ids, *where])
         render.answer(output, report, _deleted(report, "" if dry_run else back))
         return
-    if not (yes or dry_run):
-        found = purge_videos(path, wanted, study, patient, dry_run=True)["videos"]
-        lines = [
-            f"{len(found)} videos would be purged for good, and nothing brings them back:",
-            *map(render.printable, _lines(found)),
-            "If that is right, say so: --purge --yes",
-        ]
-        raise BadOption("\n".join(lines))
-    receipt = purge_videos(path, wanted, study, patient, learned, wait, dry_run)
-    render.answer(output, receipt, _purged(receipt, learned))
+    if yes and not dry_run:
+        receipt = purge_videos(path, wanted, study, patient, learned, wait)
+        render.answer(output, receipt, _purged(receipt, learned))
+        return
+    plan = plan_purge(path, wanted, study, patient)
+    if dry_run:
+        lines = [f"index {plan.index}", f"{len(plan.videos)} videos would be purged:", *_lines(plan.videos)]
+        render.answer(output, plan, lines)
+        return
+    lines = [
+        f"{len(plan.videos)} videos would be purged for good, and nothing brings them back:",
+        *map(render.printable, _lines(plan.videos)),
+        "If that is right, say so: --purge --yes",
+    ]
+    raise BadOption("\n".join(lines))
 
 
-def _deleted(report: Mapping[str, Any], back: str) -> Iterator[str]:
+def _deleted(report: Deletion, back: str) -> Iterator[str]:
     """What was deleted and the command that brings it back; without one, what would be."""
-    done = f"deleted; generation {report['generation']}" if back else "would be deleted:"
-    yield f"index {report['index']}"
-    yield f"{len(report['videos'])} {done}"
-    yield from _lines(report["videos"])
+    done = f"deleted; generation {report.generation}" if back else "would be deleted:"
+    yield f"index {report.index}"
+    yield f"{len(report.videos)} {done}"
+    yield from _lines(report.videos)
     if back:
         yield f"to bring them back: {back}"
 
 
-def _purged(receipt: Mapping[str, Any], learned: str) -> Iterator[str]:
-    yield f"index {receipt['index']}"
-    if "videos" in receipt:
-        yield f"{len(receipt['videos'])} videos would be purged:"
-        yield from _lines(receipt["videos"])
-        return
-    tables = receipt["removed"]["tables"]
-    yield f"{len(receipt['video_ids'])} videos purged: {_some(receipt['video_ids'])}"
+def _purged(receipt: PurgeReceipt, learned: str) -> Iterator[str]:
+    tables = receipt.removed.tables
+    yield f"index {receipt.index}"
+    yield f"{len(receipt.video_ids)} videos purged: {_some(receipt.video_ids)}"
     yield f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures"
     yield f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}"
     yield "  cached texts, copies of earlier formats if there were any, the FAISS index (built anew)"
-    if receipt["kept_copies"]:
-        yield f"not purged, with the same bytes under another name: videos {_some(receipt['kept_copies'])}"
-    yield from (f"out of reach: {place}" for place in receipt["out_of_reach"])
+    if receipt.kept_copies:
+        yield f"not purged, with the same bytes under another name: videos {_some(receipt.kept_copies)}"
+    yield from (f"out of reach: {place}" for place in receipt.out_of_reach)
 
 
-def _lines(videos: list[dict[str, Any]]) -> Iterator[str]:
+def _lines(videos: Sequence[NamedVideo | PurgedVideo]) -> Iterator[str]:
     """Id, path and, where it is known, patient of the first videos."""
     for video in videos[:_SHOWN]:
-        patient = f"  patient {video['patient']}" if video.get("patient") else ""
-        yield f"  {video['video_id']}  {video['path']}{patient}"
+        whose = getattr(video, "patient", None)
+        patient = f"  patient {whose}" if whose else ""
+        yield f"  {video.video_id}  {video.path}{patient}"
     if len(videos) > _SHOWN:
         yield f"  and {len(videos) - _SHOWN} more (all with --json)"
 
 
-def _some(ids: list[int]) -> str:
+def _some(ids: Sequence[int]) -> str:
     return ", ".join(map(str, ids[:_SHOWN])) + " ..." * (len(ids) > _SHOWN)
 
 
@@ -210,12 +215,12 @@ def undelete(
     from echosearch.ingest import undelete_videos
 
     report = undelete_videos(index_path(index), _wanted(videos, study, patient), study, patient, wait)
-    lines = [f"index {report['index']}", f"{len(report['undeleted'])} are back; generation {report['generation']}"]
+    lines = [f"index {report.index}", f"{len(report.undeleted)} are back; generation {report.generation}"]
     for name, words in (
         ("to_ingest", "have no vectors any more, and are back after the next ingest of their folder"),
         ("path_taken", "stay deleted, as another video has their path now"),
     ):
-        if ids := report[name]:
+        if ids := getattr(report, name):
             lines.append(f"{len(ids)} {words}: {_some(ids)}")
     render.answer(output, report, lines)
 
@@ -256,7 +261,7 @@ def check(
     if sources:
         with render.progress() as listener:
             report = replace(report, sources=compare_sources(path, listener))
-    render.answer(output, report.to_dict(), _checked(report))
+    render.answer(output, report, _checked(report))
     return 0 if report.is_whole else 3
 
 
@@ -295,10 +300,10 @@ def compact(index: str | None, wait: float, output: str | None) -> None:
 
     report = compact_index(index_path(index), wait)
     lines = [
-        f"index {report['index']} (generation {report['generation']})",
-        f"{report['segments_before']} segments before, {report['segments']} now; "
-        f"the vectors of {report['rows_dropped']} deleted videos dropped",
-        *(f"note: {note}" for note in report["notes"]),
+        f"index {report.index} (generation {report.generation})",
+        f"{report.segments_before} segments before, {report.segments} now; "
+        f"the vectors of {report.rows_dropped} deleted videos dropped",
+        *(f"note: {note}" for note in report.notes),
     ]
     render.answer(output, report, lines)
 
@@ -369,16 +374,16 @@ def reembed(
     with render.progress() as listener:
         report = reembed_index(path, options, leave_out_missing, dry_run, listener)
     render.answer(output, report, _reembedded(report, dry_run))
-    return 1 if report["left_out"] else 0
+    return 1 if report.left_out else 0
 
 
-def _reembedded(report: Mapping[str, Any], dry_run: bool) -> Iterator[str]:
-    if report["videos"] or report["left_out"]:
-        yield f"{report['videos']} videos {'would be embedded anew' if dry_run else 'embedded anew'}"
+def _reembedded(report: ReembedReport, dry_run: bool) -> Iterator[str]:
+    if report.videos or report.left_out:
+        yield f"{report.videos} videos {'would be embedded anew' if dry_run else 'embedded anew'}"
     else:
         yield "nothing to do: all videos are embedded as they would be now"
-    yield from (f"note: {note}" for note in report["notes"])
-    for name, figures in report["moved"].items():
+    yield from (f"note: {note}" for note in report.notes)
+    for name, figures in report.moved.items():
         shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures.items())
         yield f"  {name}: {shown}"
-    yield from (f"left out: {failure['path']}: {failure['message']}" for failure in report["left_out"])
+    yield from (f"left out: {failure.path}: {failure.message}" for failure in report.left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -61,4 +60,4 @@ def make(folder: Path, studies: int, seed: int, workers: int | None, output: str
         f"{archive.videos} videos in {archive.studies} studies of {archive.patients} phantom patients, "
         f"{render.bytes_in_words(archive.media_bytes)}, in {archive.folder}"
     )
-    render.answer(output, asdict(archive) | {"folder": str(archive.folder)}, [line])
+    render.answer(output, archive, [line])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +24,8 @@ from echosearch.types import VideoRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from echosearch.encoders import PresetStatus
 
 
 @click.command()
@@ -184,13 +186,13 @@ def models(index: str | None, output: str | None) -> None:
     render.answer(output, found, _models(found, index_path(index)))
 
 
-def _models(found: Sequence[Mapping[str, Any]], path: Path) -> Iterator[str]:
+def _models(found: Sequence[PresetStatus], path: Path) -> Iterator[str]:
     if (path / "manifest.json").is_file():
         yield f"index {path} uses {open_index(str(path)).description.model}"
     for model in found:
-        yield f"{model['name']:12} {model['about']}"
-        yield f"{'':12} weights: {model['weights']} ({model['status']})"
-        yield f"{'':12} domain: {model['domain']}; frames {model['sampling']}"
+        yield f"{model.name:12} {model.about}"
+        yield f"{'':12} weights: {model.weights} ({model.status})"
+        yield f"{'':12} domain: {model.domain}; frames {model.sampling}"
     yield "Any other open_clip model: open_clip:ARCH/TAG, hf-hub:ORG/NAME, or local-dir:PATH of a folder with"
     yield "open_clip_config.json and open_clip_model.safetensors. A preset's weights in a folder: --model PRESET"
     yield '--weights local-dir:PATH, or an echosearch.json beside them: {"preset": "PRESET"}.'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,12 +37,12 @@ def list_(output: str | None) -> None:
     Example:
       echosearch tasks list
     """
+    from echosearch.api.tasks import TaskList, task_details
     from echosearch.tasks import NOT_VALIDATED, folder_problems, known_tasks
 
     known, problems = known_tasks(), folder_problems()
     if output == "json":
-        told = [_told(task, origin) for task, origin in known.values()]
-        render.print_json({"tasks": told, "problems": problems})
+        render.print_json(TaskList(tuple(task_details(*each) for each in known.values()), tuple(problems)))
         return
     render.print_notes(problems)
     render.print_table(
@@ -53,7 +53,7 @@ def list_(output: str | None) -> None:
                 task.mode,
                 _classes_or_range(task),
                 ", ".join(task.views) or "all",
-                _num_prompts(task),
+                task.num_prompts,
                 task.validated or NOT_VALIDATED,
                 origin,
             )
@@ -76,15 +76,16 @@ def show(reference: str, output: str | None) -> None:
       echosearch tasks show pacemaker
       echosearch tasks show pacemaker > mine.yaml
     """
+    from echosearch.api.tasks import task_details
     from echosearch.tasks import BUILT_IN, NOT_VALIDATED, SUFFIXES, find_task, known_tasks, to_yaml
 
     task = find_task(reference)
     is_file = reference.lower().endswith(SUFFIXES)
     origin = reference if is_file else known_tasks().get(reference, (task, BUILT_IN))[1]
     if output == "json":
-        render.print_json(_told(task, origin))
+        render.print_json(task_details(task, origin))
         return
-    click.echo(f"# {render.printable(origin)}; {_num_prompts(task)} prompts; id {task.id}")
+    click.echo(f"# {render.printable(origin)}; {task.num_prompts} prompts; id {task.id}")
     if not task.validated:
         click.echo(f"# {NOT_VALIDATED}")
     click.echo(render.printable_lines(to_yaml(task)), nl=False)
@@ -102,22 +103,12 @@ def validate(files: tuple[Path, ...], output: str | None) -> int:
     Example:
       echosearch tasks validate mine.yaml
     """
-    from echosearch.tasks import read_task
+    from echosearch.api.tasks import check_task
 
-    found: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            task = read_task(file)
-            found.append({"file": str(file), "task": task.name, "num_prompts": _num_prompts(task), "error": None})
-        except BadTask as error:
-            found.append({"file": str(file), "task": None, "num_prompts": None, "error": str(error)})
-    if output == "json":
-        render.print_json(found)
-    else:
-        for line in found:
-            ok = f"{line['file']}: ok, task {line['task']}, {line['num_prompts']} prompts"
-            click.echo(render.printable(line["error"] or ok))
-    return BadTask.exit_code if any(line["error"] for line in found) else 0
+    found = [check_task(file) for file in files]
+    lines = (each.error or f"{each.file}: ok, task {each.task}, {each.num_prompts} prompts" for each in found)
+    render.answer(output, found, lines)
+    return BadTask.exit_code if any(each.error for each in found) else 0
 
 
 @tasks.command("import")
@@ -142,6 +133,7 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
     """
     from dataclasses import replace
 
+    from echosearch.api.tasks import TaskImport
     from echosearch.config import tasks_path
     from echosearch.tasks import import_published, plan_import, write_tasks
 
@@ -154,35 +146,25 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
     plan = plan_import([replace(task, name=prefix + task.name) for task in found], folder)
     if not dry_run:
         write_tasks(plan.new, folder)
-    if output == "json":
-        render.print_json(
-            {
-                "folder": str(folder),
-                "dry_run": dry_run,
-                "written": [] if dry_run else [task.name for task in plan.new],
-                "would_be_written": [task.name for task in plan.new] if dry_run else [],
-                "already_there": plan.already_there,
-                "built_in": plan.built_in,
-                "warnings": warnings,
-            }
-        )
-        return
-    render.print_notes(warnings)
-    for task in plan.new:
-        click.echo(f"{'would be written' if dry_run else 'written'}: {task.name}, {_num_prompts(task)} prompts")
-    for names, what in ((plan.already_there, "already there"), (plan.built_in, "built in already, with these prompts")):
-        for name in names:
-            click.echo(f"{what}: {name}")
-    count = f"{len(plan.new)} tasks {'would be written' if dry_run else 'written'}"
-    click.echo(f"{count} into {render.printable(str(folder))}")
-
-
-def _told(task: Task, origin: str) -> dict[str, Any]:
-    """A task for scripts: as in its file, with what follows from it."""
-    from echosearch.tasks import to_plain
-
-    told = to_plain(task) | {"validated": task.validated}
-    return told | {"id": task.id, "num_prompts": _num_prompts(task), "origin": origin}
+    names = tuple(task.name for task in plan.new)
+    done = TaskImport(
+        folder=str(folder),
+        dry_run=dry_run,
+        written=() if dry_run else names,
+        would_be_written=names if dry_run else (),
+        already_there=tuple(plan.already_there),
+        built_in=tuple(plan.built_in),
+        warnings=tuple(warnings),
+    )
+    written = "would be written" if dry_run else "written"
+    lines = [
+        *(f"note: {warning}" for warning in warnings),
+        *(f"{written}: {task.name}, {task.num_prompts} prompts" for task in plan.new),
+        *(f"already there: {name}" for name in plan.already_there),
+        *(f"built in already, with these prompts: {name}" for name in plan.built_in),
+        f"{len(plan.new)} tasks {written} into {folder}",
+    ]
+    render.answer(output, done, lines)
 
 
 def _classes_or_range(task: Task) -> str:
@@ -190,8 +172,3 @@ def _classes_or_range(task: Task) -> str:
         return ", ".join(each.name for each in task.classes)
     steps = f" in steps of {task.range.step}" if task.range.step != 1 else ""
     return f"{task.range.low} to {task.range.high} {task.range.unit}".rstrip() + steps
-
-
-def _num_prompts(task: Task) -> int:
-    """How many phrases are encoded, those with each of their numbers."""
-    return sum(len(group) for group in task.groups)

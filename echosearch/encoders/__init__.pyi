@@ -7,5 +7,10 @@ from .encoder import (
     encode_stream as encode_stream,
     fingerprint_clip as fingerprint_clip,
 )
-from .load import describe_presets as describe_presets, how_to_choose as how_to_choose, load_encoder as load_encoder
+from .load import (
+    PresetStatus as PresetStatus,
+    describe_presets as describe_presets,
+    how_to_choose as how_to_choose,
+    load_encoder as load_encoder,
+)
 from .presets import Preset as Preset, Standing as Standing, list_presets as list_presets

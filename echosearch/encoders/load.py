@@ -13,7 +13,7 @@ from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import OPEN_CLIP, Evidence, Preset, by_address, list_presets, usable
 from echosearch.encoders.toy import ToyBackend
 from echosearch.errors import BadOption, ModelUnavailable, UnknownEncoder
-from echosearch.types import ModelRequest
+from echosearch.types import Answer, ModelRequest
 
 CONFIG_NAME: Final = "open_clip_config.json"
 WEIGHT_NAMES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -35,11 +35,29 @@ def how_to_choose() -> str:
     )
 
 
-def describe_presets() -> list[dict[str, str]]:
-    """Name, purpose, domain, weights and whether those are here, of every preset."""
+@dataclass(frozen=True, slots=True)
+class PresetStatus(Answer):
+    """A model that can be named, what it is for, where its weights are from, and in words whether they are here."""
+
+    name: str
+    about: str
+    domain: str
+    weights: str
+    sampling: str
+    status: str
+
+
+def describe_presets() -> list[PresetStatus]:
+    """Every preset, and whether its weights are here."""
     return [
-        {name: str(getattr(preset, name)) for name in ("name", "about", "domain", "weights", "sampling")}
-        | {"status": f"not supported yet: {preset.missing}" if preset.missing else _status(preset.weights)}
+        PresetStatus(
+            name=preset.name,
+            about=preset.about,
+            domain=preset.domain,
+            weights=preset.weights,
+            sampling=str(preset.sampling),
+            status=f"not supported yet: {preset.missing}" if preset.missing else _status(preset.weights),
+        )
         for preset in list_presets().values()
     ]
 

@@ -24,7 +24,7 @@ from .check import (
     repair_index as repair_index,
 )
 from .description import IndexDescription as IndexDescription
-from .purge import OUT_OF_REACH as OUT_OF_REACH, purge as purge
+from .purge import OUT_OF_REACH as OUT_OF_REACH, Purged as Purged, purge as purge
 from .snapshot import Snapshot as Snapshot
 from .store import Store as Store
 from .vectors.rows import LiveRows as LiveRows, Weighting as Weighting

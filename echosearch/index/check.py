@@ -6,10 +6,10 @@ today it is out of reach, which is no damage: a repair leaves it as it is, unles
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from echosearch.config import GRACE_SECONDS
 from echosearch.errors import IndexStateError, InputError, OutOfReach, ReadRefused
@@ -17,7 +17,7 @@ from echosearch.index.catalog import CatalogReader
 from echosearch.index.leftovers import leftovers
 from echosearch.index.snapshot import whole_segment
 from echosearch.index.store import Store
-from echosearch.types import IngestProgress, ProgressListener
+from echosearch.types import Answer, IngestProgress, ProgressListener
 from echosearch.video import content_sha256
 
 _MOST_UNASKED: Final = 10
@@ -25,7 +25,7 @@ _MOST_UNASKED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
+class CheckReport(Answer):
     """What is wrong, in sentences; after a repair, what was done about it, and how many videos lost their vectors.
 
     `out_of_reach`: segments that cannot be read today; `kept`: what else lies in `segments/`, and what becomes of it;
@@ -52,10 +52,6 @@ class CheckReport:
         """Whether nothing is wrong, or nothing any more."""
         wrong = self.problems if self.left is None else self.left
         return not (wrong or self.out_of_reach or self.not_done or self.sources)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def check_index(index_path: Path) -> CheckReport:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from echosearch.errors import BackendError
 from echosearch.index.catalog import Person, Rewriters
 from echosearch.index.writer import Writer
+from echosearch.types import Answer
 
 OUT_OF_REACH: Final = (
     "the files of the archive themselves, which echosearch never changes",
@@ -74,7 +76,16 @@ class _Tried(Exception):
     """Takes a transaction back that was tried only."""
 
 
-def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Purged(Answer):
+    """What went: numbers of videos, of parts by entry of the index folder, and of rows by table."""
+
+    videos: int
+    entries: dict[str, int]
+    tables: dict[str, int]
+
+
+def purge(writer: Writer, person: Person, rewriters: Rewriters) -> Purged:
     """Purge a person from an index, whose lock is ours; what went, by entry and by table.
 
     BackendError when a reader keeps the catalog's log from being emptied.
@@ -93,4 +104,4 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> dict[str, Any
             f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "
             "process, then run: echosearch compact"
         )
-    return {"videos": len(person.ids), "entries": gone, "tables": tables}
+    return Purged(len(person.ids), gone, tables)

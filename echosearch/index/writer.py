@@ -184,7 +184,7 @@ class Writer(Snapshots):
         with self.snapshot() as snapshot:
             dropped = len(dead) - len(snapshot.catalog.segments.dead_ids())
         counts = {"segments_before": before, "segments": len(self._sizes()), "rows_dropped": dropped}
-        return {**counts, "notes": list(self.notes)}
+        return {**counts, "notes": tuple(self.notes)}
 
     def drop_vectors(self, ids: npt.NDArray[np.int64]) -> None:
         """Write the segments that hold any of these deleted videos (n,) ascending anew, without them."""

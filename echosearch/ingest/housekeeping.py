@@ -5,15 +5,62 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from echosearch.errors import InputError, UnknownVideo
 from echosearch.files import absolute
 from echosearch.index import CatalogReader, Store
+from echosearch.types import Answer
 from echosearch.video import media_path
 
 Wanted = Sequence[int | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVideo:
+    """An id and the path at which the index has it."""
+
+    video_id: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion(Answer):
+    """The `videos` that were meant, and which of them were `deleted`: in a dry run none."""
+
+    index: str
+    generation: int
+    dry_run: bool
+    deleted: tuple[int, ...]
+    videos: tuple[NamedVideo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undeletion(Answer):
+    """Ids of the videos that are live again, and of those that are not.
+
+    `to_ingest` have no vectors any more and come back when their folder is ingested; of `path_taken` another video has
+    the path, so they stay deleted.
+    """
+
+    index: str
+    generation: int
+    undeleted: tuple[int, ...]
+    to_ingest: tuple[int, ...]
+    path_taken: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction(Answer):
+    """Numbers of segments before and now, and of deleted videos whose vectors were dropped."""
+
+    index: str
+    generation: int
+    segments_before: int
+    segments: int
+    rows_dropped: int
+    notes: tuple[str, ...]
 
 
 def delete_videos(
@@ -23,7 +70,7 @@ def delete_videos(
     patient: str | None = None,
     wait_seconds: float = 0.0,
     dry_run: bool = False,
-) -> dict[str, Any]:
+) -> Deletion:
     """Delete videos by id, path, study or patient, all in one commit; what is known of them stays for `undelete`.
 
     A dry run only says which. UnknownVideo when one of them is not there; then nothing is done.
@@ -36,13 +83,13 @@ def delete_videos(
             opened.delete(chosen)
         with opened.snapshot() as snapshot:
             generation = snapshot.generation
-    return {
-        "index": str(index_path),
-        "generation": generation,
-        "dry_run": dry_run,
-        "deleted": [] if dry_run else sorted(chosen),
-        "videos": [{"video_id": video_id, "path": str(path)} for video_id, path in sorted(chosen.items())],
-    }
+    return Deletion(
+        index=str(index_path),
+        generation=generation,
+        dry_run=dry_run,
+        deleted=() if dry_run else tuple(sorted(chosen)),
+        videos=tuple(NamedVideo(video_id, str(path)) for video_id, path in sorted(chosen.items())),
+    )
 
 
 def undelete_videos(
@@ -51,11 +98,10 @@ def undelete_videos(
     study: str | None = None,
     patient: str | None = None,
     wait_seconds: float = 0.0,
-) -> dict[str, Any]:
+) -> Undeletion:
     """Take deletions back, with all that was known of the videos: by id, path, study or patient, in one commit.
 
-    `undeleted` are live again; `to_ingest` have no vectors any more and come back when their folder is ingested; of
-    `path_taken` another video has the path, so they stay deleted. UnknownVideo when one of them was not deleted.
+    UnknownVideo when one of them was not deleted.
     """
     with Store(index_path).writer(wait_seconds) as writer:
         with writer.snapshot() as snapshot:
@@ -64,22 +110,16 @@ def undelete_videos(
             back, to_ingest, taken = transaction.deleted.restore(chosen)
         with writer.snapshot() as snapshot:
             generation = snapshot.generation
-    return {
-        "index": str(index_path),
-        "generation": generation,
-        "undeleted": back,
-        "to_ingest": to_ingest,
-        "path_taken": taken,
-    }
+    return Undeletion(str(index_path), generation, tuple(back), tuple(to_ingest), tuple(taken))
 
 
-def compact_index(index_path: Path, wait_seconds: float = 0.0) -> dict[str, Any]:
+def compact_index(index_path: Path, wait_seconds: float = 0.0) -> Compaction:
     """Rewrite segments without the vectors of deleted videos, and merge small ones."""
     with Store(index_path).writer(wait_seconds) as writer:
         report = writer.compact()
         writer.finish()
         with writer.snapshot() as snapshot:
-            return {"index": str(index_path), "generation": snapshot.generation} | report
+            return Compaction(str(index_path), snapshot.generation, **report)
 
 
 def move_roots(index_path: Path, old: Path, new: Path, wait_seconds: float = 0.0) -> int:

@@ -10,9 +10,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadOption
@@ -30,6 +30,23 @@ _DIGEST: Final = re.compile('"([0-9a-f]{16})"')
 """The beginning of a content hash, in what was learnt."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reembedded:
+    """How many `videos` were embedded anew, and which files were `left_out`.
+
+    Of files that have not changed: `ids` old -> new, and `cosines` by kind where the space is the same. `learnt` texts
+    of what was learnt do not apply any more.
+    """
+
+    index: str
+    videos: int = 0
+    is_other_recipe: bool = False
+    left_out: tuple[Failure, ...] = ()
+    ids: dict[int, int] = field(default_factory=dict)
+    learnt: int = 0
+    cosines: dict[str, list[float]] = field(default_factory=dict)
+
+
 def reembed(
     index_path: Path,
     options: IngestOptions | None = None,
@@ -37,27 +54,23 @@ def reembed(
     dry_run: bool = False,
     listener: ProgressListener | None = None,
     load: Load = load_encoder,
-) -> dict[str, Any]:
+) -> Reembedded:
     """Embed all videos anew that this program, or the model that `options` name, embeds in another way.
 
-    Gives the number of `videos`, files `left_out`, `ids` old -> new and `cosines` (by kind, where the space is the
-    same) of files that have not changed, and how many texts of what was `learnt` do not apply any more. BadOption, with
-    nothing changed, where a file is gone or cannot be embedded, unless such videos are to be left out: deleted, to come
-    back with all that is known of them when their files are ingested.
+    BadOption, with nothing changed, where a file is gone or cannot be embedded, unless such videos are to be left out:
+    deleted, to come back with all that is known of them when their files are ingested.
     """
     options = options or IngestOptions()
     store = Store(index_path)
-    told: dict[str, Any] = {"index": str(index_path), "videos": 0, "is_other_recipe": False, "left_out": []}
-    told |= {"ids": {}, "cosines": {}, "learnt": 0}
     with ExitStack() as stack:
         opened = stack.enter_context(nullcontext(store) if dry_run else store.writer(options.wait_seconds))
         before, kinds = opened.description, opened.description.recipe.outdated
         if options.model is None and not kinds:
-            return told
+            return Reembedded(str(index_path))
         own = replace(before.request(), device=options.device, precision=options.precision)
         encoder = load(options.model or own, decoder_name())
         description = _bound_to(before, encoder, options)
-        told["is_other_recipe"] = is_other = description.recipe.id != before.recipe.id
+        is_other = description.recipe.id != before.recipe.id
         with opened.snapshot() as snapshot:
             gone = snapshot.catalog.videos.embedded(PIPELINE_VERSIONS if is_other else kinds)
             places = snapshot.catalog.files.places(gone)
@@ -66,7 +79,7 @@ def reembed(
         files = [replace(MediaFile.at(root, path), known=known[path]) for root, path in places.values()]
         missing = [Failure(str(file.path), "missing", "the file is gone") for file in files if is_gone(file.path)]
         if not isinstance(opened, Writer) or not (kinds or is_other):
-            return told | {"videos": len(files), "left_out": missing}
+            return Reembedded(str(index_path), len(files), is_other, tuple(missing))
         if missing and not leave_out:
             raise BadOption(
                 f"{len(missing)} files are gone ({missing[0].path}{', ...' * (len(missing) > 1)}); {_WAY_OUT}"
@@ -77,17 +90,24 @@ def reembed(
         run = _Anew(opened, files, listener, leave_out)
         add_all(files, decoding, encoder, run)
 
-        def superseded(learnt: str) -> str:
+        def superseded(text: str) -> str:
             recipe = f'"recipe": "{before.recipe.id}'
-            is_of_them = not (is_other or changed.isdisjoint(_DIGEST.findall(learnt)))
-            return learnt.replace(recipe, recipe.replace(': "', ': "superseded: ')) if is_of_them else learnt
+            is_of_them = not (is_other or changed.isdisjoint(_DIGEST.findall(text)))
+            return text.replace(recipe, recipe.replace(': "', ': "superseded: ')) if is_of_them else text
 
-        told["learnt"] = opened.switch(description, run.parts, gone, superseded)
+        learnt = opened.switch(description, run.parts, gone, superseded)
         tell_views(opened, encoder)
         opened.finish()
     new = {video.replaces: video.video_id for _, placed in run.parts for video in placed}
-    told |= {"videos": len(new), "left_out": run.failures, "ids": {old: new[old] for old in run.same & new.keys()}}
-    return told | {"cosines": run.cosines if description.recipe.space == before.recipe.space else {}}
+    return Reembedded(
+        index=str(index_path),
+        videos=len(new),
+        is_other_recipe=is_other,
+        left_out=tuple(run.failures),
+        ids={old: new[old] for old in run.same & new.keys()},
+        learnt=learnt,
+        cosines=run.cosines if description.recipe.space == before.recipe.space else {},
+    )
 
 
 def _bound_to(before: IndexDescription, encoder: Encoder, options: IngestOptions) -> IndexDescription:

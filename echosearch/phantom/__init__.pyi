@@ -1,4 +1,4 @@
-from .archive import encode as encode, make_archive as make_archive
+from .archive import Archive as Archive, encode as encode, make_archive as make_archive
 from .cues import CUES as CUES, frame_cues as frame_cues
 from .render import render as render
 from .report import Report as Report, report as report

@@ -23,6 +23,7 @@ from echosearch.phantom.report import report
 from echosearch.phantom.study import Study, Video, draw_studies
 from echosearch.phantom.truth import Truth
 from echosearch.tables import write_csv
+from echosearch.types import Answer
 
 ArchiveProgress = Callable[[int, int], None]
 """Called with the videos done and all that there will be."""
@@ -34,7 +35,7 @@ _MAX_WORKERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Answer):
     """What was written."""
 
     folder: Path

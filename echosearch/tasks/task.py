@@ -140,6 +140,11 @@ class Task:
         return tuple(self.range.values) * len(self.prompts) if self.range is not None else ()
 
     @property
+    def num_prompts(self) -> int:
+        """How many phrases are encoded, those with each of their numbers."""
+        return sum(len(group) for group in self.groups)
+
+    @property
     def content(self) -> str:
         """What decides the scores, as canonical JSON: the same for a file with another comment or layout."""
         told: dict[str, Any] = {"mode": self.mode, "groups": self.groups}
