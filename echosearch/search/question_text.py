@@ -10,6 +10,7 @@ from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 
 from echosearch.errors import BadQuery, InputError
+from echosearch.filters import conjuncts, parse_filter
 from echosearch.search.question import Example, Phrase, Question, Term
 
 _EXAMPLE = "'PACER LEAD' + video 17 - 'MITRAL CLIP' level study k 10 where view = 'A4C'"
@@ -76,7 +77,7 @@ class _Meaning(Transformer[Token, Any]):
         return str(name), float(value) if name == "min_score" else _whole(value)
 
     def filter(self, token: Token) -> tuple[str, list[str]]:
-        return "where", [token[len("where") :].strip()]
+        return "where", [str(part) for part in conjuncts(parse_filter(token[len("where") :].strip()))]
 
 
 def _unquoted(token: Token) -> str:
