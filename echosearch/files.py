@@ -1,7 +1,6 @@
 """Paths and files as users name them, and whole files. Knows an index by the names of its files only.
 
-All that is written is there whole or not at all: it has the name of something partial until it is complete and on
-disk. A file written for the user is an `Output`, a folder an `OutputFolder`: over nothing that is not ours to replace.
+All that is written is there whole or not at all: it has the name of something partial until it is complete and on disk.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from echosearch.errors import BackendError, BadOption, InputError
+from echosearch.errors import BadOption, InputError
 
 PARTIAL: Final = ".partial-"
 """How the name of what is not yet whole begins; nobody reads it."""
@@ -171,107 +168,17 @@ def is_our_own(path: Path) -> bool:
 def refuse_inside_index(path: Path) -> None:
     """BadOption for a file or folder in an index folder: its next writer would take it for what a crash left."""
     path = absolute(path)
-    for folder in (*Path(os.path.realpath(path)).parents, *_plain(path).parents):
-        if sum(_identity(folder / name) is not None for name in _INDEX_NAMES) > 1:
+    for folder in (*Path(os.path.realpath(path)).parents, *plain(path).parents):
+        if sum(identity(folder / name) is not None for name in _INDEX_NAMES) > 1:
             raise BadOption(f"{path} lies in the index {folder}, which holds its own files only; give another place")
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A file to be written for the user; checked when made, so that long work is not done in vain, and when written.
-
-    `what` is its name in sentences ("the report"), `suffix` how its name ends. Links are followed: the real file
-    counts. None lies in an index. Of what is there, what `is_our_own` is replaced, and any other file with `force`
-    (None where there is no such option); but none of `sources`: files, and folders with all below them. BadOption
-    says what may not be, BackendError what the disk does not let.
-    """
-
-    path: Path
-    what: str
-    suffix: str
-    sources: tuple[Path, ...] = ()
-    force: bool | None = False
-
-    def __post_init__(self) -> None:
-        if self.path.suffix.lower() != self.suffix:
-            raise BadOption(f"the name of {self.what} ends in {self.suffix}, not {self.path.name!r}")
-        object.__setattr__(self, "path", absolute(self.path))
-        with _named_errors(self):
-            tempfile.TemporaryFile(dir=self._target().parent).close()  # has the disk's own word, and no name
-
-    @contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
-        """A file to write into, which takes its place when the block ends, and is removed when it fails."""
-        with _named_errors(self), whole_file(self._target(), look_again=self._target) as file:
-            yield file
-
-    def _target(self) -> Path:
-        """The real file, which is new or may be replaced."""
-        refuse_inside_index(self.path)
-        target = Path(os.path.realpath(self.path))
-        named = f"{self.path} (a link to {target})" if self.path.is_symlink() else str(self.path)
-        try:
-            mode = target.stat().st_mode
-        except FileNotFoundError:
-            if self.path.is_symlink():
-                raise BadOption(f"{named} is there already, and leads nowhere; give another name") from None
-            return target
-        if not stat.S_ISREG(mode) or target.suffix.lower() != self.suffix:
-            raise BadOption(f"{named} is no regular {self.suffix} file, as {self.what} has to be; give another name")
-        if is_our_own(target):
-            return target
-        places = {_identity(place) for place in (target, *target.parents)} - {None}
-        for source in self.sources:
-            if _identity(source) in places:
-                why = f"lies in the source folder {source}" if source.is_dir() else "is itself a source"
-                raise BadOption(f"{named} {why}, and sources are never replaced; give another name")
-        if not self.force:
-            way_out = "" if self.force is None else ", or --force to replace it"
-            raise BadOption(f"{named} is there already; give another name{way_out}")
-        return target
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFolder:
-    """A folder to be written for the user, new or empty and in no index; checked when made. Errors as of `Output`."""
-
-    path: Path
-    what: str
-
-    def __post_init__(self) -> None:
-        path = _plain(absolute(self.path))
-        object.__setattr__(self, "path", path)
-        refuse_inside_index(path)
-        with _named_errors(self):
-            if path.is_symlink() or (path.exists() and not path.is_dir()):
-                raise BadOption(f"{path} is not a folder; name one that is new or empty")
-            if path.is_dir() and any(path.iterdir()):
-                raise BadOption(f"{path} is not empty; name a new folder, so that nothing there is mixed or lost")
-            if not path.parent.is_dir():
-                raise BadOption(f"{path.parent} does not exist; make it first, or name another folder")
-            tempfile.TemporaryFile(dir=path.parent).close()
-
-    @contextmanager
-    def writing(self) -> Iterator[Path]:
-        """A folder to write into, which takes its place when the block ends, and is removed when it fails."""
-        with _named_errors(self), whole_folder(self.path) as partial:
-            yield partial
-
-
-@contextmanager
-def _named_errors(output: Output | OutputFolder) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BackendError(f"cannot write {output.what} {output.path}: {error.strerror or error}") from error
-
-
-def _plain(path: Path) -> Path:
+def plain(path: Path) -> Path:
     """Without `..`, and with links as they are named."""
     return Path(os.path.abspath(path))  # noqa: PTH100  .absolute() keeps '..'
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """What is the same for one file or folder however it is named; None where nothing can be looked at."""
     with suppress(OSError):
         found = path.stat()

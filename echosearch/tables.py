@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from echosearch.errors import BadLabels, InputError
-from echosearch.files import Output, refuse_device
+from echosearch.files import refuse_device
+from echosearch.outputs import Output
 
 MISSING: Final = frozenset(
     [

@@ -32,8 +32,8 @@ from echosearch.cohort.audit import (
 from echosearch.cohort.cohort import Cohort, Definition, Level, Measure, Member
 from echosearch.cohort.sheet import read_judgements, write_sheet
 from echosearch.errors import BackendError, BadLabels, BadOption, DamagedIndex
-from echosearch.files import Output
 from echosearch.learning.labels import read_labels
+from echosearch.outputs import Output
 from echosearch.tables import write_csv
 
 EF = "task.ef.value"

@@ -22,8 +22,8 @@ from PIL import Image
 from echosearch.cohort.cohort import Cohort, Definition, Distribution, Measure, Member, Step, Summary, TableRow
 from echosearch.cohort.identifying import without_path
 from echosearch.errors import BackendError, BadOption, DamagedIndex
-from echosearch.files import Output
 from echosearch.filters.conditions import parse_filter
+from echosearch.outputs import Output
 from echosearch.pictures.cohort_page import (
     Picture,
     Pictures,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from echosearch.errors import BadManifest, BadOption
-from echosearch.files import Output
 from echosearch.index.catalog import VideoMetadata
 from echosearch.ingest import read_metadata
+from echosearch.outputs import Output
 from echosearch.tables import write_csv
 from echosearch.video import FileFinder
 

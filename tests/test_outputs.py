@@ -22,8 +22,9 @@ from test_store import fill
 from echosearch import open_index
 from echosearch.cli.app import app
 from echosearch.errors import BackendError, BadOption
-from echosearch.files import Output, OutputFolder, is_our_own, refuse_inside_index
+from echosearch.files import is_our_own, refuse_inside_index
 from echosearch.ingest import export_embeddings
+from echosearch.outputs import Output, OutputFolder
 from echosearch.pictures.contact_sheet import write_contact_sheet
 from echosearch.pictures.plots import save
 from echosearch.tasks.task import Task

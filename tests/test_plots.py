@@ -12,11 +12,11 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from echosearch.errors import BackendError
-from echosearch.files import Output
 from echosearch.learning.calibration import Calibration, calibrate
 from echosearch.learning.evaluation import Evaluation, Threshold, evaluate
 from echosearch.learning.sample import Sample
 from echosearch.learning.thresholds import ThresholdRule
+from echosearch.outputs import Output
 from echosearch.pictures.plots import draw_evaluation, save
 from echosearch.types.people import clusters
 

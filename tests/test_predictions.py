@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from echosearch.errors import BackendError, BadOption
-from echosearch.files import Output
 from echosearch.learning.predictions import VIEWS, write_predictions
 from echosearch.learning.probe import Probe, Training
+from echosearch.outputs import Output
 from echosearch.tasks.task import Task, TaskClass, ValueRange
 from echosearch.tasks.task_files import find_task
 from echosearch.types import VideoRecord

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from echosearch.errors import BackendError
-from echosearch.files import Output
+from echosearch.outputs import Output
 from echosearch.tables import safe_cell, unsafe_cell, write_csv
 
 NASTY = st.text(st.sampled_from("=+-@'\t\r\n ,;\"aé1.e＝\u00a0\ufeff"), max_size=6) | st.text(max_size=8)

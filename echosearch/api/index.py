@@ -23,8 +23,8 @@ import numpy.typing as npt
 from echosearch.config import index_path
 from echosearch.encoders import TextCache, cache_key, load_encoder
 from echosearch.errors import BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
-from echosearch.files import Output
 from echosearch.index import IndexDescription, Snapshot, Store
+from echosearch.outputs import Output
 from echosearch.search import (
     Example,
     Level,

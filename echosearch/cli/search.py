@@ -29,7 +29,7 @@ from echosearch.search import Example, Question, Term
 
 if TYPE_CHECKING:
     from echosearch.api import Index
-    from echosearch.files import Output
+    from echosearch.outputs import Output
 
 _OF_THE_QUESTION = (
     *("phrases", "like", "without", "unlike", "score", "exclude", "where", "level", "per", "k", "offset", "min_score"),

@@ -17,7 +17,7 @@ import numpy as np
 from echosearch.cohort.cohort import Cohort, Member
 from echosearch.cohort.identifying import manifest_of, nameless
 from echosearch.errors import BadOption
-from echosearch.files import OutputFolder
+from echosearch.outputs import OutputFolder
 from echosearch.tables import write_csv
 from echosearch.types import YES, Answer, VideoRecord, joined, shows
 

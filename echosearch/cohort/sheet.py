@@ -11,7 +11,7 @@ from typing import Final
 from echosearch.cohort.audit import FINDING, Audit, Judgement, Verdict, audited_members, score_name
 from echosearch.cohort.cohort import Cohort, Member
 from echosearch.errors import BadLabels, BadOption
-from echosearch.files import Output
+from echosearch.outputs import Output
 from echosearch.tables import Table, read_table, safe_cell, unsafe_cell, write_csv
 
 _WORDS: Final[dict[str, Verdict]] = {

@@ -18,13 +18,14 @@ from typing import Final
 
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import IndexLocked, IndexStateError
-from echosearch.files import PARTIAL, Output, fsync_path, refuse_inside_index, whole_folder
+from echosearch.files import PARTIAL, fsync_path, refuse_inside_index, whole_folder
 from echosearch.index.catalog import Catalog, refuse_newer
 from echosearch.index.description import MANIFEST, IndexDescription, read_description, write_json
 from echosearch.index.lock import HOLDERS, lock, named_disk_errors
 from echosearch.index.snapshot import CATALOG, Snapshots
 from echosearch.index.vectors import FramesDtype
 from echosearch.index.writer import Writer
+from echosearch.outputs import Output
 from echosearch.types import EncoderCard, Fingerprint
 
 

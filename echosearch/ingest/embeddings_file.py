@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadEmbeddings
-from echosearch.files import Output, refuse_device
+from echosearch.files import refuse_device
 from echosearch.index import AttributeType, FramesDtype, StoredVideo, refuse_newer
+from echosearch.outputs import Output
 from echosearch.types import UNIT_TOLERANCE, Fingerprint, VideoEmbedding, pool
 
 Array = npt.NDArray[Any]

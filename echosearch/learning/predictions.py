@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadOption
-from echosearch.files import Output
 from echosearch.learning.probe import AnyTask
 from echosearch.learning.statistics import aggregate
+from echosearch.outputs import Output
 from echosearch.tables import write_csv
 from echosearch.types import NO, UNKNOWN, VideoRecord, shows
 from echosearch.video import MEDIA_SUFFIXES

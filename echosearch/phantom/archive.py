@@ -17,7 +17,7 @@ from typing import Any, Final
 import cv2
 
 from echosearch.errors import BackendError, BadOption, MissingExtra
-from echosearch.files import OutputFolder
+from echosearch.outputs import OutputFolder
 from echosearch.phantom.render import render_each
 from echosearch.phantom.report import report
 from echosearch.phantom.study import Study, Video, draw_studies

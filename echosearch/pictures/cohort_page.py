@@ -38,8 +38,8 @@ from echosearch.cohort import (
     without_identifiers,
 )
 from echosearch.errors import BadOption, DamagedIndex, EchoSearchError
-from echosearch.files import Output
 from echosearch.learning import assumption, figures
+from echosearch.outputs import Output
 from echosearch.pictures.plots import COLOURS, as_svg, new_figure
 from echosearch.search import Example, Level, Phrase, Step
 from echosearch.video import open_media

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from echosearch.errors import EchoSearchError
-from echosearch.files import GENERATOR, Output
+from echosearch.files import GENERATOR
+from echosearch.outputs import Output
 from echosearch.types import Hit
 from echosearch.video import open_media
 

@@ -7,8 +7,9 @@ from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from echosearch.files import GENERATOR, Output
+from echosearch.files import GENERATOR
 from echosearch.learning import Estimate, Evaluation, LevelResult, SweepResult, Threshold
+from echosearch.outputs import Output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

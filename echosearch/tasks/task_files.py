@@ -14,7 +14,8 @@ import yaml
 from echosearch import files
 from echosearch.config import tasks_path
 from echosearch.errors import BackendError, BadTask, UnknownTask, nearest
-from echosearch.files import Output, refuse_inside_index, write_new
+from echosearch.files import refuse_inside_index, write_new
+from echosearch.outputs import Output
 from echosearch.tasks.task import Task
 from echosearch.tasks.task_text import builtin_tasks, read_task
 

@@ -1,16 +1,14 @@
-from .embeddings import (
+from .media import (
     UNIT_TOLERANCE as UNIT_TOLERANCE,
     EncodedText as EncodedText,
     EncodedVideo as EncodedVideo,
-    VideoEmbedding as VideoEmbedding,
-    pool as pool,
-)
-from .media import (
     FrameSampling as FrameSampling,
     MediaKind as MediaKind,
     PreparedVideo as PreparedVideo,
     PreprocessSpec as PreprocessSpec,
+    VideoEmbedding as VideoEmbedding,
     VideoFacts as VideoFacts,
+    pool as pool,
 )
 from .models import (
     PIPELINE_VERSIONS as PIPELINE_VERSIONS,

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadOption
-from echosearch.types.embeddings import EncodedText, check_unit_rows
-from echosearch.types.media import FrameSampling, MediaKind, PreprocessSpec
+from echosearch.types.media import EncodedText, FrameSampling, MediaKind, PreprocessSpec, check_unit_rows
 
 PIPELINE_VERSIONS: Final[dict[MediaKind, int]] = {"video": 1, "still": 2}
 """Raised by hand when reading, preparing or pooling a kind of file changes its numbers; stills 2: turned as EXIF says,
