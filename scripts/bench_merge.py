@@ -133,16 +133,16 @@ def _anonymous() -> int:
 def _rewritten() -> Iterator[list[int]]:
     """The numbers of rows of the segments that merging writes meanwhile."""
     rows: list[int] = []
-    plain = echosearch.index.writer.MergedRows
+    plain = echosearch.index.merging.MergedRows
 
     class Counted(plain):  # type: ignore[misc,valid-type]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             rows.append(len(self.ids))
 
-    echosearch.index.writer.MergedRows = Counted  # type: ignore[misc]
+    echosearch.index.merging.MergedRows = Counted  # type: ignore[misc]
     yield rows
-    echosearch.index.writer.MergedRows = plain  # type: ignore[misc]
+    echosearch.index.merging.MergedRows = plain  # type: ignore[misc]
 
 
 def _store(path: Path, dim: int) -> Store:

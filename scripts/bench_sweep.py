@@ -165,8 +165,8 @@ def binary(folder: Path, videos: int, repeats: int) -> None:
         ids = snapshot.rows.ids
     values = np.random.default_rng(3).random(len(ids))
     started = time.perf_counter()
-    with store.writer() as writer:
-        writer.store_scores([(scorer.key, ids, [values])])
+    with store.writer() as writer, writer.transaction() as transaction:
+        transaction.sweeps.add(scorer.key, ids, [values])
     print(f"  storing {len(ids)} scores: {time.perf_counter() - started:.1f} s   (bar 10 s for a million)")
 
 

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from echosearch.encoders import load_encoder
 from echosearch.index import Batch, Store
-from echosearch.index.admission import probe
 from echosearch.index.catalog import NewVideo, VideoMetadata
+from echosearch.index.description import probe
 from echosearch.index.vectors import FramesDtype, StoredVideo
 from echosearch.phantom import Study, Video, draw_studies, render
 from echosearch.types import EncodedVideo, FrameSampling, ModelRequest, PreprocessSpec, VideoFacts, pool

@@ -14,7 +14,7 @@ import pytest
 from echosearch.encoders import FINGERPRINT_PHRASES, Encoder, fingerprint_clip, load_encoder
 from echosearch.errors import NumericsMismatch, RecipeMismatch, SpaceMismatch
 from echosearch.index import IndexDescription
-from echosearch.index.admission import check_model, check_phrases, probe
+from echosearch.index.description import check_model, check_phrases, probe
 from echosearch.types import (
     EncoderCard,
     Fingerprint,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from store_helpers import MEDIA, new_video, unit
@@ -221,6 +222,25 @@ def test_ids_by_study_patient_and_content(catalog: Catalog) -> None:
         assert snapshot.videos.ids_where(study="S1") == {2}
         assert snapshot.videos.ids_where(content_sha256=digest) == {3}
         assert snapshot.counts.without("study") == 2
+
+
+def test_columns_of_the_living_are_arrays(catalog: Catalog) -> None:
+    names = ("video_id", "patient", "view", "fps", "num_embedded_frames")
+    with catalog.reading() as snapshot:
+        assert [(len(column), column.dtype) for column in snapshot.videos.columns(*names)] == [
+            (0, np.dtype(kind)) for kind in (np.int64, object, object, np.float64, np.int64)
+        ]
+    commit(catalog, video("1.avi", patient="P1"), video("2.avi", patient="P2"), video("3.avi", fps=None))
+    with catalog.writing() as transaction:
+        transaction.videos.predict_views({1: "A4C"})
+        transaction.deleted.add([2], on_purpose=True)
+    with catalog.reading() as snapshot:
+        ids, patients, views, fps, frames = snapshot.videos.columns(*names)
+    assert (ids.dtype, ids.tolist()) == (np.int64, [1, 3])
+    assert (patients.tolist(), views.tolist()) == (["P1", None], ["A4C", None])
+    assert (fps.dtype, fps.tolist()[0], np.isnan(fps[1])) == (np.float64, 20.0, True)
+    assert frames.dtype == np.int64
+    assert frames.tolist() == [1, 1]
 
 
 def test_totals_count_the_living(catalog: Catalog) -> None:
@@ -434,7 +454,7 @@ def test_numbers_among_text_become_text(catalog: Catalog) -> None:
 
 
 def test_there_is_a_most_of_attributes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.index.catalog.attributes._MOST_ATTRIBUTES", 3)
+    monkeypatch.setattr("echosearch.index.catalog.videos._MOST_ATTRIBUTES", 3)
     declare(catalog, a="integer", b="integer", c="integer")
     declare(catalog, c="real")
     with pytest.raises(BadManifest, match=r"^an index keeps at most 3 attributes$"):

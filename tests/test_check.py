@@ -160,7 +160,7 @@ def test_replaced_segments_go_after_the_grace_time(index: Path, monkeypatch: pyt
     assert old[0].is_dir()
     compact_index(index)
     assert old[0].is_dir()
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     compact_index(index)
     assert not old[0].exists()
     assert sorted(folder.name for folder in (index / "segments").iterdir()) == sorted(

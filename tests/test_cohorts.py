@@ -95,8 +95,8 @@ def archive_of(path: Path, videos: Sequence[tuple[Any, ...]] = VIDEOS) -> Archiv
         ids = np.array(sorted(scores), np.int64)
         values = np.array([scores[video_id] for video_id in ids.tolist()])
         key = zeroshot.key(zeroshot.find(task))
-        with store.writer() as writer:
-            writer.store_scores([(key, ids, [values] + [np.zeros(len(ids))] * (len(key.columns) - 1))])
+        with store.writer() as writer, writer.transaction() as transaction:
+            transaction.sweeps.add(key, ids, [values] + [np.zeros(len(ids))] * (len(key.columns) - 1))
     return Archive(Cohorts(store, zeroshot, query, lambda _: []), id_of)
 
 
@@ -240,8 +240,8 @@ def test_a_task_calibrated_for_different_classes_has_to_be_named(archive: Archiv
     zeroshot = archive.cohorts.zeroshot
     key = zeroshot.key(zeroshot.find("lv_dilation"))
     ids = np.array([archive.id_of["v1"]], np.int64)
-    with archive.store.writer() as writer:
-        writer.store_scores([(key, ids, [np.array([0.25])] * 4)])
+    with archive.store.writer() as writer, writer.transaction() as transaction:
+        transaction.sweeps.add(key, ids, [np.array([0.25])] * 4)
     for classes in (("severe",), ("moderate", "severe")):
         made = replace(
             calibration(archive, name="-".join(classes)), task="lv_dilation", content_id=key.content_id,
@@ -442,7 +442,8 @@ def test_rerun_says_what_came_what_went_and_why(archive: Archive) -> None:
     with archive.store.snapshot() as snapshot:
         new = max(snapshot.rows.ids.tolist())
     with archive.store.writer() as writer:
-        writer.store_scores([(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])])
+        with writer.transaction() as transaction:
+            transaction.sweeps.add(key, np.array([new], np.int64), [np.array([12.0]), np.array([0.0])])
         with writer.transaction() as transaction:
             transaction.videos.change_metadata([MetadataChange(new, {}, {"age": 50})])
     found = archive.cohorts.rerun("low")

@@ -267,7 +267,7 @@ def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ingest_that_merges_as_it_goes(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches, each of which is merged with what is there, and what that replaces is erased at once."""
     monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     for number in range(6, 11):
         write_video(index.parent / "videos" / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))
     assert _survives(index, _ingest, whole=lambda before, seen, after: before.items() <= seen.items()) > 100
@@ -371,7 +371,7 @@ def test_repair(index: Path, missing: bool) -> None:
         assert (path / "segments" / "aside" / damaged / "pooled.npy").read_bytes() == b"damaged"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+        patch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
         assert _survives(index, lambda path: repair(path, missing=missing), again) > 10
 
 

@@ -29,7 +29,8 @@ from echosearch import open_index
 from echosearch.encoders import load_encoder
 from echosearch.errors import BackendError
 from echosearch.index import Store
-from echosearch.index.admission import probe
+from echosearch.index.description import probe
+from echosearch.index.upkeep import compact
 from echosearch.index.vectors import FlatFaiss, LiveRows, SegmentRows, open_segment, write_segment
 from echosearch.index.vectors.segment import close_maps
 from echosearch.ingest import IngestOptions, ingest
@@ -486,7 +487,7 @@ def compact_and_clear(path: Path) -> None:
     """Compact, and let another writer remove what that replaced: there is no time of grace here."""
     with closing(Store(path)) as store:
         with store.writer() as writer:
-            writer.compact()
+            compact(writer)
             writer.finish()
         with store.writer():
             pass
@@ -495,7 +496,7 @@ def compact_and_clear(path: Path) -> None:
 def test_a_reader_in_another_process_keeps_its_commit_through_a_compaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     with closing(scattered(tmp_path / "index")) as store:
         folders = {path.name for path in (store.path / "segments").iterdir()}
     with running_python(READS_ONE_VIEW, tmp_path / "index") as reader:
@@ -531,7 +532,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]],
 def test_a_reader_that_misses_a_segment_reloads_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Callable[[], None]], None], run: Run
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     index = tmp_path / "index"
     scattered(index).close()
     _, expected, _ = run("search", "red", "--index", index, "--json")

@@ -437,7 +437,7 @@ def test_undoing_a_transaction_whose_connection_an_interrupt_cut_keeps_the_inter
     with closing(make_store(tmp_path / "i")) as store:
         add(store, new_video("a.avi", unit(1)))
         with store.writer() as writer:
-            catalog: Any = writer._catalog
+            catalog: Any = writer.catalog_file
             for act in (catalog.writing, catalog.reading):
                 with pytest.raises(KeyboardInterrupt), act() as inner:
                     cut(inner)

@@ -28,6 +28,7 @@ from echosearch.errors import (
 )
 from echosearch.index import Store
 from echosearch.index.check import check_index as check
+from echosearch.index.upkeep import compact
 from echosearch.ingest import ImportOptions, IngestOptions, delete_videos, export_embeddings, import_embeddings, ingest
 from echosearch.ingest.embeddings_file import EmbeddingsFile
 from echosearch.ingest.metadata import read_metadata
@@ -314,7 +315,7 @@ def test_the_mark_survives_an_export_and_a_compaction(
     names = ("frames", "offsets", "frame_numbers", "paths")
     import_embeddings(tmp_path / "new", write(*names), ImportOptions(recipe="toy", workers=1))
     with Store(tmp_path / "new").writer() as writer:
-        writer.compact()
+        compact(writer)
     assert export_embeddings(tmp_path / "new", tmp_path / "out.npz").unverified == 4
     report = import_embeddings(tmp_path / "newer", tmp_path / "out.npz")
     assert (report.added, report.unverified) == (4, 4)

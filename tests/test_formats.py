@@ -17,10 +17,9 @@ from store_helpers import make_store
 
 import echosearch
 import echosearch.files
-import echosearch.index.store as store_module
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, NewerFormat
-from echosearch.index import Store
+from echosearch.index import Store, migrating
 from echosearch.index.catalog import Catalog
 from echosearch.index.check import check_index as check
 from echosearch.ingest import delete_videos, undelete_videos
@@ -160,8 +159,8 @@ def test_work_goes_on_after_a_migration(past: tuple[Path, dict[str, Any]]) -> No
 STEPS: list[tuple[Any, str, int]] = [
     (Catalog, "copy", 1),
     (Catalog, "migrate", 1),
-    (store_module, "write_json", 1),  # the lock's holder, and the manifest
-    (store_module, "fsync_path", 3),
+    (migrating, "write_json", 1),
+    (migrating, "fsync_path", 3),
     (echosearch.files, "fsync_path", 2),
     (Path, "rename", 1),
 ]

@@ -27,10 +27,11 @@ from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BadEmbeddings, BadManifest
 from echosearch.files import is_gone, open_regular
 from echosearch.index import Store
-from echosearch.index.catalog import Catalog
+from echosearch.index.catalog import Catalog, Size
 from echosearch.index.catalog.catalog import _connect
 from echosearch.index.description import write_json
-from echosearch.index.merging import Size, grouped, to_merge
+from echosearch.index.merging import grouped, to_merge
+from echosearch.index.upkeep import erase_replaced
 from echosearch.index.vectors import FlatFaiss
 from echosearch.index.vectors.segment import SegmentRows, open_segment, write_segment
 from echosearch.ingest import ImportOptions, import_embeddings, read_metadata
@@ -260,7 +261,7 @@ def test_of_a_link_that_is_no_folder_nothing_is_erased(tmp_path: Path) -> None:
     aside = tmp_path / "index" / "segments" / "aside"
     aside.symlink_to(tmp_path / "nowhere")
     with store.writer() as writer:
-        assert writer.erase_replaced() == 1
+        assert erase_replaced(writer) == 1
     assert not aside.is_symlink()
 
 

@@ -17,6 +17,7 @@ from store_helpers import add, make_store, new_video, random_units
 
 from echosearch import open_index
 from echosearch.index.check import check_index as check
+from echosearch.index.upkeep import compact
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.types import ModelRequest
 
@@ -85,7 +86,7 @@ def test_25_kills_of_an_ingest_change_no_answer(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_answer_belongs_to_one_whole_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 5.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 5.0)
     store = make_store(tmp_path / "index")
     add(store, new_video("first", random_units(1, 32, 0)[0]))
     (tmp_path / "reader.py").write_text(READ)
@@ -115,7 +116,7 @@ def test_every_answer_belongs_to_one_whole_generation(tmp_path: Path, monkeypatc
                 note()
             if commit % 10 == 9:
                 with store.writer() as writer:
-                    writer.compact()  # several commits, none of which changes what is found
+                    compact(writer)  # several commits, none of which changes what is found
                 note()
             time.sleep(0.05)
     finally:

@@ -21,6 +21,7 @@ from echosearch.errors import DamagedIndex
 from echosearch.files import is_our_own
 from echosearch.index import Store
 from echosearch.index.check import check_index as check, repair_index as repair
+from echosearch.index.upkeep import compact
 from echosearch.ingest import IngestOptions, compact_index, export_embeddings, import_embeddings, ingest
 from echosearch.types import ModelRequest
 from echosearch.video import content_sha256
@@ -84,14 +85,14 @@ LEFT = "the index has no segment {}, which holds vectors that the index has not;
 def test_the_recommended_repair_erases_no_sound_segment_of_an_older_catalog(
     tmp_path: Path, yes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
     index = _index(tmp_path / "index", 2)
     shutil.copytree(index, tmp_path / "copy")
     with closing(Store(index)) as store:  # the third is written, then merged with the others
         store_catalog = tmp_path / "copy"
         with closing(Store(store_catalog)) as copy, copy.writer() as writer:
-            writer._catalog.reserve_ids(2)
+            writer.catalog_file.reserve_ids(2)
         add(store, *(new_video(f"more{n}.avi", row) for n, row in enumerate(random_units(2, 32, 5))))
         with store.writer():
             pass
@@ -127,14 +128,14 @@ def test_copies_that_went_their_own_ways_and_are_laid_over_each_other_lose_nothi
     subprocess.run(["cp", "-a", f"{tmp_path / 'y'}/.", x], check=True)
     assert LEFT.format(own) in check(x).kept
     with Store(x).writer() as writer:
-        writer.compact()
+        compact(writer)
     assert (_digests(own), _seen(x)) == (digests, y)
 
 
 def test_what_a_writer_left_that_died_is_named_by_check_and_erased_by_the_next(tmp_path: Path) -> None:
     index = _index(tmp_path / "index")
     with Store(index).writer() as writer:  # ids were given, and never committed
-        writer._catalog.reserve_ids(2)
+        writer.catalog_file.reserve_ids(2)
     uncommitted = index / "segments" / "00000000000000aa"
     copied = index / "segments" / "00000000000000bb"
     shutil.copytree(_more_at(tmp_path / "fresh", 7), uncommitted)

@@ -27,10 +27,12 @@ from store_helpers import (
 )
 
 from echosearch.config import MERGED_ROWS
-from echosearch.index import Batch, Store
+from echosearch.index import Batch, Store, Writer
+from echosearch.index.catalog import Size
 from echosearch.index.check import check_index as check
-from echosearch.index.merging import Size, grouped, to_merge
-from echosearch.index.vectors import MergedRows, SegmentRows, StoredVideo, close_maps, open_segment, write_segment
+from echosearch.index.merging import MergedRows, grouped, to_merge
+from echosearch.index.upkeep import compact
+from echosearch.index.vectors import SegmentRows, StoredVideo, close_maps, open_segment, write_segment
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,11 @@ def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Which segments are merged.
+
+
+def sizes(writer: Writer) -> list[Size]:
+    with writer.catalog_only() as catalog:
+        return catalog.segments.sizes()
 
 
 def _committed(rows_of_commits: list[int]) -> tuple[list[Size], int]:
@@ -111,7 +118,7 @@ def _videos(frames_dtype: str, lengths: list[int], seed: int) -> list[StoredVide
 def test_merged_rows_are_byte_for_byte_what_the_videos_would_be(
     tmp_path: Path, frames: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.vectors.segment._WRITTEN_ROWS", at_once)
+    monkeypatch.setattr("echosearch.index.merging._WRITTEN_ROWS", at_once)
     ids = [[1, 2, 3, 9, 10], [4, 5, 6, 7, 20], [8, 11, 12, 13, 14]]  # interleaved
     lengths = [[1, 5, 2, 3, 1], [0, 0, 4, 2, 7], [1, 1, 1, 6, 2]]
     dropped = [2, 9, 7, 14]
@@ -171,7 +178,7 @@ def test_few_descriptors_are_open_however_many_segments_are_read(tmp_path: Path)
 def test_segments_are_merged_as_batches_are_committed_and_replaced_folders_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     rows = random_units(150, 32, 0)
     with closing(make_store(tmp_path / "index")) as store, store.writer() as writer:
         for number, row in enumerate(rows):
@@ -211,7 +218,7 @@ def test_what_merging_keeps_of_deleted_videos_brings_them_back(tmp_path: Path) -
             assert transaction.deleted.restore([2])[0] == [2]
         with writer.snapshot() as snapshot:
             assert snapshot.stored(2).vector.tolist() == unit(1, 1).tolist()
-        assert writer.compact()["rows_dropped"] == 1
+        assert compact(writer)["rows_dropped"] == 1
         with writer.snapshot() as snapshot:
             assert [segment.ids.tolist() for segment in snapshot.segments.values()] == [[1, 2, 3, 4, 6, 7, 8]]
 
@@ -221,19 +228,19 @@ def test_a_merge_leaves_segments_alone_that_the_catalog_tells_otherwise(tmp_path
     with store.writer() as writer:
         for number in range(7):
             writer.commit(Batch([new_video(f"{number}.avi", unit(1, number))]), NUMERICS)
-        [first, *_] = writer._sizes()
+        [first, *_] = sizes(writer)
         shutil.copytree(store.path / "segments" / first.name, tmp_path / "copy")
         other = write_segment(tmp_path, SegmentRows(np.array([99]), [stored(unit(1))]), "float32", NUMERICS)
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / other.name).rename(store.path / "segments" / first.name)
         writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
         assert writer.notes == (f"segment {first.name} is damaged, and is left as it is: echosearch check --repair",)
-        assert len(writer._sizes()) == 8
+        assert len(sizes(writer)) == 8
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / "copy").rename(store.path / "segments" / first.name)
     with store.writer() as writer:
         writer.merge()
-        assert (writer.notes, len(writer._sizes())) == ((), 1)
+        assert (writer.notes, len(sizes(writer))) == ((), 1)
         with writer.snapshot() as snapshot:
             assert snapshot.rows.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
@@ -246,6 +253,7 @@ import echosearch.index.merging
 from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.search import Query, search
 from echosearch.index import Batch, Store
+from echosearch.index.upkeep import compact
 from store_helpers import NUMERICS, make_store, new_video, random_units
 
 os.fsync = lambda descriptor: None
@@ -302,7 +310,7 @@ told["writing"] = max(most, descriptors())
 read("written")
 with Store(path).writer() as writer:
     writer.delete(range(10, commits, 10))
-    writer.compact()
+    compact(writer)
     writer.finish()
     told["compacting"] = descriptors()
 read("compacted")
@@ -336,7 +344,7 @@ for act in ("commit", "compact", "finish"):
         if act == "commit":
             commit(writer, commits - 1)
         else:
-            writer.compact() if act == "compact" else writer.finish()
+            compact(writer) if act == "compact" else writer.finish()
         told[f"writing {act}"] = descriptors()
     read(act)
 print(json.dumps(told))

@@ -715,7 +715,7 @@ def test_a_smaller_context_is_the_model_s_own(tmp_path: Path) -> None:
         "from echosearch.encoders import load_encoder; from echosearch.types import ModelRequest; "
         "load_encoder(ModelRequest('toy')).encode_text(['red'])",
         "from echosearch.encoders import how_to_choose; how_to_choose()",
-        "import echosearch.index.admission",
+        "import echosearch.index.description",
     ],
 )
 def test_nothing_imports_torch_before_a_model_that_needs_it_is_loaded(code: str) -> None:

@@ -23,6 +23,7 @@ from store_helpers import NUMERICS, add, contents, make_store, new_video, random
 from echosearch.errors import BackendError, CatalogSegmentsDisagree, DamagedIndex, OutOfReach
 from echosearch.index import Batch, Store
 from echosearch.index.check import CheckReport, check_index as check, repair_index as repair
+from echosearch.index.upkeep import compact
 from echosearch.ingest import IngestOptions, ingest
 from echosearch.types import ModelRequest
 
@@ -96,7 +97,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_the_disk_of_its_segments_no_command_loses_anything(
     archive: Path, run: Run, is_empty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     before, files = _seen(archive), _files(archive)
     segments, unplugged = archive / "segments", tmp_path / "unplugged"
     segments.rename(unplugged)
@@ -132,7 +133,7 @@ def test_without_the_disk_of_its_segments_no_command_loses_anything(
 def test_what_was_let_go_of_while_its_disk_was_away_is_never_erased(
     index: Path, tmp_path: Path, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     names = {folder.name for folder in _segments(index)}
     files = _files(index / "segments")
     (index / "segments").rename(tmp_path / "unplugged")
@@ -152,7 +153,7 @@ def test_what_was_let_go_of_while_its_disk_was_away_is_never_erased(
     ]
     for _ in range(2):
         with Store(index).writer() as writer:
-            writer.compact()
+            compact(writer)
             writer.finish()
     assert {folder.name for folder in (index / "segments").iterdir()} == new | {"aside"}
     assert _files(index / "segments" / "aside") == files
@@ -300,7 +301,7 @@ def test_without_its_catalog_nothing_of_an_index_is_touched(
 def test_more_than_a_few_videos_are_let_go_of_only_with_yes(
     index: Path, run: Run, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     options = ["--repair", "--missing"] if how == "missing" else ["--repair"]
     segments = _segments(index)
     for folder in segments:
@@ -386,7 +387,7 @@ def test_a_catalog_older_than_the_segments_is_refused_and_costs_nothing(index: P
 def test_a_catalog_from_before_a_merge_erases_nothing(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echosearch.index.writer.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
 
     def merged() -> None:
         with pytest.MonkeyPatch.context() as patch, closing(Store(index)) as store:
@@ -460,7 +461,7 @@ def test_merging_and_compacting_do_not_make_damage_look_whole(index: Path, monke
     files = _files(damaged)
     with Store(index).writer() as writer:
         writer.delete([2, 6])
-        counts = writer.compact()
+        counts = compact(writer)
         assert (counts["rows_dropped"], counts["segments"]) == (1, 3)
         monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
         writer.merge()

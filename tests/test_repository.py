@@ -234,5 +234,5 @@ def test_whole_files_and_tables_are_written_and_read_in_one_place(tracked: list[
     assert those_with(r"\bos\.(replace|rename)\(|\.rename\(|shutil\.move|\b(partial|temporary)\w*\.replace\(") == {
         "files.py",
         "index/store.py",  # gives a new index, whole already, its place
-        "index/writer.py",  # moves aside what a repair let go of
+        "index/leftovers.py",  # moves aside what a repair let go of
     }

@@ -16,6 +16,7 @@ from echosearch.encoders.toy import DIM
 from echosearch.errors import BackendError, BadQuery
 from echosearch.index import Store
 from echosearch.index.catalog import SweepKey
+from echosearch.index.upkeep import compact
 from echosearch.index.vectors import FramesDtype, StoredVideo
 from echosearch.tasks.modes.mode import Model
 from echosearch.tasks.sweep import Embed, Scorer, Swept, sweep, sweep_without_keeping
@@ -263,7 +264,7 @@ def test_compaction_keeps_scores_of_what_stays_and_drops_those_of_what_went(stor
     gone = before.ids[:4].tolist()
     with store.writer() as writer:
         writer.delete(gone)
-        writer.compact()
+        compact(writer)
     [now] = sweep(store, scorers(EF))
     assert now.scored_now == 0
     assert table(now) == {id_: row for id_, row in table(before).items() if id_ not in gone}
@@ -313,7 +314,7 @@ def test_a_full_disk_is_named_and_nothing_half_is_kept(store: Store, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echosearch.index.catalog.sweeps.Sweeps.add_scores", full)
+    monkeypatch.setattr("echosearch.index.catalog.sweeps.Sweeps.add", full)
     with pytest.raises(BackendError, match=r"^cannot write to the index .*: No space left on device$"):
         sweep(store, scorers(PACER))
     with store.snapshot() as snapshot:
@@ -373,7 +374,7 @@ def test_after_any_history_scores_are_those_of_the_live_videos(
                 if what == "delete":
                     writer.delete([live.pop(choice % len(live))])
                 else:
-                    writer.compact()
+                    compact(writer)
     for task in (PACER, EF):
         [swept] = sweep(store, scorers(task))
         assert_close(table(swept), by_oracle(store, task))

@@ -227,7 +227,7 @@ class Cohorts:
                 selection.reasons,
                 set(snapshot.rows.ids.tolist()),
                 snapshot.catalog.videos.added_since(before.generation),
-                {each.patient for each in snapshot.catalog.videos.belongings() if each.patient is not None},
+                set(*snapshot.catalog.videos.columns("patient")) - {None},
             )
 
     def export(

@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from echosearch.config import GRACE_SECONDS
 from echosearch.errors import IndexStateError, InputError, OutOfReach, ReadRefused
 from echosearch.index.catalog import CatalogReader
-from echosearch.index.leftovers import leftovers
+from echosearch.index.leftovers import ASIDE, leftovers
 from echosearch.index.snapshot import whole_segment
 from echosearch.index.store import Store
+from echosearch.index.upkeep import let_go
 from echosearch.types import Answer, IngestProgress, ProgressListener
 from echosearch.video import content_sha256
 
@@ -60,7 +60,7 @@ def check_index(index_path: Path) -> CheckReport:
     with store.catalog_only() as snapshot:
         damaged, lost, refused = _examined(index_path, snapshot)
         away = [*lost.values(), *refused.values()]
-        beside = leftovers(index_path, snapshot, GRACE_SECONDS)
+        beside = leftovers(index_path, snapshot)
         problems = [*snapshot.problems(), *damaged.values(), *beside.newer]
         generation, segments = snapshot.generation, len(snapshot.segments.sizes())
     if not damaged and not away:
@@ -101,19 +101,18 @@ def repair_index(index_path: Path, wait_seconds: float = 0.0, missing: bool = Fa
             if not yes and (refusal := _too_many(snapshot, doomed)):
                 return replace(report, not_done=refusal)
         if doomed:
-            count = writer.let_go(doomed)
+            count = let_go(writer, doomed)
             sentence = f"{len(doomed)} segments let go, with {count} videos: ingest their folders again"
-            aside = [str(writer.aside_path / name) for name in doomed if (writer.aside_path / name).is_dir()]
+            aside = [str(path) for name in doomed if (path := index_path / "segments" / ASIDE / name).is_dir()]
             report = replace(report, repaired=(sentence,), moved_aside=tuple(aside), videos_lost=count)
         report = replace(report, out_of_reach=tuple(away.values()))
         if away:
             return report
         if doomed or _faiss_problems(store):
-            writer.drop_faiss()
-            writer.finish()
+            writer.finish(anew=True)
             report = replace(report, repaired=(*report.repaired, "the FAISS index was built anew"))
         with store.catalog_only() as snapshot:
-            beside, left = leftovers(index_path, snapshot, GRACE_SECONDS), snapshot.problems()
+            beside, left = leftovers(index_path, snapshot), snapshot.problems()
         return replace(
             report,
             generation=snapshot.generation,

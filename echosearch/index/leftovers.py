@@ -1,4 +1,4 @@
-"""What lies in `segments/` beside the segments of an index, and what of it may be erased. Changes nothing.
+"""What lies in `segments/` beside the segments of an index, and what of it may be erased.
 
 A folder is erased only when it is certain that nobody will miss it: what was not completed, what was replaced longer
 ago than the grace time, and what a writer left that died: videos that were never committed, or copies, bit for bit, of
@@ -12,15 +12,18 @@ import math
 import re
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from echosearch.errors import IndexStateError
-from echosearch.files import PARTIAL
+from echosearch.config import GRACE_SECONDS
+from echosearch.errors import CatalogSegmentsDisagree, IndexStateError
+from echosearch.files import PARTIAL, erase_folder
 from echosearch.index.catalog import CatalogReader
+from echosearch.index.snapshot import ann_folders, newest_ann
 from echosearch.index.vectors import Segment, open_segment, out_of_reach
 
 ASIDE: Final = "aside"
@@ -33,20 +36,24 @@ _NAME: Final = re.compile("[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Folders to erase and to move aside; sentences about what lies there, and about those of a newer catalog."""
+    """Folders to erase and to move aside, and names of segments that may be forgotten.
+
+    `notes` are sentences about what lies there, `newer` about folders of a newer catalog.
+    """
 
     to_erase: list[Path] = field(default_factory=list)
     to_move_aside: list[Path] = field(default_factory=list)
+    over: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     newer: list[str] = field(default_factory=list)
 
 
-def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Leftovers:
+def leftovers(path: Path, snapshot: CatalogReader) -> Leftovers:
     """What lies beside the segments of an index. OutOfReach when the folder of its segments cannot be read."""
     folder = path / "segments"
     active = {name for name, _, _ in snapshot.segments.sizes()}
     retired = snapshot.segments.retired()
-    found = Leftovers()
+    found = Leftovers(over=[name for name, at in retired.items() if time.time() - at >= GRACE_SECONDS])
     try:
         there = {other.name for other in folder.iterdir()}
     except OSError as error:
@@ -57,7 +64,7 @@ def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Left
             "then: echosearch check --repair --missing",
         ) from error
     for name in sorted(there - active - {ASIDE}):
-        if name.startswith(PARTIAL) or time.time() - retired.get(name, math.inf) >= grace_seconds:
+        if name.startswith(PARTIAL) or time.time() - retired.get(name, math.inf) >= GRACE_SECONDS:
             found.to_erase.append(folder / name)
         elif retired.get(name) == math.inf:
             found.to_move_aside.append(folder / name)
@@ -67,6 +74,24 @@ def leftovers(path: Path, snapshot: CatalogReader, grace_seconds: float) -> Left
     if ASIDE in there:
         found.notes.extend(_aside(folder / ASIDE))
     return found
+
+
+def clear(path: Path, found: Leftovers) -> list[str]:
+    """Erase and move aside what was found, and FAISS but for the newest; gives the names of segments to forget.
+
+    The lock is the caller's. CatalogSegmentsDisagree, and nothing is erased, where the catalog is an older one.
+    """
+    if found.newer:
+        raise CatalogSegmentsDisagree("; ".join(found.newer))
+    aside = path / "segments" / ASIDE
+    for folder in found.to_move_aside:
+        with suppress(OSError):  # it stays known, and the next writer tries again
+            aside.mkdir(exist_ok=True)
+            folder.rename(aside / folder.name)
+    newest = newest_ann(path)
+    for folder in [*found.to_erase, *(other for other in ann_folders(path) if other != newest)]:
+        erase_folder(folder)
+    return found.over + [folder.name for folder in found.to_move_aside if not folder.exists()]
 
 
 def _aside(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from echosearch.errors import BackendError
 from echosearch.index.catalog import Person, Rewriters
+from echosearch.index.upkeep import drop_vectors, erase_replaced, refuse_damaged
 from echosearch.index.writer import Writer
 from echosearch.types import Answer
 
@@ -31,13 +32,12 @@ OUT_OF_REACH: Final = (
 
 def _segments(writer: Writer, person: Person) -> int:
     """Segments that hold the person are written anew without it; replaced and unknown ones are erased now."""
-    writer.drop_vectors(np.array(sorted(person.ids), np.int64))
-    return writer.erase_replaced()
+    drop_vectors(writer, np.array(sorted(person.ids), np.int64))
+    return erase_replaced(writer)
 
 
 def _faiss(writer: Writer, _: Person) -> int:
-    writer.drop_faiss()
-    writer.finish()
+    writer.finish(anew=True)
     return 0
 
 
@@ -90,7 +90,7 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> Purged:
 
     BackendError when a reader keeps the catalog's log from being emptied.
     """
-    writer.refuse_damaged(person.ids)
+    refuse_damaged(writer, person.ids)
     with suppress(_Tried), writer.transaction() as transaction:
         transaction.purging.purge(person, rewriters)
         raise _Tried  # nothing is erased before it is certain that the catalog can let go as well
@@ -99,7 +99,7 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> Purged:
     (writer.path / "cache").mkdir(exist_ok=True)
     with writer.transaction() as transaction:
         tables = transaction.purging.purge(person, rewriters)
-    if not writer.shrink():
+    if not writer.catalog_file.shrink():
         raise BackendError(
             f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "
             "process, then run: echosearch compact"

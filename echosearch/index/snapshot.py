@@ -43,7 +43,8 @@ class Snapshots:
 
     def __init__(self, path: Path, description: IndexDescription, catalog: Catalog) -> None:
         self.path = path
-        self._catalog = catalog
+        self.catalog_file = catalog
+        """The file behind it, opened for reading or for writing."""
         self._loaded: _Loaded | None = None
         with catalog.reading() as reader:
             self.description = _described(path, reader) or description
@@ -52,13 +53,13 @@ class Snapshots:
     def snapshot(self) -> Iterator[Snapshot]:
         """One moment of the index: whatever is asked within sees the same commit."""
         with ExitStack() as stack:
-            catalog = stack.enter_context(self._catalog.reading())
+            catalog = stack.enter_context(self.catalog_file.reading())
             try:
                 loaded = self._load(catalog)
             except (DamagedIndex, CatalogSegmentsDisagree):
                 missed = catalog.generation
                 stack.close()
-                catalog = stack.enter_context(self._catalog.reading())
+                catalog = stack.enter_context(self.catalog_file.reading())
                 if catalog.generation == missed:
                     raise
                 loaded = self._load(catalog)  # what an older commit names may be gone by now: once more
@@ -82,12 +83,12 @@ class Snapshots:
     @contextmanager
     def catalog_only(self) -> Iterator[CatalogReader]:
         """What the catalog says, whether or not the segments agree: to find out what is damaged."""
-        with self._catalog.reading() as catalog:
+        with self.catalog_file.reading() as catalog:
             yield catalog
 
     def close(self) -> None:
         """Let go of the catalog."""
-        self._catalog.close()
+        self.catalog_file.close()
 
 
 class _Loaded:

@@ -11,22 +11,39 @@ import json
 import os
 import secrets
 import shutil
+import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from echosearch.config import FORMAT_VERSION
 from echosearch.errors import IndexLocked, IndexStateError
-from echosearch.files import PARTIAL, fsync_path, refuse_inside_index, whole_folder
-from echosearch.index.catalog import Catalog, refuse_newer
-from echosearch.index.description import MANIFEST, IndexDescription, read_description, write_json
-from echosearch.index.lock import HOLDERS, lock, named_disk_errors
+from echosearch.files import PARTIAL, fsync_path, refuse_inside_index
+from echosearch.index.catalog import Catalog
+from echosearch.index.description import (
+    MANIFEST,
+    IndexDescription,
+    named_disk_errors,
+    read_description,
+    write_json,
+    written_format,
+)
+from echosearch.index.migrating import migrate_index
 from echosearch.index.snapshot import CATALOG, Snapshots
 from echosearch.index.vectors import FramesDtype
 from echosearch.index.writer import Writer
 from echosearch.outputs import Output
-from echosearch.types import EncoderCard, Fingerprint
+from echosearch.types import EncoderCard, Fingerprint, finite
+
+_LOCK: Final = "writer.lock"
+_HOLDER: Final = "writer.json"
+HOLDERS: Final = (_LOCK, _HOLDER)
+"""The files of the lock in an index folder."""
 
 
 class Store(Snapshots):
@@ -79,12 +96,51 @@ class Store(Snapshots):
     def writer(self, wait_seconds: float = 0.0) -> Iterator[Writer]:
         """The right to change the index; IndexLocked says who has it, after waiting for it so long."""
         with lock(self.path, wait_seconds):
-            _migrate(self.path)
+            if written_format(self.path) != FORMAT_VERSION:
+                migrate_index(self.path)
             writer = Writer(self.path, self.description)
             try:
                 yield writer
             finally:
                 writer.close()
+
+
+@contextmanager
+def lock(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Hold the writers' lock of an index; the operating system lets go of it however this process ends."""
+    finite("the time to wait, in seconds,", wait_seconds, 0, 1e6)
+    holder = path / _HOLDER
+    file = FileLock(path / _LOCK, timeout=wait_seconds)
+    with named_disk_errors(path):
+        try:
+            file.acquire()
+        except Timeout as error:
+            raise IndexLocked(
+                f"{path} is being written to by {_who(holder)}; try again later, or --wait SECONDS"
+            ) from error
+    try:
+        with named_disk_errors(path):
+            write_json(
+                holder,
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "command": " ".join(sys.argv)[:500],
+                    "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+                },
+            )
+        yield
+        holder.unlink(missing_ok=True)
+    finally:
+        file.release()
+
+
+def _who(holder: Path) -> str:
+    try:
+        told = json.loads(holder.read_text("utf-8"))
+        return f"process {told['pid']} on {told['host']} since {told['since']} ({told['command']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
 
 
 _FOLDERS: Final = ("segments", "ann", "cache")
@@ -176,26 +232,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _migrate(path: Path) -> None:
-    """Bring an index of an older format to today's, after a copy of what changes; the lock is ours.
-
-    The manifest comes last, and every step may be done twice: a crash in between leaves an index to migrate.
-    """
-    values = json.loads((path / MANIFEST).read_text("utf-8"))
-    refuse_newer(path, values["format_version"])  # a newer program may have migrated it while we waited
-    if values["format_version"] == FORMAT_VERSION:
-        return
-    with Catalog(path / CATALOG).reading() as snapshot:
-        copy = path / f"before-format-{FORMAT_VERSION}-generation-{snapshot.generation}"
-    with named_disk_errors(path):
-        if not copy.exists():
-            with whole_folder(copy, copy.name) as partial:
-                Catalog.copy(path / CATALOG, partial / CATALOG)
-                shutil.copy(path / MANIFEST, partial)
-                for file in (CATALOG, MANIFEST):
-                    fsync_path(partial / file)
-        Catalog.migrate(path / CATALOG)
-        write_json(path / MANIFEST, values | {"format_version": FORMAT_VERSION})
-        fsync_path(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from echosearch.errors import InputError, UnknownVideo
 from echosearch.files import absolute
-from echosearch.index import CatalogReader, Store
+from echosearch.index import CatalogReader, Store, compact
 from echosearch.types import Answer
 from echosearch.video import media_path
 
@@ -116,7 +116,7 @@ def undelete_videos(
 def compact_index(index_path: Path, wait_seconds: float = 0.0) -> Compaction:
     """Rewrite segments without the vectors of deleted videos, and merge small ones."""
     with Store(index_path).writer(wait_seconds) as writer:
-        report = writer.compact()
+        report = compact(writer)
         writer.finish()
         with writer.snapshot() as snapshot:
             return Compaction(str(index_path), snapshot.generation, **report)

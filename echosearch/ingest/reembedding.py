@@ -17,7 +17,7 @@ from typing import Final
 from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadOption
 from echosearch.files import is_gone
-from echosearch.index import Batch, IndexDescription, Part, Store, Writer, check_model, probe
+from echosearch.index import Batch, IndexDescription, Part, Store, Writer, check_model, probe, refuse_damaged, switch
 from echosearch.ingest.adding import Adding, MediaFile, Work
 from echosearch.ingest.decide import Decision
 from echosearch.ingest.decoding import decoders
@@ -84,7 +84,7 @@ def reembed(
             raise BadOption(
                 f"{len(missing)} files are gone ({missing[0].path}{', ...' * (len(missing) > 1)}); {_WAY_OUT}"
             )
-        opened.refuse_damaged(gone)
+        refuse_damaged(opened, gone)
         memory_bytes = int(options.worker_memory_gib * 2**30)
         decoding = stack.enter_context(decoders(options.workers, options.timeout_seconds, memory_bytes))
         run = _Anew(opened, files, listener, leave_out)
@@ -95,7 +95,7 @@ def reembed(
             is_of_them = not (is_other or changed.isdisjoint(_DIGEST.findall(text)))
             return text.replace(recipe, recipe.replace(': "', ': "superseded: ')) if is_of_them else text
 
-        learnt = opened.switch(description, run.parts, gone, superseded)
+        learnt = switch(opened, description, run.parts, gone, superseded)
         tell_views(opened, encoder)
         opened.finish()
     new = {video.replaces: video.video_id for _, placed in run.parts for video in placed}

@@ -36,11 +36,10 @@ class Lengths:
 
 def lengths(snapshot: Snapshot) -> Lengths:
     """Of all live videos; the seconds are those of the part that frames are sampled from."""
-    rows = list(snapshot.catalog.videos.lengths())
-    ids, embedded, frames, fps = np.array(rows, np.float64).reshape(-1, 4).T
+    ids, embedded, frames, fps = snapshot.catalog.videos.columns("video_id", "num_embedded_frames", "num_frames", "fps")
     stop = snapshot.description.recipe.sampling.stop
     seen = frames if stop is None else np.minimum(frames, stop)
-    return Lengths(ids.astype(np.int64), embedded.astype(np.int64), seen / fps)
+    return Lengths(ids, embedded, seen / np.where(fps == 0, np.nan, fps))
 
 
 def too_short(snapshot: Snapshot, task: AnyTask) -> Ids:

@@ -50,9 +50,9 @@ def measure(snapshot: Snapshot, source: Source, key: SweepKey, all_views: bool =
     kept = stored(snapshot, key)
     if kept is None:
         return None
-    every = list(snapshot.catalog.videos.belongings())
-    shown = shows(source.task.views, [each.view for each in every])
-    live = np.array([each.video_id for each in every], np.int64)[counted(shown, all_views)]
+    every, views = snapshot.catalog.videos.columns("video_id", "view")
+    shown = shows(source.task.views, views.tolist())
+    live = every[counted(shown, all_views)]
     live = np.setdiff1d(live, too_short(snapshot, source.task), assume_unique=True)
     seen = np.isin(kept.ids, live, assume_unique=True)
     columns = {name: values[seen] for name, values in kept.columns.items()}

@@ -270,6 +270,12 @@ def _gathered(key: SweepKey, parts: Sequence[Part]) -> Swept:
     return Swept(key, ids[order], columns, len(ids))
 
 
+def _commit(writer: Writer, parts: Sequence[Part]) -> None:
+    with writer.transaction() as transaction:
+        for part in parts:
+            transaction.sweeps.add(*part)
+
+
 def _keep(writer: Writer, batches: Iterator[list[Part]]) -> None:
     """Commit now and then, and what is scored when the work ends or is interrupted."""
     waiting: list[Part] = []
@@ -279,11 +285,11 @@ def _keep(writer: Writer, batches: Iterator[list[Part]]) -> None:
             waiting += parts
             count = sum(len(ids) for _, ids, _ in waiting)
             if count >= _COMMIT_VIDEOS or time.monotonic() - committed >= _COMMIT_SECONDS:
-                writer.store_scores(waiting)
+                _commit(writer, waiting)
                 waiting, committed = [], time.monotonic()
     finally:
         if waiting:
-            writer.store_scores(waiting)
+            _commit(writer, waiting)
 
 
 def _among(ids: Ids, known: Ids, everything: Ids | None = None) -> npt.NDArray[np.bool_]:

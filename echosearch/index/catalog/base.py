@@ -14,6 +14,9 @@ from sqlalchemy import BigInteger, Column, Connection, Executable, Integer, Meta
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.types import TypeDecorator
 
+from echosearch.config import FORMAT_VERSION
+from echosearch.errors import NewerFormat
+
 _AT_ONCE: Final = 400
 """Parameters in one statement; SQLite's oldest limit is 999."""
 
@@ -156,3 +159,16 @@ def chunks(items: Sequence[Item], size: int = _AT_ONCE) -> Iterator[Sequence[Ite
     """The items, at most so many at once."""
     for first in range(0, len(items), size):
         yield items[first : first + size]
+
+
+def catalog_format(connection: sqlite3.Connection) -> int:
+    """The format of a catalog; SQLite's own `user_version`, so that it changes with the tables or not at all."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) or 1  # format 1 did not set it
+
+
+def refuse_newer(path: Path, version: int) -> None:
+    """NewerFormat for what a later echosearch has written: its meaning is not known here."""
+    if version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{path} has format {version}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch"
+        )

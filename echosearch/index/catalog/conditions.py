@@ -51,9 +51,8 @@ from echosearch.filters import (
     date_prefix,
     names as names_of,
 )
-from echosearch.index.catalog.attributes import attributes_table
 from echosearch.index.catalog.base import Subject
-from echosearch.index.catalog.videos import SEEN_VIEW, videos
+from echosearch.index.catalog.videos import SEEN_VIEW, attributes_table, videos
 from echosearch.types import alike
 
 Ids = npt.NDArray[np.int64]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 from typing import Final
 
 from echosearch.config import FORMAT_VERSION
-from echosearch.errors import NewerFormat
+from echosearch.index.catalog.base import catalog_format
 
 _STEPS: Final[dict[int, tuple[str, ...]]] = {
     2: (
@@ -39,19 +38,6 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     6: ("ALTER TABLE videos ADD COLUMN view_predicted TEXT", "ALTER TABLE state ADD COLUMN description TEXT"),
 }
 """For each format, how it comes from the one before. A step that was published is never edited."""
-
-
-def catalog_format(connection: sqlite3.Connection) -> int:
-    """The format of a catalog; SQLite's own `user_version`, so that it changes with the tables or not at all."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0]) or 1  # format 1 did not set it
-
-
-def refuse_newer(path: Path, version: int) -> None:
-    """NewerFormat for what a later echosearch has written: its meaning is not known here."""
-    if version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{path} has format {version}, and this echosearch reads up to {FORMAT_VERSION}; update echosearch"
-        )
 
 
 def migrate(connection: sqlite3.Connection) -> None:

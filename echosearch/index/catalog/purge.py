@@ -17,12 +17,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, delete, insert, select, text, update
 
 from echosearch.errors import BadOption
-from echosearch.index.catalog.attributes import attribute_columns
 from echosearch.index.catalog.base import Subject, chunks, roots, state
 from echosearch.index.catalog.files import failures, keyed_hash, purged, tombstones
 from echosearch.index.catalog.kept import audits, cohorts, fitted
 from echosearch.index.catalog.sweeps import sweeps
-from echosearch.index.catalog.videos import videos
+from echosearch.index.catalog.videos import attribute_columns, videos
 
 PURGED: Final = "(purged)"
 """What stands in kept texts where they named a person."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Column, Float, Table, Text, delete, func, insert, select, update
 
@@ -41,6 +42,14 @@ class SegmentRow:
     ids_sum: int
 
 
+class Size(NamedTuple):
+    """An active segment: its name, number of rows, and with what its vectors were made (JSON)."""
+
+    name: str
+    rows: int
+    numerics: str
+
+
 class Segments(Subject):
     """Which segments are active or retired, and which videos lie in them."""
 
@@ -65,11 +74,11 @@ class Segments(Subject):
         )
         return [SegmentRow(*row) for row in rows]
 
-    def sizes(self) -> list[tuple[str, int, str]]:
-        """Name, number of rows, and with what its vectors were made (JSON) of each active segment, oldest first."""
+    def sizes(self) -> list[Size]:
+        """The active segments, oldest first."""
         order = (segments.c.added_generation, segments.c.name)
         rows = self._connection.execute(select(segments.c.name, segments.c.count, segments.c.numerics).order_by(*order))
-        return [(name, count, numerics) for name, count, numerics in rows]
+        return [Size(*row) for row in rows]
 
     def retired(self) -> dict[str, float]:
         """Segments that were replaced, and when (seconds since 1970); readers of an older commit may use them."""

@@ -115,20 +115,15 @@ class Sweeps(Subject):
         table = np.fromiter(rows, dtype=np.dtype([("id", np.int64), ("value", np.float64)]))
         return np.ascontiguousarray(table["id"]), np.ascontiguousarray(table["value"])
 
-    def begin(self, key: SweepKey) -> int:
-        """The sweep that holds such scores, made now if need be."""
-        known = self.id_of(key)
-        if known is not None:
-            return known
-        values = {name: getattr(key, name) for name in (*_IDENTITY, "task", "definition")}
-        added = insert(sweeps).values(**values, columns=json.dumps(key.columns), created_at=self._now)
-        made: int = self._write(added.returning(sweeps.c.id)).scalar_one()
-        return made
-
-    def add_scores(self, sweep_id: int, ids: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[np.float64]]) -> None:
+    def add(self, key: SweepKey, ids: npt.NDArray[np.int64], columns: Sequence[npt.NDArray[np.float64]]) -> None:
         """Keep the scores of videos (n,) ascending, each column (n,); a score that is there is replaced."""
-        for number, values in enumerate(columns):
-            rows = zip(repeat(sweep_id), repeat(number), ids.tolist(), values.tolist(), strict=False)
+        sweep_id = self.id_of(key)
+        if sweep_id is None:
+            values = {name: getattr(key, name) for name in (*_IDENTITY, "task", "definition")}
+            added = insert(sweeps).values(**values, columns=json.dumps(key.columns), created_at=self._now)
+            sweep_id = self._write(added.returning(sweeps.c.id)).scalar_one()
+        for number, values_of in enumerate(columns):
+            rows = zip(repeat(sweep_id), repeat(number), ids.tolist(), values_of.tolist(), strict=False)
             self._write_many("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)", rows)
 
     def forget_scores(self, ids: Sequence[int]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -15,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    MetaData,
     Select,
     Table,
     Text,
@@ -26,9 +29,45 @@ from sqlalchemy import (
     update,
 )
 
-from echosearch.index.catalog.attributes import Attributes, AttributeValue, attributes_table
+from echosearch.errors import BadManifest
 from echosearch.index.catalog.base import PathText, Roots, Subject, chunks, metadata, roots
 from echosearch.types import Belonging, MediaKind, VideoFacts, VideoRecord
+
+AttributeType = Literal["integer", "real", "text"]
+AttributeValue = int | float | str | None
+
+_MOST_ATTRIBUTES: Final = 1500
+"""SQLite allows 2,000 columns."""
+
+attribute_columns = Table(
+    "attribute_columns",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+)
+
+ATTRIBUTE_TYPES = {"integer": BigInteger, "real": Float, "text": Text}
+
+
+def attributes_table(numbers_and_types: list[tuple[int, str]]) -> Table:
+    """The wide table of attributes: column `a<number>` for each row of `attribute_columns`, typed."""
+    return Table(
+        "attributes",
+        MetaData(),
+        Column("video_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        *(Column(f"a{number}", ATTRIBUTE_TYPES[type_]) for number, type_ in numbers_and_types),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeColumn:
+    """A column of the wide attribute table."""
+
+    number: int
+    name: str
+    type: AttributeType
+
 
 videos = Table(
     "videos",
@@ -143,19 +182,22 @@ class Videos(Subject):
         query = select(videos.c.id).where(videos.c.deleted_at.is_(None), *where)
         return set(self._connection.execute(query).scalars())
 
+    def columns(self, *names: str) -> tuple[npt.NDArray[Any], ...]:
+        """Columns of all live videos, each (n,), by ascending id: `video_id`, `view` as it is seen, and others' own.
+
+        Whole numbers are int64, fractions float64, of which NaN is not known, and texts objects, of which None is not.
+        """
+        columns = [_SEEN[name] if name in _SEEN else videos.c[name] for name in names]
+        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
+        told = zip(*self._driver.execute(str(query.compile(self._connection))), strict=True)
+        return tuple(np.array(next(told, ()), _DTYPES.get(type(column.type), np.dtype(object))) for column in columns)
+
     def belongings(self) -> Iterator[Belonging]:
         """Whose each live video is, by ascending id; lighter than whole records."""
         columns = (videos.c.id, videos.c.study, videos.c.patient, SEEN_VIEW, videos.c.content_sha256)
         query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
         for row in self._connection.execute(query):
             yield Belonging(*row)
-
-    def lengths(self) -> Iterator[tuple[int, int, int, float | None]]:
-        """Id, number of embedded frames and of all frames, and frames a second of each live video, by ascending id."""
-        columns = (videos.c.id, videos.c.num_embedded_frames, videos.c.num_frames, videos.c.fps)
-        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
-        for row in self._connection.execute(query):
-            yield row.id, row.num_embedded_frames, row.num_frames, row.fps or None
 
     def embedded(self, kinds: Iterable[MediaKind]) -> list[int]:
         """Ids, ascending, of videos of these kinds whose vectors lie in a segment, deleted ones included."""
@@ -269,7 +311,82 @@ class Videos(Subject):
             )
 
 
+_SEEN: Final = {"video_id": videos.c.id, "view": SEEN_VIEW}
+_DTYPES: Final = {BigInteger: np.dtype(np.int64), Integer: np.dtype(np.int64), Float: np.dtype(np.float64)}
 _RECORD_COLUMNS: Final = (
     "study", "patient", "view", "acquired_at", "kind", "num_frames", "num_embedded_frames", "height", "width", "fps",
     "size_bytes", "content_sha256", "added_at", "unverified", "view_predicted",
 )  # fmt: skip
+
+
+class Attributes(Subject):
+    """Which attributes there are, and their values for videos."""
+
+    def columns(self) -> list[AttributeColumn]:
+        """The manifest columns that are kept as attributes, in the order in which they came."""
+        rows = self._connection.execute(select(attribute_columns).order_by(attribute_columns.c.number))
+        return [AttributeColumn(*row) for row in rows]
+
+    def declare(self, types: Mapping[str, AttributeType]) -> None:
+        """Make sure that there is a column for each attribute; whole numbers become real where fractions come.
+
+        BadManifest when text would go among numbers.
+        """
+        known = {column.name: column for column in self.columns()}
+        if strange := set(types.values()) - ATTRIBUTE_TYPES.keys():
+            raise BadManifest(
+                f"attributes are {', '.join(ATTRIBUTE_TYPES)}, not {', '.join(sorted(map(str, strange)))}"
+            )
+        if len(known.keys() | types.keys()) > _MOST_ATTRIBUTES:
+            raise BadManifest(f"an index keeps at most {_MOST_ATTRIBUTES} attributes")
+        number = len(known)
+        for name, wanted in types.items():
+            if name not in known:
+                number += 1
+                self._write(insert(attribute_columns).values(number=number, name=name, type=wanted))
+                # No declared type: SQLite then keeps each value as it is.
+                self._write(text(f"ALTER TABLE attributes ADD COLUMN a{number}"))
+            elif (known[name].type, wanted) == ("integer", "real"):
+                self._write(update(attribute_columns).where(attribute_columns.c.name == name).values(type="real"))
+                column = f"a{known[name].number}"
+                beyond = text(f"SELECT 1 FROM attributes WHERE abs({column}) >= {2**53} LIMIT 1")
+                if self._connection.execute(beyond).first():
+                    raise BadManifest(
+                        f"attribute {name!r} holds whole numbers of 2^53 and above in this index, which fractions "
+                        "would round; rename the column"
+                    )
+                self._write(text(f"UPDATE attributes SET {column} = CAST({column} AS REAL)"))
+            elif wanted == "text" and known[name].type != "text":
+                raise BadManifest(
+                    f"attribute {name!r} holds numbers ({known[name].type}) in this index, and text in the "
+                    "manifest; leave cells without a number empty, or rename the column"
+                )
+
+    def add(self, values: Mapping[int, Mapping[str, AttributeValue]]) -> None:
+        """Keep the attributes of new videos, by id; they have to be declared."""
+        columns = self.columns()
+        wide = attributes_table([(column.number, column.type) for column in columns])
+        rows = [
+            {"video_id": video_id}
+            | {f"a{column.number}": _as(column, attributes.get(column.name)) for column in columns}
+            for video_id, attributes in values.items()
+            if attributes
+        ]
+        if rows:
+            self._write(insert(wide), rows)
+
+    def change(self, changes: Iterable[tuple[int, Mapping[str, AttributeValue]]]) -> None:
+        """Set some attributes of videos, by id; they have to be declared."""
+        columns = {column.name: column for column in self.columns()}
+        wide = attributes_table([(column.number, column.type) for column in columns.values()])
+        for video_id, attributes in changes:
+            now = {f"a{columns[name].number}": _as(columns[name], value) for name, value in attributes.items()}
+            if now and self._write(update(wide).where(wide.c.video_id == video_id).values(now)).rowcount == 0:
+                self._write(insert(wide).values(video_id=video_id, **now))
+
+
+def _as(column: AttributeColumn, value: AttributeValue) -> AttributeValue:
+    """A value in the type of its column, which may have come from another manifest."""
+    if value is None or column.type == "integer":
+        return value
+    return str(value) if column.type == "text" else float(value)

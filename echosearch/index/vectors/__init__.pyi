@@ -4,8 +4,9 @@ from .flat import FaissFile as FaissFile, FlatFaiss as FlatFaiss
 from .rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
 from .segment import (
     NO_FRAMES as NO_FRAMES,
+    Array as Array,
     FramesDtype as FramesDtype,
-    MergedRows as MergedRows,
+    RowsToWrite as RowsToWrite,
     Segment as Segment,
     SegmentInfo as SegmentInfo,
     SegmentRows as SegmentRows,

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,6 @@ _REFUSALS: Final = {
 _HEADERS: Final = threading.Lock()
 """numpy parses an array's header as Python, and CPython 3.11 may mix up what two threads parse (SystemError)."""
 _MOST_MAPS: Final = 48
-_WRITTEN_ROWS: Final = 4096
-"""Rows that are read and written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,24 @@ class StoredVideo:
         return cls(video.pooled.vector, video.pooled.pooled_norm, video.frame_numbers, video.frame_embeddings)
 
 
+class RowsToWrite(Protocol):
+    """Rows of a segment in the making."""
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """(n,) ascending."""
+        ...
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n,) number of frames of each video."""
+        ...
+
+    def chunks(self, array: Array) -> Iterator[npt.NDArray[Any]]:
+        """All of an array, a little at a time."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRows:
     """Rows that are in memory: ascending ids (n,) int64 and as many videos."""
@@ -122,38 +138,7 @@ class SegmentRows:
                 yield video.vector[None] if array == "pooled" else np.array([video.pooled_norm], np.float32)
 
 
-class MergedRows:
-    """Rows of several segments, by ascending id, copied from their files a few thousand at a time."""
-
-    def __init__(self, segments: Sequence[Segment], kept: Sequence[npt.NDArray[np.bool_]]) -> None:
-        """`kept` says of each row (n,) of each segment whether it is wanted."""
-        rows = [np.flatnonzero(wanted) for wanted in kept]
-        every_id = np.concatenate([segment.ids[some] for segment, some in zip(segments, rows, strict=True)])
-        order = np.argsort(every_id)
-        self.ids: npt.NDArray[np.int64] = every_id[order]
-        lengths = [np.diff(segment.offsets)[some] for segment, some in zip(segments, rows, strict=True)]
-        self.lengths: npt.NDArray[np.int64] = np.concatenate(lengths)[order]
-        owners, places = np.repeat(np.arange(len(rows)), list(map(len, rows)))[order], np.concatenate(rows)[order]
-        follows = (np.diff(owners) == 0) & (np.diff(places) == 1)
-        starts = np.flatnonzero(np.concatenate([[True], ~follows]))
-        ends = np.append(starts[1:], len(order))
-        self._runs = [
-            (segments[owners[start]], int(places[start]), int(places[start] + end - start))
-            for start, end in zip(starts, ends, strict=True)
-        ]
-
-    def chunks(self, array: Array) -> Iterator[npt.NDArray[Any]]:
-        """All of an array, a few thousand rows at a time."""
-        for segment, first, end in self._runs:
-            if array in ("frames", "frame_numbers"):
-                first, end = int(segment.offsets[first]), int(segment.offsets[end])
-            for begin in range(first, end, _WRITTEN_ROWS):
-                yield segment.array(array)[begin : min(begin + _WRITTEN_ROWS, end)]
-
-
-def write_segment(
-    folder: Path, rows: SegmentRows | MergedRows, frames_dtype: FramesDtype, numerics: Numerics
-) -> SegmentInfo:
+def write_segment(folder: Path, rows: RowsToWrite, frames_dtype: FramesDtype, numerics: Numerics) -> SegmentInfo:
     """Write a segment under a fresh random name in `folder`; when this returns it is there, whole and synced."""
     ids, offsets = rows.ids.astype(np.int64), np.concatenate([[0], np.cumsum(rows.lengths)])
     count, num_frames, dim = len(ids), int(offsets[-1]), next(rows.chunks("pooled")).shape[1]
