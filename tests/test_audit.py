@@ -626,8 +626,8 @@ def test_thresholds_against_all_there_are(
         ((EF, 0.0), "the precision that is wished is above 0 and at most 1, not 0.0"),
         ((EF, 1.1), "the precision that is wished is above 0 and at most 1, not 1.1"),
         ((EF, float("nan")), "the precision that is wished is above 0 and at most 1, not nan"),
-        (("task.ef.valu", 0.9), "cohort low_ef has no measure 'task.ef.valu'; near: task.ef.value"),
-        (("zzz", 0.9), "cohort low_ef has no measure 'zzz'; near: task.ef.value, task.view.value, task.open.value"),
+        (("task.ef.valu", 0.9), "cohort low_ef has no measure 'task.ef.valu'; did you mean task.ef.value"),
+        (("zzz", 0.9), "cohort low_ef has no measure 'zzz'; there are task.ef.value, task.view.value, task.open.value"),
         (("task.view.value", 0.9), "task.view.value holds text, such as 'A4C', and text has no threshold"),
         (("task.open.value", 0.9), "has no threshold of task.open.value, so it is not known which values are in"),
         (
@@ -653,7 +653,7 @@ def test_what_audits_have_no_threshold() -> None:
         wished_threshold(cohort, _judged("yes", "no", population=3), EF, 0.5)
     with pytest.raises(BadOption, match=r"no member that is judged yes or no has a value of task\.ef"):
         wished_threshold(_valued([1, None]), _judged("unclear", "yes"), EF, 0.5)
-    with pytest.raises(BadOption, match="cohort low_ef has no measure 'x'; there is none"):
+    with pytest.raises(BadOption, match="cohort low_ef has no measure 'x'; there are none"):
         wished_threshold(_cohort(cohort.members, []), _judged("yes", "no"), "x", 0.5)
 
 
@@ -721,7 +721,7 @@ def test_what_has_no_labels() -> None:
         labels([audit], cohort)
     with pytest.raises(BadLabels, match=r"say of no unit what finding\.ef is, so there are no labels"):
         labels([audit], cohort, "ef")
-    with pytest.raises(BadOption, match=r"no sheet of cohort low_ef has a column finding\.eff; near: ef"):
+    with pytest.raises(BadOption, match=r"no sheet of cohort low_ef has a column finding\.eff; did you mean ef\?"):
         labels([audit], cohort, "eff")
     with pytest.raises(BadOption, match="audit low_ef#1 is not of cohort low_ef as it is, with 1 members"):
         labels([audit], _named("S0"))

@@ -449,10 +449,13 @@ def test_a_tokenizer_that_needs_transformers_names_the_extra(
 
 
 def test_an_unknown_preset_offers_the_near_one_and_lists_all() -> None:
-    with pytest.raises(UnknownEncoder, match="there is no model 'echo-clp'; did you mean echo-clip\\?") as refused:
+    with pytest.raises(UnknownEncoder, match="there is no model 'echo-clp'; did you mean echo-clip") as refused:
         load_encoder(ModelRequest("echo-clp"))
     assert how_to_choose() in str(refused.value)
-    with pytest.raises(UnknownEncoder, match=r"there is no model 'zzzz'\nmodels that can be named:\n  echo-clip  "):
+    with pytest.raises(
+        UnknownEncoder,
+        match=r"there is no model 'zzzz'; none has a name like it\nmodels that can be named:\n  echo-clip  ",
+    ):
         load_encoder(ModelRequest("zzzz"))
 
 
@@ -471,9 +474,9 @@ def test_weights_go_with_a_preset_only(tiny_model: Path) -> None:
 
 
 def test_an_unknown_architecture_offers_near_ones() -> None:
-    with pytest.raises(UnknownEncoder, match=r"open_clip has no architecture 'ViT-B-33'; near: .*ViT-B-32"):
+    with pytest.raises(UnknownEncoder, match=r"open_clip has no architecture 'ViT-B-33'; did you mean .*ViT-B-32"):
         load_encoder(ModelRequest("open_clip:ViT-B-33/openai"))
-    with pytest.raises(UnknownEncoder, match=r"open_clip has no architecture 'zzzz'; near: -"):
+    with pytest.raises(UnknownEncoder, match=r"open_clip has no architecture 'zzzz'; there are .* and [0-9]+ more$"):
         load_encoder(ModelRequest("open_clip:zzzz/openai"))
 
 
@@ -488,7 +491,8 @@ def test_an_architecture_without_a_tag_lists_the_tags() -> None:
 
 def test_an_unknown_tag_offers_near_ones() -> None:
     with pytest.raises(
-        UnknownEncoder, match=r"open_clip:ViT-B-32 has no weights 'laion2b_s34b_b97k'; near: laion2b_s34b_b79k$"
+        UnknownEncoder,
+        match=r"open_clip:ViT-B-32 has no weights 'laion2b_s34b_b97k'; did you mean laion2b_s34b_b79k",
     ):
         load_encoder(ModelRequest("open_clip:ViT-B-32/laion2b_s34b_b97k"))
 
@@ -598,7 +602,7 @@ def test_a_notice_in_the_folder_is_shown_for_the_preset_too(tiny_model: Path, tm
 @pytest.mark.parametrize(
     ("side_car", "error", "sentence"),
     [
-        ('{"preset": "echo-clop"}', UnknownEncoder, r"there is no model 'echo-clop'; did you mean echo-clip\?"),
+        ('{"preset": "echo-clop"}', UnknownEncoder, r"there is no model 'echo-clop'; did you mean echo-clip"),
         ("{", ModelUnavailable, "echosearch.json cannot be read as JSON"),
         ("[]", ModelUnavailable, "echosearch.json is not a JSON object"),
     ],

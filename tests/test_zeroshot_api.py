@@ -25,10 +25,10 @@ from echosearch.index.catalog import FittedKind, MetadataChange
 from echosearch.index.vectors import FramesDtype
 from echosearch.learning import kept
 from echosearch.learning.calibration import Calibration, LeftOut
+from echosearch.learning.calling import too_short
 from echosearch.learning.evaluation import Threshold
 from echosearch.learning.labels import LabelFile
 from echosearch.learning.probe import Features, Probe
-from echosearch.learning.reach import too_short
 from echosearch.learning.thresholds import ThresholdRule
 from echosearch.pictures.plots import _thresholds
 from echosearch.search.measures import measure

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, cast
 
@@ -47,7 +46,7 @@ from echosearch.cohort import (
     task_of_measure,
     write_sheet,
 )
-from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort
+from echosearch.errors import BackendError, BadFilter, BadOption, UnknownCohort, nearest
 from echosearch.filters import (
     All,
     Condition,
@@ -190,11 +189,8 @@ class Cohorts:
             if content is not None:
                 return Cohort.from_json(content)
             known = list(snapshot.catalog.cohorts.all())
-        near = get_close_matches(name, known, n=3, cutoff=0.5) or known[:5]
-        raise UnknownCohort(
-            f"there is no cohort {name!r} in this index"
-            + (f"; there are {', '.join(near)}" if near else ". Make one: echosearch cohort create NAME --where ...")
-        )
+        there = nearest(name, known) if known else "there are none. Make one: echosearch cohort create NAME --where ..."
+        raise UnknownCohort(f"there is no cohort {name!r} in this index; {there}")
 
     def delete(self, name: str, wait_seconds: float = 0.0) -> None:
         """Forget a cohort with its audits. UnknownCohort where there is none."""
@@ -492,8 +488,7 @@ class Cohorts:
 def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Aggregate]:
     for task, rule in definition.aggregates:
         if task not in vocabulary.tasks:
-            near = get_close_matches(task, vocabulary.tasks, n=3, cutoff=0.5)
-            raise BadOption(f"there is no task {task!r} to aggregate" + (f"; near: {', '.join(near)}" if near else ""))
+            raise BadOption(f"there is no task {task!r} to aggregate; {nearest(task, vocabulary.tasks)}")
         if rule not in AGGREGATES:
             raise BadOption(f"the videos of a study become one score by {', '.join(AGGREGATES)}, not {rule!r}")
     return {task: cast(Aggregate, rule) for task, rule in definition.aggregates}

@@ -10,13 +10,12 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Final, Literal, get_args
 
 import numpy as np
 
 from echosearch.cohort.cohort import Cohort, Measure, Member
-from echosearch.errors import BadLabels, BadOption, DamagedIndex
+from echosearch.errors import BadLabels, BadOption, DamagedIndex, nearest
 from echosearch.learning import assumption
 from echosearch.search import Level
 from echosearch.typed import from_json
@@ -352,15 +351,10 @@ def _measure(cohort: Cohort, name: str) -> Measure:
     """BadOption where the cohort has no such measure, or none of its criteria says which values are in."""
     measures = {measure.name: measure for measure in cohort.measures}
     if name not in measures:
-        near = get_close_matches(name, measures, n=5) or list(measures)
-        raise BadOption(f"cohort {cohort.name} has no measure {name!r}; {_there(near)}")
+        raise BadOption(f"cohort {cohort.name} has no measure {name!r}; {nearest(name, measures)}")
     if measures[name].threshold is None:
         raise BadOption(f"cohort {cohort.name} has no threshold of {name}, so it is not known which values are in")
     return measures[name]
-
-
-def _there(near: Sequence[str]) -> str:
-    return f"near: {', '.join(near)}" if near else "there is none"
 
 
 def _value(member: Member, measure: str) -> float | None:
@@ -448,8 +442,8 @@ def _check_column(audits: Sequence[Audit], cohort: Cohort, column: str) -> None:
     filled = {name for audit in audits for told in audit.judgements.values() for name in told.findings}
     names = list(dict.fromkeys([*(measure.task_name for measure in cohort.measures), *sorted(filled)]))
     if column not in names:
-        near = get_close_matches(column, names, n=5) or names
-        raise BadOption(f"no sheet of cohort {cohort.name} has a column {FINDING}{column}; {_there(near)}")
+        there = nearest(column, names)
+        raise BadOption(f"no sheet of cohort {cohort.name} has a column {FINDING}{column}; {there}")
 
 
 def _label_notes(audits: Sequence[Audit], cohort: Cohort, unclear: int, conflicts: int) -> Iterable[str]:

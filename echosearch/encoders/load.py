@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from echosearch import files
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import OPEN_CLIP, Evidence, Preset, by_address, list_presets, usable
 from echosearch.encoders.toy import ToyBackend
-from echosearch.errors import BadOption, ModelUnavailable, UnknownEncoder
+from echosearch.errors import BadOption, ModelUnavailable, UnknownEncoder, nearest
 from echosearch.types import Answer, ModelRequest
 
 CONFIG_NAME: Final = "open_clip_config.json"
@@ -180,6 +179,5 @@ def read_json(path: Path) -> dict[str, Any]:
 def _preset(name: str) -> Preset:
     if name in list_presets():
         return usable(name)
-    near = difflib.get_close_matches(name, list_presets(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UnknownEncoder(f"there is no model {name!r}{hint}\nmodels that can be named:\n{how_to_choose()}")
+    near = nearest(name, list_presets(), "none has a name like it")
+    raise UnknownEncoder(f"there is no model {name!r}; {near}\nmodels that can be named:\n{how_to_choose()}")

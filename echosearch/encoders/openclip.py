@@ -6,7 +6,6 @@ where it finds none.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -25,7 +24,7 @@ import numpy.typing as npt
 from echosearch.encoders.encoder import Encoder
 from echosearch.encoders.presets import OPEN_CLIP, Evidence, Preset, recognise
 from echosearch.encoders.torchvision_import import import_torchvision
-from echosearch.errors import DeviceUnavailable, EncoderFailed, MissingExtra, ModelUnavailable, UnknownEncoder
+from echosearch.errors import DeviceUnavailable, EncoderFailed, MissingExtra, ModelUnavailable, UnknownEncoder, nearest
 from echosearch.types import EncoderCard, ModelRequest, Numerics, PreprocessSpec, Recipe, Space
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def load_named(request: ModelRequest, name: str, weights: str, decoder: str, ask
     architecture, _, tag = name.partition("/")
     config = open_clip.get_model_config(architecture)
     if config is None:
-        near = difflib.get_close_matches(architecture, open_clip.list_models(), n=3)
-        raise UnknownEncoder(f"open_clip has no architecture {architecture!r}; near: {', '.join(near) or '-'}")
+        near = nearest(architecture, open_clip.list_models())
+        raise UnknownEncoder(f"open_clip has no architecture {architecture!r}; {near}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if not tag:
         raise UnknownEncoder(
@@ -58,8 +57,7 @@ def load_named(request: ModelRequest, name: str, weights: str, decoder: str, ask
             f"{', '.join(tags) or '-'}, or with the path of a checkpoint file"
         )
     if not open_clip.get_pretrained_cfg(architecture, tag) and not Path(tag).is_file():
-        near = difflib.get_close_matches(tag, tags, n=3) or tags
-        raise UnknownEncoder(f"open_clip:{architecture} has no weights {tag!r}; near: {', '.join(near) or '-'}")
+        raise UnknownEncoder(f"open_clip:{architecture} has no weights {tag!r}; {nearest(tag, tags)}")
     return load_model(request, architecture, tag, Evidence(weights, config), decoder, asked, None)
 
 

@@ -6,7 +6,7 @@ from .calibration import (
     assumption as assumption,
     figures as figures,
 )
-from .calling import check_named as check_named, tell as tell
+from .calling import check_named as check_named, tell as tell, too_short as too_short
 from .evaluation import (
     Evaluation as Evaluation,
     LevelFigures as LevelFigures,
@@ -37,7 +37,6 @@ from .probe import (
     ProbeDetails as ProbeDetails,
     Training as Training,
 )
-from .reach import too_short as too_short
 from .results import SweepAnswer as SweepAnswer, SweepResult as SweepResult, distribution as distribution
 from .retrieval import (
     ReportFile as ReportFile,

@@ -14,7 +14,7 @@ import numpy as np
 from echosearch.errors import BackendError, BadLabels, BadOption, BadQuery, IndexLocked
 from echosearch.index import Snapshot, Store
 from echosearch.learning.calibration import Calibration, beginnings, calibrate, check_labels, made_for, overlap
-from echosearch.learning.calling import fitting, tell
+from echosearch.learning.calling import fitting, lengths, tell, too_short
 from echosearch.learning.evaluation import (
     Evaluation,
     Threshold,
@@ -27,7 +27,6 @@ from echosearch.learning.evaluation import (
 from echosearch.learning.kept import calibrations, now
 from echosearch.learning.labels import LabelFile, Labelled, join
 from echosearch.learning.probe import AnyTask, Features, Probe, Training, probe_kind, train
-from echosearch.learning.reach import lengths, too_short
 from echosearch.learning.sample import Sample, sample, unknown_patients
 from echosearch.learning.thresholds import ThresholdRule
 from echosearch.tasks import Scorer, Swept, columns_of, sweep, sweep_without_keeping

@@ -57,8 +57,8 @@ class Training:
     """On what a probe was trained, and how it did on patients left out: `figure` is the name, `value` the figure.
 
     `contents` are the beginnings of the content hashes of the videos, to tell whether they are used again. Of a probe
-    of motion `shortest_frames` and `shortest_seconds` are the least that a video showed (see `reach`). `purged` studies
-    were learnt from as well, and nothing else is left of them.
+    of motion `shortest_frames` and `shortest_seconds` are the least that a video showed (see `calling`). `purged`
+    studies were learnt from as well, and nothing else is left of them.
     """
 
     labels: str
