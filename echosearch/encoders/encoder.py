@@ -114,59 +114,46 @@ def encode_stream(
     `videos` gives (key, pixels (T, 3, S, S) uint8); a video with None instead of pixels is handed on with None,
     in its place. Gives (key, unit rows (T, D)), or the error of a video whose embeddings have no direction.
     """
-    waiting: deque[tuple[Key, int, list[Embeddings]]] = deque()  # key, frames still to embed, parts
-    buffer: list[Pixels] = []
-    buffered = 0
+    waiting: deque[tuple[Key, int]] = deque()  # and how many frames; 0 where none are embedded
+    pixels: list[Pixels] = []  # still to embed
+    rows: list[Embeddings] = []  # still to hand on
 
-    for key, pixels in videos:
-        waiting.append((key, 0 if pixels is None else len(pixels), []))
-        if pixels is not None:
-            buffer.append(pixels)
-            buffered += len(pixels)
-        while buffered >= encoder.batch_frames:
-            batch, buffer = _take(buffer, encoder.batch_frames)
-            buffered -= len(batch)
-            _hand_out(encoder.backend.encode_pixels(batch), waiting)
-        yield from _finished(waiting)
-    if buffered:
-        _hand_out(encoder.backend.encode_pixels(np.concatenate(buffer)), waiting)
-    yield from _finished(waiting)
+    def finished() -> Iterator[tuple[Key, Embeddings | EncoderFailed | None]]:
+        nonlocal rows
+        while waiting and waiting[0][1] <= sum(map(len, rows)):
+            key, count = waiting.popleft()
+            if not count:
+                yield key, None
+                continue
+            of_video, rows = _take(rows, count)
+            try:
+                yield key, unit_rows(of_video)
+            except EncoderFailed as error:
+                yield key, error
+
+    for key, frames in videos:
+        waiting.append((key, 0 if frames is None else len(frames)))
+        if frames is not None:
+            pixels.append(frames)
+        while sum(map(len, pixels)) >= encoder.batch_frames:
+            batch, pixels = _take(pixels, encoder.batch_frames)
+            rows.append(encoder.backend.encode_pixels(batch))
+        yield from finished()
+    if pixels:
+        rows.append(encoder.backend.encode_pixels(np.concatenate(pixels)))
+    yield from finished()
 
 
-def _take(buffer: list[Pixels], count: int) -> tuple[Pixels, list[Pixels]]:
-    """The first `count` frames as one array, and what is left."""
-    taken, rest = [], list(buffer)
+def _take(parts: list[npt.NDArray[Any]], count: int) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
+    """The first `count` rows as one array, and what is left."""
+    taken, rest = [], deque(parts)
     while count:
-        head = rest[0][:count]
-        taken.append(head)
-        count -= len(head)
-        rest = [rest[0][len(head) :], *rest[1:]] if len(head) < len(rest[0]) else rest[1:]
-    return np.concatenate(taken), rest
-
-
-def _hand_out(rows: Embeddings, waiting: deque[tuple[Key, int, list[Embeddings]]]) -> None:
-    """Give each waiting video its rows of a batch."""
-    for position, (key, missing, parts) in enumerate(waiting):
-        part, rows = rows[:missing], rows[missing:]
-        if len(part):
-            waiting[position] = (key, missing - len(part), [*parts, part])
-        if not len(rows):
-            return
-
-
-def _finished(
-    waiting: deque[tuple[Key, int, list[Embeddings]]],
-) -> Iterator[tuple[Key, Embeddings | EncoderFailed | None]]:
-    """Those at the head of the queue that have all their rows."""
-    while waiting and waiting[0][1] == 0:
-        key, _, parts = waiting.popleft()
-        if not parts:
-            yield key, None
-            continue
-        try:
-            yield key, unit_rows(np.concatenate(parts))
-        except EncoderFailed as error:
-            yield key, error
+        part = rest.popleft()
+        taken.append(part[:count])
+        if len(part) > count:
+            rest.appendleft(part[count:])
+        count -= len(taken[-1])
+    return np.concatenate(taken), list(rest)
 
 
 class TextCache:

@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -37,51 +36,40 @@ _AGREEMENT: Final = {"float32": (1 - 1e-6, 1e-4), "float16": (1 - 1e-6, 2e-4)}
 """Lowest cosine between `v` and the mean of the frames, and largest difference of the norms, taken for rounding."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutVideo:
-    """A video to write out: its id, path, number of embedded frames, and a record that JSON can hold."""
-
-    video_id: int
-    path: str
-    num_frames: int
-    record: dict[str, Any]
-
-
 def write_embeddings(
     output: Output,
     about: dict[str, Any],
     probe: Fingerprint,
-    videos: Sequence[OutVideo],
+    records: Sequence[Mapping[str, Any]],
     stored: Callable[[int], StoredVideo],
     frames_dtype: FramesDtype,
 ) -> None:
-    """Write videos with their vectors, one after the other, so that memory stays bounded.
+    """Write videos, of which `records` are known, with their vectors, one after the other: memory stays bounded.
 
     The same videos give the same bytes. BackendError when it cannot be written.
     """
-    count = len(videos)
-    dim = int(about["dim"])
-    offsets = np.concatenate([[0], np.cumsum([video.num_frames for video in videos], dtype=np.int64)])
-    records = "".join(json.dumps(video.record) + "\n" for video in videos).encode()
+    count, dim = len(records), int(about["dim"])
+    ids: list[int] = [record["video_id"] for record in records]
+    offsets = np.cumsum([0, *(record["num_embedded_frames"] for record in records)], dtype=np.int64)
+    lines = "".join(json.dumps(record) + "\n" for record in records).encode()
     with output.writing() as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         whole: dict[str, Array] = {
             "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-            "ids": np.array([video.video_id for video in videos], np.int64),
-            "paths": np.array([video.path for video in videos], np.str_),
-            "offsets": offsets.astype(np.int64),
-            "records": np.frombuffer(records, np.uint8),
+            "ids": np.array(ids, np.int64),
+            "paths": np.array([record["path"] for record in records], np.str_),
+            "offsets": offsets,
+            "records": np.frombuffer(lines, np.uint8),
             "probe_frames": probe.frames,
             "probe_phrases": probe.phrases,
-            "norms": np.array([stored(video.video_id).pooled_norm for video in videos], np.float32),
+            "norms": np.array([stored(id_).pooled_norm for id_ in ids], np.float32),
         }
         for name, values in whole.items():
             _write_rows(archive, name, [values], values.dtype, values.shape)
-        each = [video.video_id for video in videos]
-        _write_rows(archive, "v", (stored(id_).vector for id_ in each), np.float32, (count, dim))
-        numbers = (stored(id_).frame_numbers for id_ in each)
+        _write_rows(archive, "v", (stored(id_).vector for id_ in ids), np.float32, (count, dim))
+        numbers = (stored(id_).frame_numbers for id_ in ids)
         _write_rows(archive, "frame_numbers", numbers, np.int32, (int(offsets[-1]),))
         if frames_dtype != "none":
-            frames = (cast("Array", stored(id_).frame_embeddings) for id_ in each)
+            frames = (cast("Array", stored(id_).frame_embeddings) for id_ in ids)
             _write_rows(archive, "frames", frames, frames_dtype, (int(offsets[-1]), dim))
 
 

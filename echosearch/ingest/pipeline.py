@@ -240,23 +240,20 @@ def _match(
 ) -> tuple[Told, list[str]]:
     """What the manifests, or the lists of data sets that are recognised, say of which file; and warnings."""
     warnings: list[str] = []
-    layouts = [] if tables else [layout for source in sources if (layout := recognise(media_path(source))) is not None]
+    paths, roots = [file.path for file in files], sorted({file.root for file in files})
+    lists = [(table, paths) for table in tables]
+    for layout in filter(None, map(recognise, map(media_path, [] if tables else sources))):
+        warnings.append(f"recognised as {layout.name}: {', '.join(str(table.file) for table in layout.tables)}")
+        # Each says something of what lies beside it, and of nothing else.
+        lists += [(table, [path for path in paths if table.file.parent in path.parents]) for table in layout.tables]
     told: dict[Path, tuple[MetadataTable, VideoMetadata]] = {}
-    roots = sorted({file.root for file in files})
-    paths = [file.path for file in files]
-    for table in [table.among(known) for table in tables]:
-        found, more = table.match(paths, roots)
-        if not found:
+    for listed, beside in lists:
+        table = listed.among(known)
+        found, more = table.match(beside, roots)
+        if tables and not found:
             raise table.fits_nothing(paths)
         warnings += more
         told |= {path: (table, metadata) for path, metadata in found.items()}
-    for layout in layouts:
-        warnings.append(f"recognised as {layout.name}: {', '.join(str(table.file) for table in layout.tables)}")
-        for table in [table.among(known) for table in layout.tables]:
-            # Each says something of what lies beside it, and of nothing else.
-            found, more = table.match([path for path in paths if table.file.parent in path.parents], roots)
-            warnings += more
-            told |= {path: (table, metadata) for path, metadata in found.items()}
     return told, warnings
 
 

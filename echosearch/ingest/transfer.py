@@ -20,7 +20,6 @@ from echosearch.encoders import Encoder, load_encoder
 from echosearch.errors import BadEmbeddings, BadOption, RecipeMismatch, SpaceMismatch
 from echosearch.index import (
     IndexDescription,
-    KnownFile,
     NewVideo,
     Snapshot,
     Store,
@@ -33,7 +32,7 @@ from echosearch.index import (
 from echosearch.ingest.batch import Batches
 from echosearch.ingest.decide import Arrival, Decision, at_first_sight, decide
 from echosearch.ingest.decoding import Decoders, decoders
-from echosearch.ingest.embeddings_file import EmbeddingsFile, OutVideo, write_embeddings
+from echosearch.ingest.embeddings_file import EmbeddingsFile, write_embeddings
 from echosearch.types import (
     Answer,
     EncoderCard,
@@ -46,7 +45,6 @@ from echosearch.types import (
     ProgressListener,
     Recipe,
     VideoFacts,
-    VideoRecord,
 )
 from echosearch.video import decoder_name, media_path
 
@@ -116,7 +114,9 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
         places = snapshot.catalog.files.places()
         files = snapshot.catalog.files.known([path for _, path in places.values()])
         videos = [
-            _out_video(snapshot, record, *places[record.video_id], files)
+            record.to_dict()
+            | {"root": str(places[record.video_id][0]), "mtime_ns": files[places[record.video_id][1]].mtime_ns}
+            | {"numerics": asdict(snapshot.numerics(record.video_id))}
             for record in snapshot.catalog.videos.records()
         ]
         types = {column.name: column.type for column in snapshot.catalog.attributes.columns()}
@@ -128,20 +128,9 @@ def export_embeddings(index_path: Path, out: Path, force: bool = False) -> Expor
             snapshot.generation,
             str(output.path),
             len(videos),
-            sum(video.num_frames for video in videos),
+            sum(video["num_embedded_frames"] for video in videos),
             snapshot.catalog.counts.unverified(),
         )
-
-
-def _out_video(
-    snapshot: Snapshot, record: VideoRecord, root: Path, path: Path, files: Mapping[Path, KnownFile]
-) -> OutVideo:
-    more = {
-        "root": str(root),
-        "mtime_ns": files[path].mtime_ns,
-        "numerics": asdict(snapshot.numerics(record.video_id)),
-    }
-    return OutVideo(record.video_id, record.path, record.num_embedded_frames, record.to_dict() | more)
 
 
 def import_embeddings(
@@ -260,7 +249,10 @@ def _verdict(
     description: IndexDescription, file: EmbeddingsFile, options: ImportOptions
 ) -> tuple[str | None, list[str]]:
     """None where probe vectors show that the file's vectors are made as the index's; else where they came from."""
-    _check_dim(description.dim, file)
+    if file.dim != description.dim:
+        raise SpaceMismatch(
+            f"the vectors of {file.path} have {file.dim} dimensions, and this index's model {description.dim}"
+        )
     numerics = replace(_UNKNOWN, precision=description.precision)  # no excuse of half precision for who says nothing
     if file.about is not None:
         card = _card_of(file)
@@ -311,11 +303,6 @@ def _no_recipe(file: EmbeddingsFile) -> BadOption:
         f"{file.path} does not say how its vectors were made; say so with --recipe: the model, or the recipe's id "
         "as `echosearch info` shows it"
     )
-
-
-def _check_dim(dim: int, file: EmbeddingsFile) -> None:
-    if file.dim != dim:
-        raise SpaceMismatch(f"the vectors of {file.path} have {file.dim} dimensions, and this index's model {dim}")
 
 
 _Known = tuple[NewVideo, Numerics]

@@ -36,13 +36,9 @@ _PILLOW = {
 }
 
 
+@named_refusals()
 def prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
     """Read and prepare the sampled frames of one file. UnreadableVideo or UnsupportedVideo say why not."""
-    with named_refusals():
-        return _prepare_video(path, sampling, spec)
-
-
-def _prepare_video(path: Path, sampling: FrameSampling, spec: PreprocessSpec) -> PreparedVideo:
     before = path.stat()
     media = open_media(path)
     frame_numbers = sampling.frame_numbers(media.num_frames)
