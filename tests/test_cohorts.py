@@ -27,7 +27,9 @@ from echosearch.index.catalog import MetadataChange, VideoMetadata
 from echosearch.learning.calibration import Calibration, LeftOut
 from echosearch.learning.probe import Probe, Training
 from echosearch.search import Phrase, Question
+from echosearch.search.criteria import Filtered, matching
 from echosearch.search.measures import domain
+from echosearch.search.vocabulary import Vocabulary
 from echosearch.tasks.modes.mode import SCORE
 from echosearch.types import EncodedText, VideoRecord
 
@@ -66,10 +68,14 @@ class Archive:
     def store(self) -> Store:
         return self.cohorts.store
 
+    def matching(self, where: list[str]) -> Filtered:
+        zeroshot = self.cohorts.zeroshot
+        with self.store.snapshot() as snapshot:
+            return matching(snapshot, Vocabulary.of(snapshot, zeroshot.key, zeroshot.all_views), where)
+
     def names(self, where: str) -> tuple[list[str], int, int]:
         """The videos that match, and how many are no and unknown."""
-        with self.store.snapshot() as snapshot:
-            found = self.cohorts.matching(snapshot, [where])
+        found = self.matching([where])
         name_of = {video_id: name for name, video_id in self.id_of.items()}
         return [name_of[video_id] for video_id in found.ids.tolist()], found.no, found.unknown
 
@@ -145,8 +151,7 @@ def test_yes_and_p_are_the_calibrations(archive: Archive) -> None:
 
 
 def test_videos_without_a_score_are_told(archive: Archive) -> None:
-    with archive.store.snapshot() as snapshot:
-        found = archive.cohorts.matching(snapshot, [f"{EF} < 35"])
+    found = archive.matching([f"{EF} < 35"])
     assert found.notes == (
         "1 videos have no score of ejection_fraction yet, so it is unknown for them, and for their studies "
         "(--sweep-missing)",
@@ -182,8 +187,7 @@ def test_videos_without_a_score_are_told(archive: Archive) -> None:
     ],
 )
 def test_what_no_video_can_be_is_told(archive: Archive, where: str, notes: tuple[str, ...]) -> None:
-    with archive.store.snapshot() as snapshot:
-        assert archive.cohorts.matching(snapshot, [where]).notes == notes
+    assert archive.matching([where]).notes == notes
     assert archive.made(where).notes[: len(notes)] == notes
 
 
@@ -208,8 +212,7 @@ def test_a_probe_of_motion_knows_nothing_of_stills(archive: Archive) -> None:
 
 
 def test_conditions_that_are_repeated_all_have_to_hold(archive: Archive) -> None:
-    with archive.store.snapshot() as snapshot:
-        both = archive.cohorts.matching(snapshot, ["view = 'A4C'", "attr.age >= 60"])
+    both = archive.matching(["view = 'A4C'", "attr.age >= 60"])
     assert [
         video_id for name, video_id in archive.id_of.items() if name in ("v1", "v3", "v4", "v8")
     ] == both.ids.tolist()
@@ -412,7 +415,7 @@ def test_what_is_kept_comes_back_equal(archive: Archive) -> None:
     made = archive.cohorts.create("low", Definition(where=(f"{EF} < 35 AND task.pacemaker.p < 1",)), "for a test")
     assert archive.cohorts.get("low") == made
     assert Cohort.from_json(made.to_json()) == made
-    assert archive.cohorts.names() == ["low"]
+    assert [made.name for made in archive.cohorts.all()] == ["low"]
     with pytest.raises(BadOption, match=r"^there is a cohort low already"):
         archive.cohorts.create("low", Definition(where=("view = 'A4C'",)))
     with pytest.raises(UnknownCohort, match=r"^there is no cohort 'lwo' in this index; did you mean low\?$"):
@@ -420,7 +423,7 @@ def test_what_is_kept_comes_back_equal(archive: Archive) -> None:
     with pytest.raises(BadOption, match=r"^a cohort's name is letters"):
         archive.cohorts.create("a b", Definition(where=("view = 'A4C'",)))
     archive.cohorts.delete("low")
-    assert archive.cohorts.names() == []
+    assert archive.cohorts.all() == []
 
 
 # Again, and beside others.
@@ -710,7 +713,7 @@ def test_rerun_asks_the_task_as_it_was_worded(
             HOMELESS,
         ),
     )
-    assert archive.cohorts.sweep_again("like") == ["first"]
+    assert archive.cohorts.sweep_missing(cohort="like") == ["first"]
     assert archive.cohorts.rerun("like").came == {"S9": "new in the index"}
     (folder / "first.yaml").unlink()
     assert archive.cohorts.rerun("like").stayed == ("S1",)

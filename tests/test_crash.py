@@ -382,7 +382,7 @@ def _create_cohort(path: Path) -> None:
 @pytest.mark.slow
 def test_cohort(index: Path) -> None:
     def create_again(path: Path) -> None:
-        if not open_index(path).cohorts.names():
+        if not open_index(path).cohorts.all():
             _create_cohort(path)
         assert len(open_index(path).cohorts.get("some").members) == 2
 

@@ -269,7 +269,7 @@ SILENT = (
 
 @pytest.fixture
 def planted(home: Path) -> Path:
-    if "planted" not in open_index(home / "index").cohorts.names():
+    if "planted" not in [made.name for made in open_index(home / "index").cohorts.all()]:
         call(["cohort", "create", "planted", "--where", "task.reddish.yes OR attr.age > 0", "--where", PLANTED])
     return home
 

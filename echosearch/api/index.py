@@ -54,10 +54,10 @@ from echosearch.types import (
 
 if TYPE_CHECKING:
     from echosearch.api.answers import IndexInfo
-    from echosearch.api.cohorts import Cohorts, Filtered
+    from echosearch.api.cohorts import Cohorts
     from echosearch.api.zeroshot import ZeroShot
     from echosearch.encoders import Encoder
-    from echosearch.search import Embedded, Filtering, Found, Step
+    from echosearch.search import Embedded, Filtered, Filtering, Found, Step, Vocabulary
 
 
 def open_index(
@@ -211,15 +211,15 @@ class Index:
             if study is not None or patient is not None:
                 wanted = snapshot.catalog.videos.ids_where(study=study, patient=patient)
             if where:
-                matching = set(self.cohorts.matching(snapshot, where).ids.tolist())
-                wanted = matching if wanted is None else wanted & matching
+                found = set(self._matching(snapshot, where).ids.tolist())
+                wanted = found if wanted is None else wanted & found
             yield from snapshot.catalog.videos.records(wanted)
 
     def matching(self, where: Sequence[str]) -> Filtered:
         """The videos of which all conditions are true, with the numbers of the others. BadFilter says what is wrong."""
         listed("where", where)
         with self._store.snapshot() as snapshot:
-            return self.cohorts.matching(snapshot, where)
+            return self._matching(snapshot, where)
 
     def videos_of(self, video_ids: Iterable[int]) -> Iterator[VideoRecord]:
         """Those of some ids that are live videos, by ascending id."""
@@ -306,7 +306,7 @@ class Index:
         self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
     ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
         """Hits among single videos, what the filter left, and what is to be said."""
-        found = self.cohorts.matching(snapshot, question.where) if question.where else None
+        found = self._matching(snapshot, question.where) if question.where else None
         among = None if found is None else found.ids
         hits = nearest(snapshot, question, query, question.video_ids | others, among)
         if found is not None:
@@ -325,14 +325,27 @@ class Index:
         self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
     ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
         """Hits among studies, patients or one video of each, what the steps left, and what is to be said."""
-        from echosearch.search import best_of_units, ranked
+        from echosearch.search import Units, best_of_units, ranked, read_criteria, select
 
-        found, notes = self.cohorts.units(snapshot, question, ranked(snapshot, question, query, others))
+        criteria, notes = read_criteria(snapshot, self._vocabulary(snapshot), question.where)
+        units = Units.best(question.level, question.per)
+        found = select(snapshot, units, criteria, ranked(snapshot, question, query, others))
         ids = [video_id for video_id in found.best if video_id is not None]
         hits = best_of_units(snapshot, question, query, ids, [score for score in found.scores if score is not None])
         steps = [step for step in found.steps[1:] if step.no or step.unknown]
         left = [f"{step.name}: {step.kept} left; no: {step.no}, unknown: {step.unknown}" for step in steps]
-        return hits, (None, found.steps), [*notes, *left]
+        return hits, (None, found.steps), [*notes, *found.notes, *left]
+
+    def _vocabulary(self, snapshot: Snapshot) -> Vocabulary:
+        """What can be named in filters at one moment of this index."""
+        from echosearch.search import Vocabulary
+
+        return Vocabulary.of(snapshot, self.zeroshot.key, self._all_views)
+
+    def _matching(self, snapshot: Snapshot, where: Sequence[str]) -> Filtered:
+        from echosearch.search import matching
+
+        return matching(snapshot, self._vocabulary(snapshot), where)
 
     def _notes(self, snapshot: Snapshot) -> list[str]:
         """What is to be said of every answer of this index."""

@@ -58,7 +58,7 @@ def sample(
       echosearch cohort sample low-ef-lead -n 50 --sheet sheet.csv
       echosearch cohort judge low-ef-lead sheet.csv
     """
-    from echosearch.pictures import write_contact_sheet
+    from echosearch.pictures import tiles, write_contact_sheet
 
     opened = open_index(index)
     made = opened.cohorts.get(name)
@@ -68,7 +68,7 @@ def sample(
     click.echo(f"audit {drawn.number}: {len(drawn.units)} of {drawn.population} members, {strategy}, seed {drawn.seed}")
     click.echo(f"sheet {render.printable(str(table.path))}; fill in the column verdict with yes, no or unclear")
     if picture is not None:
-        hits = opened.cohorts.tiles(made, drawn)
+        hits = tiles(made, drawn, opened.cohorts.records(made))
         render.print_notes(write_contact_sheet(picture, f"{name}, audit {drawn.number}", hits, made.notes), err=True)
         click.echo(f"contact sheet {render.printable(str(picture.path))} (its numbers are the rows of the sheet)")
 

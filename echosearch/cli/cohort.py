@@ -348,7 +348,7 @@ def rerun(
     """
     opened = open_index(index, model)
     if sweep_missing:
-        print_swept(lambda listener: opened.cohorts.sweep_again(name, wait, listener))
+        print_swept(lambda listener: opened.cohorts.sweep_missing((), wait, listener, name))
     found = opened.cohorts.rerun(name)
     if save_as is not None:
         opened.cohorts.keep(found.now, save_as, wait)

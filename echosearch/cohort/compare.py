@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from echosearch.cohort.cohort import Cohort, Member
+from echosearch.cohort.cohort import Cohort, Measure, Member
 from echosearch.errors import BadOption
-from echosearch.search import Example, Step
+from echosearch.filters import names, parse_filter
+from echosearch.index import PURGED, Snapshot
+from echosearch.learning import AnyTask, Calibration, Probe
+from echosearch.search import DOMAIN_BY, Example, Source, Step, Vocabulary
+from echosearch.tasks import Aggregate, task_from_dict
 from echosearch.types import Answer
 
 
@@ -122,13 +127,21 @@ def _followed(example: int | Example, now: Mapping[int, int]) -> int | Example:
     return replace(example, video=now.get(example.video, example.video))
 
 
-def rerun(
-    before: Cohort, now: Cohort, reasons: Mapping[str, str], live: Set[int], added: Set[int], patients: Set[str]
-) -> Rerun:
-    """Why members came and went: `reasons` by unit as today's selection left them out, `live` and newly `added` ids.
+def check_repeatable(cohort: Cohort) -> None:
+    """BadOption where the data of members was purged, so that a cohort cannot be made again."""
+    if cohort.purged or PURGED in json.dumps(cohort.definition.where):
+        raise BadOption(
+            f"cohort {cohort.name} cannot be rerun: data of {cohort.purged} members was purged from this index"
+        )
 
-    `patients` are all that have a live video.
-    """
+
+def rerun(snapshot: Snapshot, before: Cohort, now: Cohort, reasons: Mapping[str, str]) -> Rerun:
+    """Why members came and went: `reasons` by unit as today's selection left them out."""
+    videos = snapshot.catalog.videos
+    live, added = set(snapshot.rows.ids.tolist()), videos.added_since(before.generation)
+    patients: set[str] = set(*videos.columns("patient")) - {None}
+    if any(each.name.startswith(DOMAIN_BY) for each in before.measures):
+        now = replace(now, notes=(*now.notes, "the domain follows from file and view, and no longer from tasks"))
     then = {member.unit: member for member in before.members}
     today = {member.unit: member for member in now.members}
     went = {unit: _why_gone(before, then[unit], reasons, live, patients) for unit in sorted(then.keys() - today.keys())}
@@ -159,3 +172,34 @@ def _why_new(member: Member, added: Set[int]) -> str:
     if new:
         return f"{new} of its {len(member.video_ids)} videos are new in the index"
     return "in the index before: its metadata, its scores or other units have changed since"
+
+
+def pinned(vocabulary: Vocabulary, cohort: Cohort) -> Vocabulary:
+    """Names as they were when the cohort was made: with its own wording of tasks, its probes and calibrations."""
+    tasks, sources = dict(vocabulary.tasks), dict(vocabulary.pinned)
+    calibrations = {each.name: each for each in vocabulary.calibrations}
+    for each in cohort.measures:
+        if each.name.startswith(DOMAIN_BY):
+            continue
+        task = task_of_measure(each)
+        tasks[task.name] = task
+        made = None
+        if each.calibration is not None:
+            made = Calibration.from_json(json.dumps(each.calibration), "the cohort's calibration")
+            calibrations.setdefault(made.name, made)
+        parts = names(parse_filter(f"{each.name} IS NULL"))[0].parts
+        sources[parts] = Source(parts, task, each.kind, each.column, made, cast(Aggregate, each.aggregate))
+    return replace(
+        vocabulary,
+        tasks=tasks,
+        calibrations=tuple(calibrations.values()),
+        pinned=sources,
+        all_views=cohort.all_views,
+    )
+
+
+def task_of_measure(measure: Measure) -> AnyTask:
+    """The task, or the probe, that a cohort was made with."""
+    if measure.task.get("mode") == "probe":
+        return Probe.from_json(json.dumps(measure.task))
+    return task_from_dict(measure.task)

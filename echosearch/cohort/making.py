@@ -6,21 +6,108 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import fmean, stdev
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.cohort.cohort import Distribution, Measure, Member, Summary, TableRow
+from echosearch.cohort.cohort import Cohort, Definition, Distribution, Measure, Member, Summary, TableRow
+from echosearch.errors import BadOption, nearest
 from echosearch.filters import All, Between, Compare, Condition, Either, Flag, Name, Not, atoms
-from echosearch.search import DOMAIN, Criteria, Measured, Parts, Selection, Source, Unit, by_study
-from echosearch.tasks import NOT_VALIDATED
-from echosearch.types import VideoRecord, in_words, view_name
+from echosearch.index import Snapshot
+from echosearch.search import (
+    DOMAIN,
+    Criteria,
+    Measured,
+    Parts,
+    Ranked,
+    Selection,
+    Source,
+    Unit,
+    Vocabulary,
+    by_study,
+    read_criteria,
+    select,
+)
+from echosearch.tasks import AGGREGATES, NOT_VALIDATED, Aggregate
+from echosearch.types import VideoRecord, in_words, view_name, with_study_keys
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12
 """An attribute with more different texts may name people: only how many there are is told."""
+
+
+def make(
+    snapshot: Snapshot,
+    vocabulary: Vocabulary,
+    definition: Definition,
+    made_by: tuple[str, str],
+    ranking: Ranked | None = None,
+    notes: Sequence[str] = (),
+    criteria: Sequence[str] | None = None,
+) -> tuple[Cohort, Selection]:
+    """The cohort of one moment of an index, without a name, and the selection behind it.
+
+    `made_by` are the index's path and this program's version. `notes` are said of it besides its own. `criteria` are
+    the conditions as they were understood when the definition was first applied, if it was. BadFilter and BadOption
+    say what is wrong with it.
+    """
+    where = definition.where if criteria is None else criteria
+    aggregates = _aggregates(definition, vocabulary)
+    asked, own_notes = read_criteria(snapshot, vocabulary, where, aggregates)
+    if unused := aggregates.keys() - {each.source.task.name for each in asked.measures.values()}:
+        raise BadOption(f"no criterion asks {', '.join(sorted(unused))}, so there is nothing to aggregate")
+    selection = select(snapshot, definition.units, asked, ranking)
+    if definition.level != "video" and not definition.same_video:
+        own_notes += [
+            f"{each.source.name}: the threshold was learnt on videos, and is applied to one score a study "
+            f"({each.source.aggregate})"
+            for each in asked.measures.values()
+            if each.source.calibration is not None
+        ]
+        asked = _studied(asked, with_study_keys(snapshot.catalog.videos.records())[0])
+    bounds = _bounds_of(asked)
+    index, version = made_by
+    description = snapshot.description
+    preset = description.standing.preset
+    cohort = Cohort(
+        name="",
+        definition=definition,
+        criteria=tuple(map(str, asked.conditions)),
+        measures=_measures_of(asked, bounds),
+        steps=selection.steps,
+        members=_members_of(selection, asked, bounds, definition.level),
+        table_one=_table_one(selection, [each.name for each in vocabulary.attributes]),
+        distributions=_distributions_of(selection, asked, bounds),
+        index=index,
+        model=description.model,
+        domain=preset.domain if preset is not None else "not said; ask the model's authors",
+        recipe=description.recipe.id,
+        frames_dtype=description.frames_dtype,
+        generation=snapshot.generation,
+        version=version,
+        created_at=now(),
+        notes=(*notes, *own_notes, *selection.notes),
+        all_views=vocabulary.all_views,
+        question=str(definition.question) if definition.is_ranked else None,
+    )
+    return cohort, selection
+
+
+def now() -> str:
+    """The time of day, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _aggregates(definition: Definition, vocabulary: Vocabulary) -> dict[str, Aggregate]:
+    for task, rule in definition.aggregates:
+        if task not in vocabulary.tasks:
+            raise BadOption(f"there is no task {task!r} to aggregate; {nearest(task, vocabulary.tasks)}")
+        if rule not in AGGREGATES:
+            raise BadOption(f"the videos of a study become one score by {', '.join(AGGREGATES)}, not {rule!r}")
+    return {task: cast(Aggregate, rule) for task, rule in definition.aggregates}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +119,7 @@ class Bound:
     origin: str
 
 
-def bounds_of(criteria: Criteria) -> dict[Parts, list[Bound]]:
+def _bounds_of(criteria: Criteria) -> dict[Parts, list[Bound]]:
     """For each measure the numbers that decide about it, in the order of the criteria."""
     found: dict[Parts, list[Bound]] = {parts: [] for parts in criteria.measures}
     for criterion in criteria.conditions:
@@ -71,7 +158,7 @@ def _bounds(leaf: Condition, denied: bool, source: Source) -> list[Bound]:
     return [Bound(number, below, "the filter") for number, below in numbers]
 
 
-def measures_of(criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
+def _measures_of(criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]) -> tuple[Measure, ...]:
     """What every score was, whole: prompts, task, calibration, threshold and its origin."""
     return tuple(_measure(measured.source, bounds[parts]) for parts, measured in criteria.measures.items())
 
@@ -113,7 +200,7 @@ def _threshold(bounds: Sequence[Bound]) -> tuple[float | None, str]:
 # Members.
 
 
-def members_of(
+def _members_of(
     selection: Selection, criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]], level: str
 ) -> tuple[Member, ...]:
     """The members with the values by which they were chosen, and how near they are to being left out."""
@@ -221,7 +308,7 @@ def _probability(source: Source, score: float) -> float:
 # What was included beside what was excluded.
 
 
-def table_one(selection: Selection, attributes: Sequence[str]) -> tuple[TableRow, ...]:
+def _table_one(selection: Selection, attributes: Sequence[str]) -> tuple[TableRow, ...]:
     """Number of videos, view, year and each attribute, of members and of all other units."""
     rows: list[tuple[str, Any]] = [
         ("videos of the unit", lambda unit: len(unit.records)),
@@ -276,7 +363,7 @@ def _summary(values: Sequence[tuple[str, Any]], named: bool, is_flag: bool) -> S
     return Summary(len(units), missing, mean, stdev(numbers) if len(numbers) > 1 else None, counts)
 
 
-def distributions_of(
+def _distributions_of(
     selection: Selection, criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]
 ) -> tuple[Distribution, ...]:
     """How the scores behind each measure lie among members and among all others."""
@@ -320,7 +407,7 @@ def _scores(measured: Measured, units: Sequence[Unit], bounds: Sequence[Bound]) 
     return np.array(sorted(_by_unit(measured, units, bounds).values()), np.float64)
 
 
-def studied(criteria: Criteria, records: Iterable[VideoRecord]) -> Criteria:
+def _studied(criteria: Criteria, records: Iterable[VideoRecord]) -> Criteria:
     """The same criteria with each task's score that of the study."""
     of = {record.video_id: record.study for record in records}
     return replace(criteria, measures={parts: by_study(each, of) for parts, each in criteria.measures.items()})

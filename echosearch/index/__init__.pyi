@@ -1,6 +1,6 @@
 from .catalog.base import refuse_newer as refuse_newer
 from .catalog.catalog import CatalogReader as CatalogReader
-from .catalog.conditions import FIELDS as FIELDS, VIEW as VIEW, Matches as Matches
+from .catalog.conditions import FIELDS as FIELDS, VIEW as VIEW
 from .catalog.files import FailedFile as FailedFile, KnownFile as KnownFile, SameBytes as SameBytes
 from .catalog.kept import Fitted as Fitted, FittedKind as FittedKind
 from .catalog.purge import PURGED as PURGED, Person as Person, Rewriters as Rewriters

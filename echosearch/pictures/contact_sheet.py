@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from echosearch.cohort import Audit, Cohort
 from echosearch.errors import EchoSearchError
 from echosearch.files import GENERATOR
 from echosearch.outputs import Output
-from echosearch.types import Hit
+from echosearch.types import Hit, VideoRecord
 from echosearch.video import open_media
 
 _TILE: Final = (320, 240)
@@ -55,6 +56,32 @@ def write_contact_sheet(output: Output, title: str, hits: Sequence[Hit], notes: 
     with output.writing() as file:
         sheet.save(file, "PNG", pnginfo=marked)
     return warnings
+
+
+def tiles(cohort: Cohort, audit: Audit, records: Mapping[int, VideoRecord]) -> list[Hit]:
+    """The first video of each unit of an audit with its middle frame; `records` by the ids of the cohort."""
+    members = {member.unit: member for member in cohort.members}
+    found = []
+    for row, unit in enumerate(audit.units, start=1):
+        member = members[unit]
+        record = next((records[video_id] for video_id in member.video_ids if video_id in records), None)
+        if record is not None:
+            found.append(
+                Hit(
+                    rank=row,
+                    score=member.score if member.score is not None else member.margin or 0.0,
+                    percentile=0.0,
+                    video_id=record.video_id,
+                    path=record.path,
+                    study=record.study,
+                    patient=record.patient,
+                    view=record.view,
+                    best_frame=record.num_frames // 2,
+                    best_time_seconds=None,
+                    view_predicted=record.view_predicted,
+                )
+            )
+    return found
 
 
 def _tile(hit: Hit) -> Image.Image:

@@ -1,4 +1,10 @@
-from .doubts import doubts as doubts
+from .criteria import (
+    Criteria as Criteria,
+    Filtered as Filtered,
+    matching as matching,
+    read_criteria as read_criteria,
+    tasks_named as tasks_named,
+)
 from .examples import (
     Embedded as Embedded,
     Found as Found,
@@ -6,7 +12,7 @@ from .examples import (
     find as find,
     known_file as known_file,
 )
-from .measures import Measured as Measured, by_study as by_study, domain as domain, measure as measure
+from .measures import Measured as Measured, by_study as by_study
 from .question import (
     Example as Example,
     Phrase as Phrase,
@@ -26,13 +32,11 @@ from .result import (
     Step as Step,
 )
 from .selection import (
-    Criteria as Criteria,
     Pick as Pick,
     Ranked as Ranked,
     Selection as Selection,
     Unit as Unit,
     Units as Units,
-    criteria_of as criteria_of,
     ranked as ranked,
     select as select,
 )
@@ -42,5 +46,4 @@ from .vocabulary import (
     Parts as Parts,
     Source as Source,
     Vocabulary as Vocabulary,
-    task_of as task_of,
 )

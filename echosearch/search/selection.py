@@ -15,13 +15,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.filters import Condition, KnownName, Name, atoms, combine, conjuncts
+from echosearch.filters import Condition, atoms, combine
 from echosearch.index import Snapshot
-from echosearch.search.measures import Measured, by_study
+from echosearch.search.criteria import Criteria
 from echosearch.search.question import Question
 from echosearch.search.ranking import Query
 from echosearch.search.result import Level, Per, Step
-from echosearch.search.vocabulary import DOMAIN, Parts
 from echosearch.types import VideoRecord, people, with_study_keys
 
 Pick = Literal["first", "latest", "best"]
@@ -30,27 +29,6 @@ Truth = npt.NDArray[np.int8]
 """-1 no, 0 unknown, 1 yes."""
 
 NO, UNKNOWN, YES = -1, 0, 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Criteria:
-    """Criteria whose names are known: the conditions, what each name is, and the columns of attributes."""
-
-    conditions: tuple[Condition, ...]
-    names: Mapping[Name, KnownName]
-    attributes: Mapping[str, int]
-    measures: Mapping[Parts, Measured]
-    domains: Mapping[int, str | None] | None = None
-
-    def columns(self, studies: Mapping[int, str | None] | None = None) -> dict[Parts, tuple[Ids, Sequence[Any]]]:
-        """Measures as the catalog takes them; with `studies`, each task's score is that of the study."""
-        told: dict[Parts, tuple[Ids, Sequence[Any]]] = {}
-        for parts, measured in self.measures.items():
-            chosen = measured if studies is None else by_study(measured, studies)
-            told[parts] = (chosen.ids, chosen.values.tolist())
-        if self.domains is not None:
-            told[DOMAIN] = np.array(list(self.domains), np.int64), list(self.domains.values())
-        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,11 +286,6 @@ class _Counting:
         ranked = sorted(self.units, key=lambda unit: (-scores[unit.name], _natural(unit.name)))
         kept = {unit.name for unit in ranked[:top]}
         self._keep(f"the {top} most similar to {words}", [YES if unit.name in kept else NO for unit in self.units])
-
-
-def criteria_of(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
-    """The parts that are joined by AND, each a step of its own, in the order in which they were written."""
-    return tuple(part for condition in conditions for part in conjuncts(condition))
 
 
 def _first_of_best(scored: tuple[float, int]) -> tuple[float, int]:

@@ -14,9 +14,9 @@ from typing import Final, Literal
 
 from echosearch.errors import BadFilter
 from echosearch.filters import KnownName, Name, ValueType
-from echosearch.index import FIELDS, AttributeColumn, SweepKey
-from echosearch.learning import PREFIX, AnyTask, Calibration
-from echosearch.tasks import Aggregate
+from echosearch.index import FIELDS, AttributeColumn, Snapshot, SweepKey
+from echosearch.learning import PREFIX, AnyTask, Calibration, kept
+from echosearch.tasks import Aggregate, known_tasks
 
 Kind = Literal["value", "p", "yes"]
 Parts = tuple[str, ...]
@@ -61,6 +61,14 @@ class Vocabulary:
     pinned: Mapping[Parts, Source] = field(default_factory=dict)
     """What some names stood for when a cohort was made: they keep that meaning."""
     all_views: bool = False
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, key_of: Callable[[AnyTask], SweepKey], all_views: bool) -> Vocabulary:
+        """That of one moment of an index: its attributes, calibrations and probes, and all tasks that can be named."""
+        tasks: dict[str, AnyTask] = {name: task for name, (task, _) in known_tasks().items()}
+        tasks |= {probe.name: probe for probe in kept.probes(snapshot)}
+        attributes = tuple(snapshot.catalog.attributes.columns())
+        return cls(attributes, tasks, tuple(kept.calibrations(snapshot)), key_of, all_views=all_views)
 
     def known(self) -> list[KnownName]:
         """Every name with its type."""
