@@ -30,7 +30,7 @@ from .purge import OUT_OF_REACH as OUT_OF_REACH, Purged as Purged, purge as purg
 from .snapshot import Snapshot as Snapshot
 from .store import Store as Store
 from .upkeep import compact as compact, refuse_damaged as refuse_damaged, switch as switch
-from .vectors.rows import LiveRows as LiveRows, Weighting as Weighting
+from .vectors.nearest import LiveRows as LiveRows, Weighting as Weighting
 from .vectors.segment import (
     NO_FRAMES as NO_FRAMES,
     FramesDtype as FramesDtype,

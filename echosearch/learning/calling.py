@@ -20,7 +20,7 @@ from echosearch.learning.kept import named
 from echosearch.learning.probe import AnyTask
 from echosearch.learning.results import Called, SweepResult
 from echosearch.tasks import PublishedFigure, Swept
-from echosearch.types import NO, UNKNOWN, Belonging, counted, people, shows
+from echosearch.types import NO, UNKNOWN, clusters, counted, shows
 
 Ids = npt.NDArray[np.int64]
 
@@ -43,11 +43,11 @@ def tell(
 
     It is called by the calibration of that `name` if it fits, else by the newest that does.
     """
-    description, every = snapshot.description, list(snapshot.catalog.videos.belongings())
+    description = snapshot.description
+    every, views = snapshot.catalog.videos.columns("video_id", "view")
     live = np.isin(swept.ids, snapshot.rows.ids)
     swept = swept.kept(live if among is None else live & np.isin(swept.ids, among))
-    view_of = {each.video_id: each.view for each in every}
-    shown = shows(task.views, [view_of[video_id] for video_id in swept.ids.tolist()])
+    shown = shows(task.views, views[np.searchsorted(every, swept.ids)].tolist())
     warnings, seen_in = list(notes), f"{task.name} is seen in {', '.join(task.views)}"
     if elsewhere := int((shown == NO).sum()):
         left_out = "" if all_views else " and are left out (--all-views)"
@@ -62,7 +62,7 @@ def tell(
     if fitting and len(swept.ids):
         calibration = next((each for each in fitting if each.name == name), fitting[-1])
         seen = counted(shown, all_views) & ~np.isin(swept.ids, too_short(snapshot, task))
-        called = _called(every, task, swept, seen, calibration)
+        called = _called(snapshot, task, swept, seen, calibration)
         warnings += [called.caution] if called.caution else []
     return SweepResult(
         task=task,
@@ -85,7 +85,7 @@ def tell(
 
 
 def _called(
-    every: Sequence[Belonging],
+    snapshot: Snapshot,
     task: AnyTask,
     swept: Swept,
     seen: npt.NDArray[np.bool_],
@@ -96,7 +96,10 @@ def _called(
     prevalence, caution = None, ""
     if seen.any():
         try:
-            prevalence = calibration.prevalence_among(scores[seen], people(every, swept.ids).codes[seen])
+            every, *told = snapshot.catalog.videos.columns("video_id", "patient", "study", "content_sha256")
+            patients, studies, contents = (column.tolist() for column in told)
+            whose = clusters(patients, studies, contents, np.searchsorted(every, swept.ids[seen]))
+            prevalence = calibration.prevalence_among(scores[seen], whose.codes)
         except BadQuery as error:
             caution = f"calibration {calibration.name}: {error}"
     return Called(

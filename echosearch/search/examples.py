@@ -12,7 +12,7 @@ import numpy.typing as npt
 from echosearch.errors import BadQuery, UnknownVideo
 from echosearch.index import Snapshot, StoredVideo
 from echosearch.search.question import Example
-from echosearch.types import Exclude, VideoRecord, joined, people, study_keys
+from echosearch.types import Exclude, VideoRecord, clusters, joined, study_keys
 from echosearch.video import content_sha256, media_path
 
 
@@ -115,10 +115,9 @@ def _belonging(snapshot: Snapshot, example: VideoRecord, what: Exclude) -> set[i
             f"video {example.video_id} has no {what} in the catalog, so --exclude {what} cannot be decided; "
             "ingest with --manifest to give videos their study and patient"
         )
-    every = list(snapshot.catalog.videos.belongings())
-    ids = np.array([each.video_id for each in every], np.int64)
-    if what == "patient":
-        whose = people(every, ids).codes
-    else:
-        whose = joined([study_keys([each.patient for each in every], [each.study for each in every])])
+    ids, *told = snapshot.catalog.videos.columns("video_id", "patient", "study", "content_sha256")
+    patients, studies, contents = (column.tolist() for column in told)
+    whose = (
+        clusters(patients, studies, contents).codes if what == "patient" else joined([study_keys(patients, studies)])
+    )
     return set(ids[whose == whose[ids == example.video_id]].tolist())

@@ -25,9 +25,9 @@ from .models import (
 )
 from .numbers import LARGEST as LARGEST, finite as finite, whole as whole
 from .people import (
-    Belonging as Belonging,
     Clusters as Clusters,
     as_they_come as as_they_come,
+    clusters as clusters,
     joined as joined,
     people as people,
     study_keys as study_keys,

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,6 @@ from echosearch.types.results import VideoRecord
 Ids = npt.NDArray[np.int64]
 _MANY: Final = 3
 _SHORT: Final = re.compile(r"0*[0-9]{1,3}")
-
-
-class Belonging(NamedTuple):
-    """Whose a video is, and what it shows: of a `VideoRecord` what the rules here and those of views ask."""
-
-    video_id: int
-    study: str | None
-    patient: str | None
-    view: str | None
-    content_sha256: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +62,7 @@ def clusters(
     return Clusters(as_they_come(codes), len(np.unique(codes)), len(nobodys) - by_video, by_video)
 
 
-def people(every: Iterable[VideoRecord | Belonging], ids: Ids) -> Clusters:
+def people(every: Iterable[VideoRecord], ids: Ids) -> Clusters:
     """The clusters of some videos `ids` (n,), decided over all of an index."""
     told = [(one.video_id, one.patient, one.study, one.content_sha256) for one in every]
     known, patients, studies, contents = zip(*told, strict=True) if told else ((), (), (), ())

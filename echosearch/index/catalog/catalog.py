@@ -20,14 +20,13 @@ from echosearch.config import FORMAT_VERSION
 from echosearch.errors import BackendError, DamagedIndex, InputError
 from echosearch.index.catalog.base import Roots, Session, catalog_format, metadata, refuse_newer, state
 from echosearch.index.catalog.conditions import Conditions
-from echosearch.index.catalog.counts import Counts
 from echosearch.index.catalog.files import Deleted, Failures, Files
 from echosearch.index.catalog.kept import Cohorts, Learned
 from echosearch.index.catalog.migrations import migrate
 from echosearch.index.catalog.purge import Purging
 from echosearch.index.catalog.segments import Segments
 from echosearch.index.catalog.sweeps import Sweeps
-from echosearch.index.catalog.videos import Attributes, Videos, attributes_table
+from echosearch.index.catalog.videos import Attributes, Counts, Videos, attributes_table
 from echosearch.types import seen_view
 
 _BUSY_SECONDS: Final = 30.0

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from echosearch.errors import BadManifest
 from echosearch.index.catalog.base import PathText, Roots, Subject, chunks, metadata, roots
-from echosearch.types import Belonging, MediaKind, VideoFacts, VideoRecord
+from echosearch.types import MediaKind, VideoFacts, VideoRecord, study_keys
 
 AttributeType = Literal["integer", "real", "text"]
 AttributeValue = int | float | str | None
@@ -192,13 +192,6 @@ class Videos(Subject):
         told = zip(*self._driver.execute(str(query.compile(self._connection))), strict=True)
         return tuple(np.array(next(told, ()), _DTYPES.get(type(column.type), np.dtype(object))) for column in columns)
 
-    def belongings(self) -> Iterator[Belonging]:
-        """Whose each live video is, by ascending id; lighter than whole records."""
-        columns = (videos.c.id, videos.c.study, videos.c.patient, SEEN_VIEW, videos.c.content_sha256)
-        query = select(*columns).where(videos.c.deleted_at.is_(None)).order_by(videos.c.id)
-        for row in self._connection.execute(query):
-            yield Belonging(*row)
-
     def embedded(self, kinds: Iterable[MediaKind]) -> list[int]:
         """Ids, ascending, of videos of these kinds whose vectors lie in a segment, deleted ones included."""
         here = videos.c.segment.is_not(None) & videos.c.kind.in_(list(kinds))
@@ -317,6 +310,50 @@ _RECORD_COLUMNS: Final = (
     "study", "patient", "view", "acquired_at", "kind", "num_frames", "num_embedded_frames", "height", "width", "fps",
     "size_bytes", "content_sha256", "added_at", "unverified", "view_predicted",
 )  # fmt: skip
+
+
+class Counts(Subject):
+    """How many live videos there are of each sort."""
+
+    def _count(self, *where: Any) -> int:
+        """Number of live videos."""
+        query = select(func.count()).select_from(videos).where(videos.c.deleted_at.is_(None), *where)
+        return int(self._connection.execute(query).scalar_one())
+
+    def live(self) -> int:
+        """All live videos."""
+        return self._count()
+
+    def totals(self) -> dict[str, int]:
+        """Numbers of videos, studies, patients, bytes of media, and deleted ids, for display."""
+        names = ("video_id", "patient", "study", "num_embedded_frames", "size_bytes")
+        ids, patients, studies, frames, sizes = (column.tolist() for column in Videos(self._session).columns(*names))
+        dead = select(func.count()).where(videos.c.deleted_at.is_not(None), videos.c.segment.is_not(None))
+        return {
+            "videos": len(ids),
+            "studies": len({*study_keys(patients, studies)} - {None}),
+            "patients": len({*patients} - {None}),
+            "embedded_frames": sum(frames),
+            "media_bytes": sum(sizes),
+            "deleted": self._connection.execute(dead).scalar_one(),
+        }
+
+    def without(self, what: Literal["study", "patient"]) -> int:
+        """Number of live videos of which the study, or the patient, is not known."""
+        return self._count(videos.c[what].is_(None))
+
+    def views(self) -> dict[str | None, int]:
+        """Number of live videos of each view, known or predicted, as it is written; None: neither."""
+        query = select(SEEN_VIEW, func.count()).where(videos.c.deleted_at.is_(None)).group_by(SEEN_VIEW)
+        return {view: int(count) for view, count in self._connection.execute(query)}
+
+    def predicted(self) -> int:
+        """Number of live videos whose view is predicted only."""
+        return self._count(SEEN_VIEW.is_distinct_from(videos.c.view))
+
+    def unverified(self) -> int:
+        """Number of live videos whose vectors came from elsewhere, with no probe that shows that they are right."""
+        return self._count(videos.c.unverified.is_not(None))
 
 
 class Attributes(Subject):

@@ -1,7 +1,12 @@
 from .exact import ExactFinder as ExactFinder
-from .finder import CandidateFinder as CandidateFinder, VectorIndex as VectorIndex
 from .flat import FaissFile as FaissFile, FlatFaiss as FlatFaiss
-from .rows import LiveRows as LiveRows, Ranking as Ranking, Weighting as Weighting
+from .nearest import (
+    CandidateFinder as CandidateFinder,
+    LiveRows as LiveRows,
+    Ranking as Ranking,
+    VectorIndex as VectorIndex,
+    Weighting as Weighting,
+)
 from .segment import (
     NO_FRAMES as NO_FRAMES,
     Array as Array,

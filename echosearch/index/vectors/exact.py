@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import DamagedIndex
-from echosearch.index.vectors.rows import LiveRows, Ranking
+from echosearch.index.vectors.nearest import LiveRows, Ranking
 
 
 class ExactFinder:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from echosearch.errors import BackendError, DamagedIndex
 from echosearch.files import fsync_path, whole_folder
-from echosearch.index.vectors.rows import LiveRows, Ranking
+from echosearch.index.vectors.nearest import LiveRows, Ranking
 from echosearch.index.vectors.segment import ids_sha256
 
 _HASHED_BYTES: Final = 256 * 2**20
