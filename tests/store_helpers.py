@@ -20,7 +20,8 @@ from echosearch.encoders.toy import DIM, ToyBackend
 from echosearch.index import Batch, Snapshot, Store
 from echosearch.index.catalog import AttributeValue, NewVideo, VideoMetadata
 from echosearch.index.vectors import FramesDtype, StoredVideo, Weighting
-from echosearch.types import EncoderCard, Fingerprint, Numerics, VideoFacts
+from echosearch.search import Phrase, Query, Question, nearest
+from echosearch.types import EncoderCard, Fingerprint, Hit, Numerics, VideoFacts
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMERICS = Numerics("fp32", "cpu", "none", "none", "none")
@@ -118,6 +119,11 @@ def contents(snapshot: Snapshot) -> dict[int, tuple[str, bytes, float, bytes, by
         parts = (record.path, kept.vector.tobytes(), kept.pooled_norm, frames, kept.frame_numbers.tobytes())
         everything[record.video_id] = parts
     return everything
+
+
+def search(snapshot: Snapshot, query: Query, k: int) -> tuple[Hit, ...]:
+    """The k best videos for a query."""
+    return nearest(snapshot, Question((Phrase("whatever"),), k=k), query)
 
 
 def oracle(

@@ -452,7 +452,8 @@ def test_while_another_process_writes_every_command_that_would_write_is_refused_
 READS_ONE_VIEW = """
 import json, sys
 from pathlib import Path
-from echosearch.search import Query, search
+from echosearch.search import Query
+from store_helpers import search
 from echosearch.index import Store
 from store_helpers import contents, unit
 

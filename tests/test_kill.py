@@ -37,7 +37,8 @@ READ = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from echosearch.search import Query, search
+from echosearch.search import Query
+from store_helpers import search
 from echosearch.index import Store
 
 store, stop = Store(Path(sys.argv[1])), Path(sys.argv[2])

@@ -251,7 +251,8 @@ from pathlib import Path
 import numpy as np
 import echosearch.index.merging
 from echosearch.index.check import check_index as check, repair_index as repair
-from echosearch.search import Query, search
+from echosearch.search import Query
+from store_helpers import search
 from echosearch.index import Batch, Store
 from echosearch.index.upkeep import compact
 from store_helpers import NUMERICS, make_store, new_video, random_units

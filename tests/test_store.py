@@ -34,6 +34,7 @@ from store_helpers import (
     oracle,
     python,
     running_python,
+    search,
     stored,
     toy_card,
     toy_probe,
@@ -56,7 +57,7 @@ from echosearch.errors import (
 from echosearch.index import Batch, IndexDescription, Snapshot, Store
 from echosearch.index.catalog import Catalog, FailedFile, KnownFile
 from echosearch.index.vectors import FlatFaiss, Weighting
-from echosearch.search import Query, search
+from echosearch.search import Query
 from echosearch.types import Failure, FrameSampling, ModelRequest
 
 Contents = dict[int, Any]
@@ -888,7 +889,8 @@ from pathlib import Path
 import faiss, mmap, numpy.ma  # before the right to read them is gone
 from store_helpers import unit
 from echosearch.errors import EchoSearchError
-from echosearch.search import Query, search
+from echosearch.search import Query
+from store_helpers import search
 from echosearch.index import Store
 
 if os.getuid() == 0:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings, strategies as st
-from store_helpers import NUMERICS, Vector, add, make_store, new_video, oracle, random_units, stored, unit
+from store_helpers import NUMERICS, Vector, add, make_store, new_video, oracle, random_units, search, stored, unit
 
 from echosearch.errors import BackendError, DamagedIndex
 from echosearch.index import Store
@@ -33,7 +33,7 @@ from echosearch.index.vectors import (
     open_segment,
     write_segment,
 )
-from echosearch.search import Query, search
+from echosearch.search import Query
 
 Rows = dict[int, tuple[Vector, float]]
 """id -> (vector, pooled_norm)"""
