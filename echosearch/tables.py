@@ -111,7 +111,7 @@ def read_table(path: Path, what: str, example: str, error: type[InputError] = Ba
         raise error(f"{path}: no column name may come twice: {', '.join(repeated)}")
     for line, cells in rows:
         if len(cells) != len(header):
-            raise error(f"{path}, line {line}: {len(cells)} cells, and the header has {len(header)}")
+            raise error(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}")
     return Table(path, hashlib.sha256(data).hexdigest(), header, tuple(rows))
 
 

@@ -130,8 +130,8 @@ def test_another_space_may_neither_add_nor_ask(part: dict[str, str]) -> None:
 def test_another_recipe_may_ask_but_not_add(recipe: Recipe, difference: str) -> None:
     other = Encoder(StandIn(replace(CARD, recipe=recipe)))
     sentence = re.escape(
-        f"videos would be prepared in another way than those of this index: {difference} (the index). "
-        "Use the index's own way, or make another index"
+        f"videos would be prepared differently from those of this index: {difference} (the index). "
+        "Use the index's own settings, or make another index"
     )
     with pytest.raises(RecipeMismatch, match=sentence):
         check_model(manifest(), other)
@@ -144,7 +144,7 @@ def test_a_machine_may_add_at_cosine_0_9999_and_not_below(turned: str) -> None:
     assert check_model(manifest(), Encoder(almost)) == []
     off = StandIn(**{turned: degrees(0.99985)})
     sentence = re.escape(
-        "this machine reproduces the index's probe vectors only at cosine 0.999850, and 0.9999 is needed "
+        "this machine reproduces the index's fingerprint only at cosine 0.999850, and 0.9999 is needed "
         "(precision fp32 here, fp32 in the index; torch 2.13.0)"
     )
     with pytest.raises(NumericsMismatch, match=sentence):
@@ -165,7 +165,7 @@ def test_half_precision_on_either_side_needs_0_999_and_is_shown(here: str, there
     made = manifest(with_precision(there))
     close = Encoder(StandIn(with_precision(here), phrases_turned=degrees(0.9992)))
     assert check_model(made, close) == [
-        f"half precision: the index's probe vectors come back at cosine 0.999200 here ({here}; the index: {there})"
+        f"half precision: the index's fingerprint comes back at cosine 0.999200 here ({here}; the index: {there})"
     ]
     check_phrases(made, close)
     off = Encoder(StandIn(with_precision(here), phrases_turned=degrees(0.9985)))

@@ -207,7 +207,7 @@ def _to(path: Path) -> Output:
 def test_a_sheet_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("judged")
-    with pytest.raises(BadOption, match=r"a\.csv is there already; give another name$"):
+    with pytest.raises(BadOption, match=r"a\.csv exists already; give another name$"):
         write_sheet(_to(path), _named("A"), _audit(_named("A")))
     assert path.read_text() == "judged"
 
@@ -399,7 +399,7 @@ def test_a_unit_may_come_twice_if_it_is_judged_alike(tmp_path: Path) -> None:
             "audit,unit,verdict\nlow_ef#1,A,\nlow_ef#1,B, \n",
             "judges no unit: no cell of its column 'verdict' is filled in",
         ),
-        ("audit,unit,verdict\nlow_ef#1,A\n", "line 2: 2 cells, and the header has 3"),
+        ("audit,unit,verdict\nlow_ef#1,A\n", "line 2: 2 cells, but the header has 3"),
         ("", r"a\.csv is empty; judgements are a CSV with a header line, such as audit,unit,verdict"),
     ],
 )

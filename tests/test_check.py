@@ -115,7 +115,7 @@ def test_faiss_with_other_vectors_or_damage_is_found_and_built_anew(index: Path,
     assert any("index.faiss has other bytes than were written" in problem for problem in check(index).problems)
     assert open_index(index).search("red").hits == hits  # every vector is scanned instead
     told = json.loads(run("check", "--repair", "--index", index, "--json")[1])
-    assert (told["videos_lost"], told["repaired"]) == (0, ["the FAISS index was built anew"])
+    assert (told["videos_lost"], told["repaired"]) == (0, ["the FAISS index was rebuilt"])
     assert check(index).problems == ()
     [file] = (index / "ann").glob("*/index.faiss")
     description = json.loads((file.parent / "ann.json").read_text())

@@ -737,7 +737,7 @@ def test_pictures_that_cannot_be_made_say_why(tmp_path: Path) -> None:
     assert [each.reason for each in shown] == [
         "the file is empty",
         "the file does not exist",
-        "it is not a picture of a kind that is read here, whatever its name says",
+        "it is not a picture in a supported format, whatever its name says",
         "no file is known for its first video",
         "the member has no video",
     ]
@@ -770,7 +770,7 @@ def test_the_report_is_written_whole_and_replaces_nothing(tmp_path: Path) -> Non
     path = tmp_path / "a.html"
     write_report(Output(path, "the report", ".html"), "<p>ä</p>\n")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
-    with pytest.raises(BadOption, match=r"a\.html is there already; give another name"):
+    with pytest.raises(BadOption, match=r"a\.html exists already; give another name"):
         write_report(Output(path, "the report", ".html"), "x")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
     assert [each.name for each in tmp_path.iterdir()] == ["a.html"]
@@ -783,7 +783,7 @@ def test_a_report_is_called_html(tmp_path: Path) -> None:
 
 def test_a_link_to_nowhere_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.html").symlink_to(tmp_path / "none")
-    with pytest.raises(BadOption, match="is there already"):
+    with pytest.raises(BadOption, match="exists already"):
         write_report(Output(tmp_path / "a.html", "the report", ".html"), "x")
 
 

@@ -113,8 +113,8 @@ def test_every_option_that_takes_a_whole_number_refuses_what_is_none(name: str, 
         (["show", "99999999999999999999"], "it is at most 9223372036854775807, not 99999999999999999999"),
         (["delete", "1", "--wait", "nan"], "'--wait': it is a finite number, not nan"),
         (["search", "red", "--min-score", "nan"], "'--min-score': it is a finite number, not nan"),
-        (["list", "--study", "bad\udcff"], r"'bad\\udcff' is not UTF-8 text, so nothing in an index is called so"),
-        (["delete", "--patient", "bad\udcff"], r"'bad\\udcff' is not UTF-8 text, so nothing in an index is called so"),
+        (["list", "--study", "bad\udcff"], r"'bad\\udcff' is not UTF-8 text, so nothing in an index has that name"),
+        (["delete", "--patient", "bad\udcff"], r"'bad\\udcff' is not UTF-8 text, so nothing in an index has that name"),
         (["ingest", ".", "--workers", "99999999"], "--workers is at most 1024, not 99999999"),
         (["ingest", ""], "the path is empty"),
         (["delete", ""], "the path is empty"),
@@ -243,7 +243,7 @@ def test_an_index_whose_path_is_not_utf8_is_refused_before_anything_is_made(odd_
 
 def test_paths_of_python_callers_that_are_none_are_refused(odd_paths: Path) -> None:
     for ask in (media_path, index_path):
-        with pytest.raises(InputError, match=r"^no path has a NUL character in it, as 'a\\x00b' has$"):
+        with pytest.raises(InputError, match=r"^a path cannot contain a NUL character: 'a\\x00b'$"):
             ask(Path("a\0b"))
     assert media_path(Path("loop/x.avi")) == odd_paths / "loop" / "x.avi"
 
@@ -487,8 +487,8 @@ def test_folders_that_cannot_be_listed_are_passed_over_with_a_note(disk: Path) -
     (disk / "deep" / "secret").chmod(0)
     code, out, err = bound("ingest", disk, "--model", "toy", "--index", disk.parent / "i")
     assert code == 0, err
-    [note] = [line for line in out.splitlines() if line.startswith("note: passed over")]
-    assert note.startswith("note: passed over 2 folders that cannot be listed: ")
+    [note] = [line for line in out.splitlines() if line.startswith("note: skipped")]
+    assert note.startswith("note: skipped 2 folders that cannot be listed: ")
     assert f"{disk}/lost+found (Permission denied)" in note
     assert f"{disk}/deep/secret (Permission denied)" in note
     assert "2 added" in out
@@ -578,7 +578,7 @@ def test_a_device_is_not_read_to_its_end_which_it_may_not_have(
     index: Path, run: Run, command: list[str], device: str
 ) -> None:
     code, out, err = run(*command, device, *([] if command[0] == "tasks" else ["--index", index]))
-    assert (code, f"{device} is a device and no file" in err or f"{device} is no file" in out) == (2, True), out + err
+    assert (code, f"{device} is a device, not a file" in err or f"{device} is no file" in out) == (2, True), out + err
 
 
 def test_what_is_passed_over_is_counted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,6 +597,6 @@ def test_what_is_passed_over_is_counted(run: Run, tmp_path: Path, monkeypatch: p
         find_media(tmp_path / "v" / "closed1")
     code, out, _ = run("ingest", tmp_path / "v", "--model", "toy", "--index", tmp_path / "i")
     assert code == 0
-    assert "note: passed over 7 folders that cannot be listed: " in out
+    assert "note: skipped 7 folders that cannot be listed: " in out
     assert out.count("(Input/output error)") == 5
     assert "(Input/output error), ...\n" in out

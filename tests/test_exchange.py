@@ -143,7 +143,7 @@ def test_deleted_videos_stay_behind(media: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_and_the_name_must_fit(made: Path, tmp_path: Path) -> None:
     (tmp_path / "there.npz").write_text("precious")
-    with pytest.raises(BadOption, match=r"there\.npz is there already; give another name, or --force to replace it$"):
+    with pytest.raises(BadOption, match=r"there\.npz exists already; give another name, or --force to replace it$"):
         export_embeddings(made, tmp_path / "there.npz")
     with pytest.raises(BadOption, match=r"^the name of the embeddings ends in \.npz, not 'out\.csv'$"):
         export_embeddings(made, tmp_path / "out.csv")
@@ -242,7 +242,7 @@ def test_probe_vectors_that_disagree_refuse_the_file(write: Callable[..., Path],
                                                      tmp_path: Path) -> None:  # fmt: skip
     import_embeddings(tmp_path / "new", write(*exported))
     turned = exported | {"probe_frames": random_units(*exported["probe_frames"].shape, 3)}
-    with pytest.raises(NumericsMismatch, match="reproduces the index's probe vectors only at cosine"):
+    with pytest.raises(NumericsMismatch, match="reproduces the index's fingerprint only at cosine"):
         import_embeddings(tmp_path / "new", write(**turned))
 
 
@@ -260,7 +260,7 @@ def test_foreign_vectors_are_searchable_and_say_that_nobody_verified_them(
     report = import_embeddings(tmp_path / "new", mine, ImportOptions(recipe="toy", root=media, workers=1))
     assert (report.added, report.unverified, report.failures) == (4, 4, ())
     assert report.warnings[-1] == (
-        "nothing shows that these vectors were made with the index's recipe (no probe vectors in the file): "
+        "nothing shows that these vectors were made with the index's recipe (no fingerprint in the file): "
         "marked unverified"
     )
     assert UNVERIFIED in warnings(tmp_path / "new")
@@ -380,7 +380,7 @@ def test_the_recipe_must_be_said_and_be_the_index_s(
     made: Path, write: Callable[..., Path], exported: Arrays, tmp_path: Path
 ) -> None:
     mine = write("frames", "offsets", "frame_numbers", "paths")
-    told = r"mine\.npz does not say how its vectors were made; say so with --recipe"
+    told = r"mine\.npz does not say how its vectors were made; give --recipe"
     for index in (tmp_path / "new", made):
         with pytest.raises(BadOption, match=told):
             import_embeddings(index, mine)
@@ -480,7 +480,7 @@ def test_nothing_is_made_when_the_import_is_refused(
     with pytest.raises(RecipeMismatch, match="is not that of this index"):
         import_embeddings(tmp_path / "new", write(*exported), ImportOptions(recipe="echo-clip"))
     without = [name for name in exported if not name.startswith("probe")]
-    with pytest.raises(BadEmbeddings, match=r"has no probe vectors, so no index can be made of it$"):
+    with pytest.raises(BadEmbeddings, match=r"has no fingerprint, so no index can be made from it$"):
         import_embeddings(tmp_path / "new", write(*without))
     mine = write("frames", "offsets", "frame_numbers", "paths")
     with pytest.raises(BadOption, match=r"^there is no index at .*new yet; for a new one --recipe names a model$"):
@@ -540,7 +540,7 @@ BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     ("norms over 1", lambda e: {"norms": e["norms"] + np.float32(0.0015)}, r"norms of video 0 is 1\.0015, and"),
     ("v turned", lambda e: {"v": e["v"][::-1]}, r"v of video 0 is not the direction of the mean of its frames"),
     ("v scaled", lambda e: {"v": e["v"] * np.float32(1.01)}, r"v of video 0 has length 1\.01, not 1"),
-    ("a path twice", lambda e: {"paths": np.array([*e["paths"][:3], e["paths"][0]])}, r"stands in `paths` 2 times"),
+    ("a path twice", lambda e: {"paths": np.array([*e["paths"][:3], e["paths"][0]])}, r"is listed 2 times in `paths`"),
     ("paths of numbers", lambda e: {"paths": np.arange(4)}, r"it needs `paths`, a text for each video"),
     ("a path too few", lambda e: {"paths": e["paths"][:3]}, r"`offsets` are 4 ascending numbers from 0"),
     ("offsets that fall", lambda e: {"offsets": e["offsets"][::-1]}, r"`offsets` are 5 ascending numbers from 0"),

@@ -116,7 +116,7 @@ def test_what_is_no_index_is_still_refused_and_so_is_an_index_within_an_index(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("all of it")
-    with pytest.raises(IndexStateError, match="is there already and is no index; give another --index"):
+    with pytest.raises(IndexStateError, match="exists already and is not an index; give another --index"):
         _ingest(tmp_path / "full", folders[0])
     _ingest(tmp_path / "index", folders[0])
     for inside in ("new", "segments/new", "cache/new"):
@@ -248,7 +248,7 @@ def test_an_index_that_lost_its_manifest_is_never_made_anew(
             (index / name).rename(tmp_path / name)
             (index / name).mkdir()
     before, catalog = set(index.rglob("*.npy")), (index / "catalog.sqlite").read_bytes()
-    with pytest.raises(IndexStateError, match="is there already and is no index; give another --index"):
+    with pytest.raises(IndexStateError, match="exists already and is not an index; give another --index"):
         _ingest(index, folders[0])
     assert set(index.rglob("*.npy")) == before
     assert (index / "catalog.sqlite").read_bytes() == catalog
@@ -256,7 +256,7 @@ def test_an_index_that_lost_its_manifest_is_never_made_anew(
 
 def test_what_another_program_is_writing_there_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "index" / ".partial-0123").mkdir(parents=True)
-    with pytest.raises(IndexStateError, match="is there already and is no index"):
+    with pytest.raises(IndexStateError, match="exists already and is not an index"):
         make_store(tmp_path / "index")
     assert [path.name for path in (tmp_path / "index").iterdir()] == [".partial-0123"]
 

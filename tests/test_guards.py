@@ -284,7 +284,7 @@ def test_the_splits_of_a_seed_stay_what_they_are() -> None:
 
 def test_lines_are_counted_as_an_editor_does_below_a_line_that_names_the_separator(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("sep=;\npath;EF\na;55\nb\n")
-    with pytest.raises(BadManifest, match=r"line 4: 1 cells, and the header has 2"):
+    with pytest.raises(BadManifest, match=r"line 4: 1 cells, but the header has 2"):
         read_metadata(tmp_path / "m.csv")
 
 

@@ -174,7 +174,7 @@ def test_annotate_changes_what_the_file_has_columns_for(index: Path, tmp_path: P
     assert (report.updated, report.unchanged) == (3, 0)
     assert report.changes == {"view": 1, "site": 2, "patient": 1}
     assert report.emptied == {"EF": 1}
-    assert report.warnings == ("1 rows of new.csv fit no file, or several: line 5 'none'",)
+    assert report.warnings == ("1 rows of new.csv match no file, or several: line 5 'none'",)
     videos = {Path(video.path).stem: video for video in open_index(index).videos()}
     assert (videos["red"].study, videos["red"].view, videos["red"].attributes) == (
         "S1",

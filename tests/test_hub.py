@@ -443,7 +443,7 @@ def test_a_hub_that_is_not_there_is_told_within_seconds_with_the_way_out(tmp_pat
     refused(
         ask_hub(endpoint, tmp_path, "load", "hf-hub:org/tiny"),
         "ModelUnavailable",
-        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be had from the hub at {endpoint} "
+        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be downloaded from the hub at {endpoint} "
         r"\(.*Connection refused.*\); download it elsewhere and give the folder as local-dir:PATH",
     )
     assert time.monotonic() - started < 15
@@ -458,7 +458,7 @@ def test_a_hub_that_does_not_answer_is_given_up_after_the_client_s_own_time_limi
         refused(
             ask_hub(endpoint, tmp_path, "load", "hf-hub:org/tiny", HF_HUB_ETAG_TIMEOUT="1"),
             "ModelUnavailable",
-            rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be had from the hub at {endpoint} "
+            rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be downloaded from the hub at {endpoint} "
             r"\(.*timed out.*\); download it elsewhere and give the folder as local-dir:PATH",
         )
         assert time.monotonic() - started < 15
@@ -468,7 +468,7 @@ def test_offline_with_nothing_cached(tiny_hub: Hub, tmp_path: Path) -> None:
     refused(
         ask_hub(tiny_hub, tmp_path, "load", "hf-hub:org/tiny", HF_HUB_OFFLINE="1"),
         "ModelUnavailable",
-        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be had from the hub at {tiny_hub.url} "
+        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be downloaded from the hub at {tiny_hub.url} "
         r"\(.*HF_HUB_OFFLINE.*\); download it elsewhere and give the folder as local-dir:PATH",
     )
     assert tiny_hub.requests == []
@@ -481,7 +481,7 @@ def test_a_page_that_is_no_hub(tiny_hub: Hub, tmp_path: Path) -> None:
     refused(
         told,
         "ModelUnavailable",
-        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be had from the hub at {tiny_hub.url} "
+        rf"hf-hub:org/tiny: {CONFIG} is not in the local cache and cannot be downloaded from the hub at {tiny_hub.url} "
         r"\(.*X-Repo-Commit.*\); download it elsewhere and give the folder as local-dir:PATH",
     )
 
@@ -491,7 +491,8 @@ def test_a_download_that_comes_back_shorter(tiny_hub: Hub, tmp_path: Path) -> No
     refused(
         ask_hub(tiny_hub, tmp_path, "load", "hf-hub:org/tiny"),
         "ModelUnavailable",
-        rf"hf-hub:org/tiny: {SAFETENSORS} is not in the local cache and cannot be had from the hub at {tiny_hub.url} "
+        rf"hf-hub:org/tiny: {SAFETENSORS} is not in the local cache and cannot be downloaded from the hub at "
+        rf"{tiny_hub.url} "
         r"\(Consistency check failed: file should be of size \d+ but has size \d+ .*\); download it elsewhere .*",
     )
     tiny_hub.repositories["org/tiny"].faults.clear()  # half a file is not taken for a whole one
@@ -504,7 +505,8 @@ def test_a_connection_that_breaks_off_again_and_again(tiny_hub: Hub, tmp_path: P
     refused(
         ask_hub(tiny_hub, tmp_path, "load", "hf-hub:org/tiny"),
         "ModelUnavailable",
-        rf"hf-hub:org/tiny: {SAFETENSORS} is not in the local cache and cannot be had from the hub at {tiny_hub.url} "
+        rf"hf-hub:org/tiny: {SAFETENSORS} is not in the local cache and cannot be downloaded from the hub at "
+        rf"{tiny_hub.url} "
         r"\(peer closed connection .*\); download it elsewhere .*",
     )
 

@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(colours: Path,
         ("link.avi", "inaccessible-video"),
         ("text.mp4", "unreadable-video"),
     ]
-    assert "passed over 1 files that are no videos or stills read here: 1 .txt" in report.warnings
+    assert "skipped 1 files that are not supported videos or stills: 1 .txt" in report.warnings
     assert list(open_index(tmp_path / "index").failures()) == list(report.failures)
     write_video(colours / "empty.avi", plain_frames(1, (1, 2, 3)))
     report = _ingest(tmp_path / "index", colours)
@@ -253,11 +253,11 @@ def test_a_manifest_gives_study_patient_and_attributes(colours: Path, tmp_path: 
 def test_a_manifest_that_fits_nothing_is_refused_before_the_work(colours: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,EF\nelsewhere/one.avi,55\n")
-    with pytest.raises(BadManifest, match=r"no row of .*m\.csv fits a file: .* 'elsewhere/one\.avi'"):
+    with pytest.raises(BadManifest, match=r"no row of .*m\.csv matches a file: .* 'elsewhere/one\.avi'"):
         _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
     assert not (tmp_path / "index").exists()
     _ingest(tmp_path / "index", colours)
-    with pytest.raises(BadManifest, match="fits a file"):
+    with pytest.raises(BadManifest, match="matches a file"):
         annotate(tmp_path / "index", read_metadata(manifest))
 
 
@@ -267,7 +267,7 @@ def test_cells_that_are_emptied_are_counted(colours: Path, tmp_path: Path) -> No
     _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
     manifest.write_text("path,study,EF,age\nred,,,60\ngreen,S2,,\n")
     report = _ingest(tmp_path / "index", colours, tables=[read_metadata(manifest)])
-    assert "3 values that were known are emptied, as their cells in the manifest are empty" in report.warnings
+    assert "3 known values were cleared, because their cells in the manifest are empty" in report.warnings
     told = {Path(video.path).stem: (video.study, video.attributes) for video in open_index(tmp_path / "index").videos()}
     assert told["red"] == (None, {"EF": None, "age": 60})
     assert told["green"] == ("S2", {"EF": None, "age": None})
@@ -283,7 +283,7 @@ def test_each_half_of_echonet_pediatric_has_its_own_list(tmp_path: Path) -> None
     for sources in ([tmp_path / "p"], [tmp_path / "p/A4C", tmp_path / "p/PSAX"]):
         index = tmp_path / f"index{len(sources)}"
         report = ingest(index, sources, IngestOptions(ModelRequest("toy"), workers=1))
-        assert not [warning for warning in report.warnings if "have no row" in warning or "fit no file" in warning]
+        assert not [warning for warning in report.warnings if "have no row" in warning or "match no file" in warning]
         told = {(video.view, video.attributes["EF"]) for video in open_index(index).videos()}
         assert told == {("A4C", 60), ("PSAX", 40)}
 
@@ -458,6 +458,6 @@ def test_pictures_of_our_own_are_no_media(colours: Path, tmp_path: Path, run: An
     Image.new("RGB", (20, 20), (9, 9, 9)).save(colours / "still.png")
     code, out, _ = run("ingest", colours, "--index", index)
     assert code == 0
-    assert "note: passed over 1 pictures that echosearch wrote: hits.png" in out
+    assert "note: skipped 1 pictures that echosearch wrote: hits.png" in out
     assert "1 added, 0 replaced, 3 unchanged, 0 failed" in out
-    assert run("ingest", colours, "--index", index)[1].count("passed over 1 pictures") == 1
+    assert run("ingest", colours, "--index", index)[1].count("skipped 1 pictures") == 1

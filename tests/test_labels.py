@@ -64,7 +64,7 @@ def test_echonets_list_as_it_is(tmp_path: Path) -> None:
     videos = [_video(7, tmp_path / "Videos/0X3C.avi"), _video(4, tmp_path / "Videos/0X1A.avi")]
     labelled = join(labels, videos)
     assert _joined(labelled) == {4: 55.5, 7: 62}
-    assert labelled.warnings == ("1 rows of FileList.csv fit no file, or several: line 3 '0X2B'",)
+    assert labelled.warnings == ("1 rows of FileList.csv match no file, or several: line 3 '0X2B'",)
 
 
 def test_a_split_is_kept_in_whatever_case(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_the_rows_are_about(tmp_path: Path, header: str, key: str | None, k
         ("video,a\n1,2\n", {"label_column": "c"}, BadOption, "--label-column c: .* no such column; it has a"),
         ("video,a\n1,2\n", {"split": "test"}, BadOption, "has no column called split"),
         ("video,a,a\n1,2,3\n", {}, BadLabels, "no column name may come twice: a"),
-        ("video,a\n1,2,3\n", {}, BadLabels, "line 2: 3 cells, and the header has 2"),
+        ("video,a\n1,2,3\n", {}, BadLabels, "line 2: 3 cells, but the header has 2"),
         ("video,a\n,2\n", {}, BadLabels, "line 2: the video is empty"),
         ("video_id,a\nx.avi,2\n", {}, BadLabels, "line 2: 'x.avi' is no id of a video.*--key video_id=video"),
         ("video,a\nx,1\ny,nan\n", {}, BadLabels, "line 3: 'nan' is no label; leave the cell empty"),
@@ -209,7 +209,7 @@ def test_a_name_that_two_videos_have_fits_neither(tmp_path: Path) -> None:
     videos = [_video(1, "/m/a/x.avi"), _video(2, "/m/b/x.avi"), _video(3, "/m/a/y.avi"), _video(4, "/m/b/y.avi")]
     labelled = join(labels, videos)
     assert _joined(labelled) == {4: 0}
-    assert labelled.warnings[0] == "1 rows of labels.csv fit no file, or several: line 2 'x.avi'"
+    assert labelled.warnings[0] == "1 rows of labels.csv match no file, or several: line 2 'x.avi'"
 
 
 def test_two_names_of_one_video_must_agree(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _catalog_of(source: Path, index: Path) -> None:
         shutil.copy(file, index)
 
 
-LEFT = "the index has no segment {}, which holds vectors that the index has not; it is left alone"
+LEFT = "the index has no segment {}, which holds vectors that the index does not have; it is left alone"
 
 
 @pytest.mark.parametrize("yes", [True, False])
@@ -141,7 +141,7 @@ def test_what_a_writer_left_that_died_is_named_by_check_and_erased_by_the_next(t
     shutil.copytree(_more_at(tmp_path / "fresh", 7), uncommitted)
     shutil.copytree(_segments(index)[0], copied)
     before = _seen(index)
-    erased = "was left by a writer that died, and holds nothing of use; the next one erases it"
+    erased = "was left by a writer that died, and is of no use; the next writer erases it"
     assert check(index).kept == (f"{uncommitted} {erased}", f"{copied} {erased}")
     with Store(index).writer():
         pass
@@ -171,14 +171,14 @@ def test_a_trouble_with_aside_is_told_and_locks_nothing(tmp_path: Path, kind: st
     reason = {"file": "Not a directory", "dangling": "No such file or directory"}.get(
         kind, "Too many levels of symbolic links"
     )
-    way_out = "it is to be a folder, for what a repair lets go of: mend it, or move it elsewhere"
+    way_out = "it must be a folder, for what a repair drops: fix it, or move it elsewhere"
     report = check(index)
     assert (report.problems, report.kept) == ((), (f"{aside} cannot be listed ({reason}); {way_out}",))
     damaged = _segments(index)[0]
     _flip(damaged / "norms.npy")
     report = repair(index)
     assert (report.videos_lost, report.moved_aside) == (2, ())
-    assert f"{damaged} was let go of; the next writer moves it aside" in report.kept
+    assert f"{damaged} was dropped; the next writer moves it aside" in report.kept
     assert len(_seen(index)) == 4
     aside.unlink()
     with Store(index).writer():
@@ -190,7 +190,7 @@ def test_a_trouble_with_aside_is_told_and_locks_nothing(tmp_path: Path, kind: st
 def test_a_stray_thing_among_the_segments_is_no_segment(tmp_path: Path, name: str) -> None:
     index = _index(tmp_path / "index")
     (index / "segments" / name).write_text("")
-    assert check(index).kept == (f"{index / 'segments' / name} is no part of the index; it is left alone",)
+    assert check(index).kept == (f"{index / 'segments' / name} does not belong to the index; it is left alone",)
 
 
 def test_a_repair_is_judged_by_what_it_leaves(tmp_path: Path, run: Any) -> None:
@@ -200,7 +200,7 @@ def test_a_repair_is_judged_by_what_it_leaves(tmp_path: Path, run: Any) -> None:
         connection.execute("INSERT INTO tombstones VALUES (999, 77, 'x.avi', 'x')")
     _flip(_segments(index)[0] / "norms.npy")
     code, out, _ = run("check", "--repair", "--index", index)
-    assert (code, "repaired: 1 segments let go" in out) == (3, True), out
+    assert (code, "repaired: 1 segments dropped" in out) == (3, True), out
     assert "left: tombstones row " in out
     assert run("check", "--index", index)[0] == 3
 
@@ -209,7 +209,7 @@ def test_a_repair_of_faiss_alone_leaves_nothing(tmp_path: Path) -> None:
     index = _index(tmp_path / "index")
     shutil.rmtree(index / "ann")
     report = repair(index)
-    assert (report.repaired, report.left, report.is_whole) == (("the FAISS index was built anew",), (), True)
+    assert (report.repaired, report.left, report.is_whole) == (("the FAISS index was rebuilt",), (), True)
 
 
 # Damage in one segment does not lock the index.
@@ -230,7 +230,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _note(index: Path) -> str:
-    return f"segment {_segments(index)[1].name} is damaged, and is left as it is: echosearch check --repair"
+    return f"segment {_segments(index)[1].name} is damaged, and was left alone; drop it with: echosearch check --repair"
 
 
 def test_an_ingest_goes_on_beside_a_damaged_segment_and_says_so(archive: Path, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_compact_leaves_a_damaged_segment_alone_and_says_so(archive: Path, run: 
 
 def test_a_purge_is_refused_only_where_its_own_segment_is_damaged(archive: Path) -> None:
     before = _digests(archive / "segments")
-    with pytest.raises(DamagedIndex, match=r"^nothing was changed: .* let it go first: echosearch check --repair$"):
+    with pytest.raises(DamagedIndex, match=r"^nothing was changed: .* drop it first: echosearch check --repair$"):
         purge_videos(archive, [2])
     assert (_digests(archive / "segments"), len(_seen(archive))) == (before, 4)
     purge_videos(archive, [3])
@@ -295,7 +295,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=30, cwd=ROOT, check=True
     )
-    words = "it is a pipe or device, and no file"
+    words = "it is a pipe or device, not a file"
     assert done.stdout.splitlines() == ["False", words, "False", words, "False", "Is a directory"]
     (tmp_path / "a").write_bytes(b"a")
     assert content_sha256(tmp_path / "a") == hashlib.sha256(b"a").hexdigest()

@@ -79,7 +79,7 @@ def test_map_gives_a_column_its_field(tmp_path: Path) -> None:
     ("text", "column_map", "error", "sentence"),
     [
         ("a,b\n1,2\n", {}, BadManifest, "no column for the file's path"),
-        ("path,b\nx,1,2\n", {}, BadManifest, "line 2: 3 cells, and the header has 2"),
+        ("path,b\nx,1,2\n", {}, BadManifest, "line 2: 3 cells, but the header has 2"),
         ("path,b,b\nx,1,2\n", {}, BadManifest, "no column name may come twice: b"),
         ("path,study\n,1\n", {}, BadManifest, "line 2: the path is empty"),
         ("path,acquired_at\nx,yesterday\n", {}, BadManifest, "line 2: 'yesterday' is no date"),
@@ -135,7 +135,7 @@ def test_a_row_that_fits_several_files_or_none_takes_none(tmp_path: Path) -> Non
     for told in ("x.avi", "z.avi", "c/y.avi"):
         found, warnings = _match(tmp_path, told, "videos/a/x.avi", "videos/b/x.avi")
         assert found == []
-        assert warnings[0] == f"1 rows of m.csv fit no file, or several: line 2 {told!r}"
+        assert warnings[0] == f"1 rows of m.csv match no file, or several: line 2 {told!r}"
 
 
 def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     same = read_metadata(_csv(tmp_path, "path,patient\nx.avi,P\nx,P\n"))
     assert same.match(files, [])[0][files[0]].patient == "P"
     other = read_metadata(_csv(tmp_path, "path,patient\nx.avi,P\nx,Q\n"))
-    with pytest.raises(BadManifest, match=r"lines 2 and 3 say different things of x\.avi"):
+    with pytest.raises(BadManifest, match=r"lines 2 and 3 disagree about x\.avi"):
         other.match(files, [])
 
 
@@ -162,7 +162,7 @@ def test_one_odd_cell_is_named(tmp_path: Path) -> None:
     table = read_metadata(_csv(tmp_path, "path,age,site\na,9,x\nb,100,y\nc,>89,2\n"))
     assert table.types == {"age": "text", "site": "text"}
     [note] = table.notes
-    assert note.startswith("m.csv: column 'age' is text, since 1 of its 3 values are not numbers")
+    assert note.startswith("m.csv: column 'age' is read as text: 1 of its 3 values are not numbers")
     assert "line 4 '>89'" in note
 
 
@@ -176,7 +176,7 @@ def test_what_may_be_an_id_with_an_e_stays_as_it_stands(tmp_path: Path, cells: t
 
 def test_a_whole_number_that_a_column_of_reals_would_round_is_named(tmp_path: Path) -> None:
     [note] = read_metadata(_csv(tmp_path, "path,x\na,9007199254740993\nb,0.5\n")).notes
-    assert "since 1 of its 2 values are not numbers that are kept exactly: line 2 '9007199254740993'; " in note
+    assert "1 of its 2 values are not numbers that can be stored exactly: line 2 '9007199254740993'; " in note
 
 
 def test_what_was_written_for_a_spreadsheet_is_read_as_it_was(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_files_that_excel_and_windows_write(tmp_path: Path) -> None:
     (tmp_path / "w.csv").write_bytes("path,name\na,José\n".encode("cp1252"))
     with pytest.raises(BadManifest, match=r"byte [0-9]+ is not UTF-8 text; save it as CSV UTF-8"):
         read_metadata(tmp_path / "w.csv")
-    assert "1 columns have values and no name" in read_metadata(_csv(tmp_path, "path,\na,words\n")).notes[0]
+    assert "1 columns have values but no name" in read_metadata(_csv(tmp_path, "path,\na,words\n")).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_paths_of_another_machine_are_found_by_their_end(tmp_path: Path, told: s
     files = [tmp_path / "x/v/b.avi", tmp_path / "x/w/b.avi", tmp_path / "x/v/a.avi"]
     found, warnings = table.match(files, [tmp_path / "x"])
     assert [(path, metadata.attributes) for path, metadata in found.items()] == [(files[0], {"EF": 40})]
-    named = [warning for warning in warnings if "found by their end" in warning]
+    named = [warning for warning in warnings if "matched by the end" in warning]
     assert bool(named) == (end is not None)
     assert end is None or f"{end} for {told!r}" in named[0]
 

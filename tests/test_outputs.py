@@ -112,9 +112,9 @@ def test_a_new_file_appears_whole(tmp_path: Path) -> None:
 def test_another_file_is_replaced_with_force_only(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
-    with pytest.raises(BadOption, match=rf"^{path} is there already; give another name, or --force to replace it$"):
+    with pytest.raises(BadOption, match=rf"^{path} exists already; give another name, or --force to replace it$"):
         sheet(path)
-    with pytest.raises(BadOption, match=rf"^{path} is there already; give another name$"):
+    with pytest.raises(BadOption, match=rf"^{path} exists already; give another name$"):
         sheet(path, force=None)
     assert path.read_bytes() == b"precious"
     assert written(sheet(path, force=True)) == b"new"
@@ -158,7 +158,7 @@ def test_over_a_hard_link_only_the_name_is_replaced(tmp_path: Path) -> None:
     film.parent.mkdir()
     film.write_bytes(b"film")
     (tmp_path / "hits.png").hardlink_to(film)
-    with pytest.raises(BadOption, match=r"hits\.png is there already"):
+    with pytest.raises(BadOption, match=r"hits\.png exists already"):
         sheet(tmp_path / "hits.png", sources=(film.parent,))
     assert written(sheet(tmp_path / "hits.png", True, (film.parent,))) == b"new"
     assert film.read_bytes() == b"film"
@@ -186,11 +186,11 @@ def test_what_is_no_file_to_replace(tmp_path: Path, force: bool) -> None:
     for name, target in (("null", "/dev/null"), ("film", "film.avi"), ("loop", "loop.png"), ("dangling", "gone.png")):
         (tmp_path / f"{name}.png").symlink_to(target)
     for name, sentence in (
-        ("folder", "is no regular .png file, as the sheet has to be; give another name$"),
-        ("fifo", "is no regular .png file"),
-        ("null", r"\(a link to /dev/null\) is no regular .png file"),
-        ("film", r"\(a link to .*/film.avi\) is no regular .png file"),
-        ("dangling", r"\(a link to .*/gone.png\) is there already, and leads nowhere; give another name$"),
+        ("folder", "is not a regular .png file, as the sheet must be; give another name$"),
+        ("fifo", "is not a regular .png file"),
+        ("null", r"\(a link to /dev/null\) is not a regular .png file"),
+        ("film", r"\(a link to .*/film.avi\) is not a regular .png file"),
+        ("dangling", r"\(a link to .*/gone.png\) exists already, and leads nowhere; give another name$"),
     ):
         with pytest.raises(BadOption, match=sentence):
             sheet(tmp_path / f"{name}.png", force)
@@ -226,7 +226,7 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"precious")
         return b"new"
 
-    with pytest.raises(BadOption, match=r"a\.png is there already"):
+    with pytest.raises(BadOption, match=r"a\.png exists already"):
         write(sheet(tmp_path / "a.png"), come)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"precious"}
 
@@ -429,7 +429,7 @@ def test_a_command_replaces_its_own_or_with_force(kind: str, w: Path, run: Run, 
     out.write_bytes(b"precious")
     code, told, err = run(*command(words, out))
     assert (code, told) == (2, "")
-    assert err == f"error: {out} is there already; give another name, or --force to replace it\n"
+    assert err == f"error: {out} exists already; give another name, or --force to replace it\n"
     assert out.read_bytes() == b"precious"
     code, _, err = run(*command(words, out, "--force"))
     assert (code, out.read_bytes() == b"precious") == (0, False), err
@@ -456,8 +456,8 @@ def test_a_command_never_replaces_what_is_of_the_archive(
     for out, sentence in (
         (source, sources),
         (tmp_path / f"mine{suffix}", sources),
-        (tmp_path / f"film{suffix}", f"is no regular {suffix} file"),
-        (tmp_path / f"gone{suffix}", "is there already, and leads nowhere"),
+        (tmp_path / f"film{suffix}", f"is not a regular {suffix} file"),
+        (tmp_path / f"gone{suffix}", "exists already, and leads nowhere"),
         (tmp_path / f"vectors{suffix}", inside),
         (w / "index" / f"new{suffix}", inside),
         (w / "index" / "segments" / f"new{suffix}", inside),
@@ -543,7 +543,7 @@ def test_a_sample_replaces_neither_sheet_nor_picture_and_draws_nothing(
     (tmp_path / taken).write_bytes(b"judged")
     before = len(open_index(w / "index").cohorts.audits("all"))
     code, told, err = run(*command(SAMPLE, tmp_path / "out.csv"))
-    assert (code, told, err) == (2, "", f"error: {tmp_path / taken} is there already; give another name\n")
+    assert (code, told, err) == (2, "", f"error: {tmp_path / taken} exists already; give another name\n")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(taken, b"judged")]
     assert len(open_index(w / "index").cohorts.audits("all")) == before
     code, _, err = run(*command(SAMPLE, w / "index" / "out.csv"))

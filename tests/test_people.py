@@ -219,7 +219,7 @@ def test_a_study_that_several_patients_have_is_not_deleted_unless_it_is_said_who
     rows = [(f"p{p}s{s}", str(s), f"P{p}", f"{p}{s}") for p in range(4) for s in (1, 2)]
     index, where = index_of(tmp_path / "index", rows), ("--index", tmp_path / "index")
     code, _, err = run("delete", "--study", "1", *way, *where)
-    assert (code, "4 patients have a study '1'; say whose is meant: --patient (see list --study)" in err) == (2, True)
+    assert (code, "4 patients have a study '1'; say which one with --patient (see list --study)" in err) == (2, True)
     assert len(list(index.videos())) == 8
     code, _, err = run("delete", "--study", "3", "--patient", "P2", *way, *where)
     assert (code, "no video of study '3' of patient 'P2' in this index" in err) == (2, True)
@@ -230,7 +230,7 @@ def test_a_study_that_several_patients_have_is_not_deleted_unless_it_is_said_who
     if not way:
         assert run("delete", "--patient", "P3", *where)[0] == 0
         code, _, err = run("undelete", "--study", "1", *where)
-        assert (code, "4 patients have a study '1'; say whose is meant" in err) == (2, True)
+        assert (code, "4 patients have a study '1'; say which one" in err) == (2, True)
         assert run("undelete", "--study", "1", "--patient", "P3", *where)[0] == 0
         assert {(v.patient, v.study) for v in index.videos()} == told - {("P2", "1"), ("P3", "2")}
 

@@ -227,7 +227,7 @@ def test_a_purge_is_asked_for_twice_and_a_dry_run_changes_nothing(lived: Lived, 
         "1 videos would be purged for good, and nothing brings them back:\n  35  /media/echo/PAT0017-ZZ/clip0034.avi"
         in err
     )
-    assert "patient PAT0017-ZZ\nIf that is right, say so: --purge --yes" in err
+    assert "patient PAT0017-ZZ\nIf this is intended, repeat with --purge --yes" in err
     for option in (["--yes"], ["--learned", "delete"]):
         assert "--yes and --learned go with --purge" in run("delete", 35, *option, "--index", lived.path)[2]
     code, out, _ = run("delete", "--study", STUDY, "--purge", "--dry-run", "--index", lived.path)
@@ -268,7 +268,7 @@ def test_a_reader_of_an_earlier_commit_goes_on_or_says_why(lived: Lived) -> None
     reader = open_index(lived.path)
     assert {hit.video_id for hit in reader.similar(1, k=119).hits} >= {35, 36}
     with reader._store.snapshot() as snapshot:
-        purge = pytest.raises(BackendError, match=r"all is purged from .* but for the catalog's log")
+        purge = pytest.raises(BackendError, match=r"everything is purged from .* except the catalog's log")
         with pytest.MonkeyPatch.context() as patch, purge:
             patch.setattr("echosearch.index.catalog.catalog._BUSY_SECONDS", 0.2)
             purge_videos(lived.path, [], patient=PATIENT)
@@ -347,7 +347,9 @@ def test_a_person_may_be_called_anything(tmp_path: Path, patient: str) -> None:
 def test_what_is_called_like_the_person_has_to_go_first(lived: Lived) -> None:
     before = lived.found()
     lived.cohorts.create(f"of-{PATIENT}", Definition(where=("ef < 66",), level="study"))
-    with pytest.raises(BadOption, match=f"the cohort of-{PATIENT} is called like whom you purge; delete it first"):
+    with pytest.raises(
+        BadOption, match=f"the cohort of-{PATIENT} has the same name as what you purge; delete it first"
+    ):
         purge_videos(lived.path, [], patient=PATIENT)
     assert {name: places | {"catalog.sqlite"} for name, places in lived.found().items() if places} == {
         name: places | {"catalog.sqlite"} for name, places in before.items()

@@ -56,7 +56,7 @@ VOCABULARY = frozenset({"template_vocab.txt"})
 def question(address: str) -> str:
     return re.escape(
         f"is {address} echo-clip or echo-clip-r (not supported yet), or another model? It has their architecture, and "
-        f"they are prepared in another way than others. Say which: --model echo-clip --weights {address}, or, prepared "
+        f"they need their own preparation. Say which: --model echo-clip --weights {address}, or, prepared "
         f"as open_clip does it, --model open_clip --weights {address}; or in an echosearch.json beside the weights: "
         '{"preset": "echo-clip"}'
     )
@@ -317,8 +317,8 @@ def test_an_index_made_before_is_told_and_goes_on_in_its_own_way(run: Run, tiny_
         know_presets_by(patch, embed_dim=16)  # by now it is known that these weights may be echo-clip's
         note = (
             "this index's model may be echo-clip, and was not prepared as published (fit resize-crop, not crop-resize; "
-            "resizer pillow, not opencv; zoom 0.0, not 0.1; channel_order rgb, not bgr), so its scores are others; it "
-            "stays so. To have them, make another: echosearch ingest VIDEOS --index NEW --model echo-clip"
+            "resizer pillow, not opencv; zoom 0.0, not 0.1; channel_order rgb, not bgr), so its scores differ; that "
+            "stays. For published scores make another index: echosearch ingest VIDEOS --index NEW --model echo-clip"
         )
         for number, model in enumerate((None, ModelRequest(address))):
             new = write_video(tmp_path / "videos" / f"new{number}.avi", plain_frames(3, (20, 20, 60 * number + 90)))
@@ -332,7 +332,7 @@ def test_an_index_made_before_is_told_and_goes_on_in_its_own_way(run: Run, tiny_
         moved = echosearch.open_index(made, model=f"local-dir:{named(tiny_model, tmp_path / 'moved')}")
         assert len(moved.similar(write_video(tmp_path / "unknown.avi", plain_frames(3, (7, 70, 170)))).hits) == 4
         with pytest.raises(
-            EchoSearchError, match=r"videos would be prepared in another way .*preprocess.channel_order bgr"
+            EchoSearchError, match=r"videos would be prepared differently .*preprocess.channel_order bgr"
         ):
             ingest(made, [tmp_path / "unknown.avi"], IngestOptions(ModelRequest("echo-clip", address), workers=1))
         with pytest.raises(BadOption, match=r"was published for echo-clip, and local-dir:.* is not that; learn one"):
@@ -383,7 +383,7 @@ def recipe(config: dict[str, Any] = ECHO, spec: PreprocessSpec = PUBLISHED, fram
             None,
             "is echo-clip, and was not prepared as published (embed_dim",
         ),
-        (HUB_R, HUB_R, recipe(spec=SPEC), "echo-clip-r", None, "tokenizer is still to come: what it makes of phrases"),
+        (HUB_R, HUB_R, recipe(spec=SPEC), "echo-clip-r", None, "tokenizer is still to come: its scores for phrases"),
         ("open_clip", HUB, recipe(spec=SPEC), "open_clip", "open_clip", None),
         ("open_clip:convnext_base/laion400m_s13b_b51k",) * 2 + (recipe(spec=SPEC), None, None, None),
         (HERE, HERE, recipe(VIT_L, SPEC), None, None, None),

@@ -210,8 +210,8 @@ def test_stills_are_refused_beside_older_ones_and_cines_are_not(mixed: Path) -> 
         ("s0.png", "recipe-mismatch"),
     ]
     assert report.failures[0].message == (
-        note := "3 stills are embedded as by another version of echosearch, and compare with no others; bring them up "
-        "with: echosearch reembed"
+        note := "3 stills were embedded by another version of echosearch and cannot be compared with the others; "
+        "update them with: echosearch reembed"
     )
     assert note in report.warnings
     index = echosearch.open_index(mixed)
@@ -605,7 +605,7 @@ def test_a_model_is_exchanged(mixed: Path) -> None:
     before = contents(mixed)
     old = echosearch.open_index(mixed)
     old.zeroshot.sweep("pacemaker")
-    with pytest.raises(BadOption, match=r"space\.tensors_sha256 other here, toy-1 there; .* say so: --yes$"):
+    with pytest.raises(BadOption, match=r"space\.tensors_sha256 other here, toy-1 there; .* repeat with --yes$"):
         reembed(mixed, IngestOptions(ModelRequest("other")), load=_other)
     assert contents(mixed) == before
     report = reembed(mixed, IngestOptions(ModelRequest("other"), yes=True), load=_other)
@@ -617,7 +617,7 @@ def test_a_model_is_exchanged(mixed: Path) -> None:
     red, green, blue = direction(220, 60, 20)
     assert now["s1.png"][1] == [green, red, blue]
     assert [row[2:] for row in now.values()] == [row[2:] for row in before.values()]
-    with pytest.raises(RecipeMismatch, match="were embedded anew, with another model or in another way, since it was"):
+    with pytest.raises(RecipeMismatch, match="were embedded again, with another model or in another way, since it was"):
         old.search("red")
     with pytest.raises(RecipeMismatch, match=r"open it again$"):
         old.zeroshot.sweep("pacemaker")
@@ -696,7 +696,7 @@ def test_embeddings_go_where_stills_are_embedded_alike(mixed: Path, tmp_path: Pa
     export_embeddings(mixed, new)
     for source, target in ((old, mixed), (new, past)):
         with pytest.raises(
-            RecipeMismatch, match=r"still_version \d here, \d there \(the index\); bring up the older of the two"
+            RecipeMismatch, match=r"still_version \d here, \d there \(the index\); bring the older index up to date"
         ):
             import_embeddings(target, source)
     assert import_embeddings(fresh, new).added == 6

@@ -148,9 +148,7 @@ def test_what_was_let_go_of_while_its_disk_was_away_is_never_erased(
     for name in names:
         (tmp_path / "unplugged" / name).rename(index / "segments" / name)
     kept = check(index).kept
-    assert [f"{index}/segments/{name} was let go of; the next writer moves it aside" for name in sorted(names)] == [
-        *kept
-    ]
+    assert [f"{index}/segments/{name} was dropped; the next writer moves it aside" for name in sorted(names)] == [*kept]
     for _ in range(2):
         with Store(index).writer() as writer:
             compact(writer)
@@ -158,7 +156,7 @@ def test_what_was_let_go_of_while_its_disk_was_away_is_never_erased(
     assert {folder.name for folder in (index / "segments").iterdir()} == new | {"aside"}
     assert _files(index / "segments" / "aside") == files
     assert check(index).kept == tuple(
-        f"{index}/segments/aside/{name} was let go of by a repair; it may be removed" for name in sorted(names)
+        f"{index}/segments/aside/{name} was dropped by a repair; it may be removed" for name in sorted(names)
     )
     assert check(index).problems == ()
     assert len(_seen(index)) == times
@@ -214,7 +212,7 @@ def test_a_file_that_cannot_be_read_today_is_not_damaged(index: Path, name: str,
             assert "--missing" not in sentence
         else:
             assert os.strerror(number) in sentence
-            assert sentence.endswith(f"{MOUNT}, let it go with: echosearch check --repair --missing")
+            assert sentence.endswith(f"{MOUNT}, drop it with: echosearch check --repair --missing")
         report = repair(index, yes=True, missing=number in NOT_LOST)  # these are lost in no case
         assert (report.videos_lost, report.repaired, len(report.out_of_reach)) == (0, (), 1)
         assert not report.is_whole
@@ -247,7 +245,7 @@ def test_the_damaged_go_and_what_is_out_of_reach_stays(index: Path, tmp_path: Pa
     _flip(damaged / "pooled.npy")
     report = repair(index)
     assert report.problems == (f"{damaged / 'pooled.npy'} has other bytes than were written",)
-    assert report.repaired == ("1 segments let go, with 4 videos: ingest their folders again",)
+    assert report.repaired == ("1 segments dropped, with 4 videos: ingest their folders again",)
     assert report.moved_aside == (str(index / "segments" / "aside" / damaged.name),)
     assert [away.name in sentence for sentence in report.out_of_reach] == [True]
     (tmp_path / "away").rename(away)
@@ -261,7 +259,7 @@ def test_faiss_is_derived_and_its_folder_may_be_away(index: Path, tmp_path: Path
     before = _seen(index)
     (index / "ann").rename(tmp_path / "ann")
     assert check(index).problems == ("there is no FAISS index; every vector is scanned. The next ingest writes it.",)
-    assert repair(index).repaired == ("the FAISS index was built anew",)
+    assert repair(index).repaired == ("the FAISS index was rebuilt",)
     assert check(index).problems == ()
     with _failing(errno.EIO, index / "ann"):
         assert _seen(index) == before
@@ -314,9 +312,9 @@ def test_more_than_a_few_videos_are_let_go_of_only_with_yes(
     assert code == 3
     listed = ", ".join(sorted(folder.name for folder in segments))
     some = "/media/echo/0.avi, /media/echo/1.avi, /media/echo/2.avi, ..."
-    assert f"not repaired: nothing was changed: this lets go of 12 videos ({some}) in 3 segments ({listed})" in out
+    assert f"not repaired: nothing was changed: this would drop 12 videos ({some}) in 3 segments ({listed})" in out
     told = json.loads(run("check", *options, "--index", index, "--json")[1])
-    assert told["not_done"].endswith("is missing, say so with --yes")
+    assert told["not_done"].endswith("is missing, repeat with --yes")
     assert (told["videos_lost"], told["moved_aside"], told["repaired"]) == (0, [], [])
     assert _files(index) == files
     told = json.loads(run("check", *options, "--yes", "--index", index, "--json")[1])
@@ -331,7 +329,7 @@ def test_more_than_a_few_videos_are_let_go_of_only_with_yes(
     assert len(_files(aside)) == len(FILES) * 3 - (3 if how == "missing" else 0)
     code, out, _ = run("check", "--index", index)
     assert code == 0
-    assert out.count("was let go of by a repair; it may be removed") == 3
+    assert out.count("was dropped by a repair; it may be removed") == 3
 
 
 def test_ten_videos_are_a_few(tmp_path: Path) -> None:
@@ -404,7 +402,7 @@ def test_a_catalog_from_before_a_merge_erases_nothing(
         with pytest.raises(OutOfReach, match=MOUNT), Store(index).writer() as writer, writer.snapshot():
             pass
     assert _files(index / "segments") == files
-    told = (f"the index has no segment {folder}, which holds vectors that the index has not; it is left alone",)
+    told = (f"the index has no segment {folder}, which holds vectors that the index does not have; it is left alone",)
     assert check(index).kept == told
     assert repair(index, missing=True, yes=True).kept == told
     with Store(index).writer() as writer:
@@ -438,7 +436,7 @@ def test_a_folder_that_is_no_segment_of_ours_is_left_alone_and_told(index: Path,
         why = "cannot be read (No such file or directory); it is left alone"
         assert sentence == f"the index has no segment {folder}, and it {why}"
     else:
-        assert sentence == f"{folder} is no part of the index; it is left alone"
+        assert sentence == f"{folder} does not belong to the index; it is left alone"
     assert check(index).problems == ()
 
 
@@ -465,7 +463,9 @@ def test_merging_and_compacting_do_not_make_damage_look_whole(index: Path, monke
         assert (counts["rows_dropped"], counts["segments"]) == (1, 3)
         monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
         writer.merge()
-        assert writer.notes == (f"segment {damaged.name} is damaged, and is left as it is: echosearch check --repair",)
+        assert writer.notes == (
+            f"segment {damaged.name} is damaged, and was left alone; drop it with: echosearch check --repair",
+        )
     assert _files(damaged) == files
     assert len(_segments(index)) == 2  # the others became one
     assert repair(index).videos_lost == 3

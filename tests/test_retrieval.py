@@ -78,7 +78,7 @@ def test_key_and_text_can_be_named(tmp_path: Path) -> None:
         ("video_id,text\nx.avi,y\n", {}, BadLabels, "line 2: 'x.avi' is no id of a video"),
         ("study,text\n1,\n2,\n", {}, BadLabels, "has no report: all 2 cells of 'text' are empty"),
         ("study,text\n1,x\n2,x\n1,y\n", {}, BadLabels, "lines 2 and 4 give 1 different reports"),
-        ("study,text\n1,x,y\n", {}, BadLabels, "line 2: 3 cells, and the header has 2"),
+        ("study,text\n1,x,y\n", {}, BadLabels, "line 2: 3 cells, but the header has 2"),
         ('study,text\n1,"x\n', {}, BadLabels, "the reports .* cannot be read: unexpected end of data"),
     ],
 )

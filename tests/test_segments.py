@@ -192,7 +192,7 @@ def test_a_segment_json_that_is_none_is_told_in_plain_words(tmp_path: Path, text
     with pytest.raises(
         DamagedIndex,
         match=f"^segment {tmp_path / info.name} cannot be read: its segment.json is not what was written; "
-        "restore it from a copy, or let its videos go with: echosearch check --repair$",
+        "restore it from a copy, or drop its videos with: echosearch check --repair$",
     ):
         open_segment(tmp_path, info.name)
 

@@ -164,11 +164,11 @@ def test_an_empty_folder_may_become_an_index(tmp_path: Path) -> None:
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "thesis.tex").write_text("mine")
-    sentence = f"^{tmp_path / 'index'} is there already and is no index; give another --index$"
+    sentence = f"^{tmp_path / 'index'} exists already and is not an index; give another --index$"
     with pytest.raises(IndexStateError, match=sentence):
         make_store(tmp_path / "index")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(IndexStateError, match="is there already and is no index; give another --index"):
+    with pytest.raises(IndexStateError, match="exists already and is not an index; give another --index"):
         make_store(tmp_path / "file")
     assert {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")} == {
         "index",
@@ -325,7 +325,7 @@ def test_a_newer_format_is_refused(store: Store) -> None:
 )
 def test_a_manifest_whose_recipe_was_changed_is_refused(store: Store, change: Callable[[Any], Any]) -> None:
     edit_manifest(store.path, change)
-    sentence = r"manifest\.json was changed: its recipe no longer has the hash that stands beside it$"
+    sentence = r"manifest\.json was changed: its recipe no longer matches its hash$"
     with pytest.raises(DamagedIndex, match=sentence):
         Store(store.path)
 
@@ -385,7 +385,9 @@ def test_a_manifest_that_cannot_be_opened_says_why(store: Store, monkeypatch: py
 
 def test_a_manifest_with_another_dim_says_so(filled: Store) -> None:
     edit_manifest(filled.path, lambda values: values.update(dim=31))
-    with pytest.raises(DamagedIndex, match="was changed: it says that vectors have 31 numbers, and its own have 32; "):
+    with pytest.raises(
+        DamagedIndex, match="was changed: it says that vectors have 31 numbers, but its fingerprint has 32; "
+    ):
         Store(filled.path)
 
 
@@ -396,7 +398,7 @@ def test_a_segment_with_vectors_of_another_length_says_so(filled: Store) -> None
     refused(
         filled,
         CatalogSegmentsDisagree,
-        f"^segment {folder.name} of {filled.path} has vectors of 31 numbers, and its manifest says 32; restore both",
+        f"^segment {folder.name} of {filled.path} has vectors of 31 numbers, and manifest.json says 32; restore both",
     )
 
 
@@ -987,7 +989,7 @@ def test_a_reader_who_may_not_write_never_mixes_two_commits_of_one_who_may(open_
             assert ask(reader, "hold") == "held"
             add(store, new_video("d.avi", unit(1, 3)))
             changed = f"BackendError the catalog {store.path / 'catalog.sqlite'} was changed while it was being read"
-            assert ask(reader, "go on") == f"{changed}; ask again"
+            assert ask(reader, "go on") == f"{changed}; try again"
             assert ask(reader, "") == "(4, 4, [1, 2, 3, 4])"
 
 
@@ -1174,5 +1176,5 @@ def test_faiss_index_of_the_store_is_used(filled: Store) -> None:
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"cohort_format": 1, "name": "x"}'])
 def test_a_manifest_of_something_else_is_no_index(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(IndexNotFound, match=r"is no index: its manifest\.json is of something else"):
+    with pytest.raises(IndexNotFound, match=r"is not an index: its manifest\.json belongs to something else"):
         Store(tmp_path)

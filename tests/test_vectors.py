@@ -699,7 +699,7 @@ def test_an_index_with_a_damaged_faiss_file_answers_right_with_a_warning_until_i
     assert found == right
     [problem] = problems
     assert problem.startswith(f"the FAISS index in {store.path / 'ann' / '1'} cannot be used: ")
-    assert problem.endswith("; every vector is scanned instead. The next ingest writes it anew.")
+    assert problem.endswith("; every vector is scanned instead. The next ingest rewrites it.")
 
     with store.writer() as writer:
         writer.finish()

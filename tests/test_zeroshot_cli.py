@@ -136,7 +136,7 @@ def test_calibrations_are_listed_carried_over_and_deleted(index: Path, run: Run)
     assert "P0" not in text  # no patient
     assert "v0" not in text  # no file
     code, _, err = run("calibrations", "export", "mine", "mine.json", "--index", index)
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "exists already" in err) == (2, True)
     ok(run, "calibrations", "delete", "mine", "--index", index)
     code, _, err = run("calibrations", "show", "mine", "--index", index)
     assert (code, "there is no calibration 'mine'" in err) == (2, True)
@@ -204,7 +204,7 @@ def test_a_probe_is_swept_like_a_task(index: Path, run: Run) -> None:
     assert "P0" not in text  # no patient
     assert "v0" not in text  # no file
     code, _, err = run("probe", "export", "level", "level.json", "--index", index)
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "exists already" in err) == (2, True)
     ok(run, "probe", "delete", "level", "--index", index)
     code, _, err = run("sweep", "probe:level", "--index", index)
     assert (code, "there is no probe 'level'" in err) == (2, True)

@@ -91,7 +91,7 @@ def _not_to_be_had(model: str, name: str, reason: BaseException) -> ModelUnavail
     from huggingface_hub import constants
 
     return ModelUnavailable(
-        f"{model}: {name} is not in the local cache and cannot be had from the hub at {constants.ENDPOINT} "
+        f"{model}: {name} is not in the local cache and cannot be downloaded from the hub at {constants.ENDPOINT} "
         f"({str(reason).strip().partition(chr(10))[0] or type(reason).__name__}); "
         "download it elsewhere and give the folder as local-dir:PATH"
     )

@@ -90,7 +90,7 @@ def recognise(evidence: Evidence, asked: str | None = None) -> tuple[Preset, str
         claims = {OPEN_CLIP: "its name"} if asked == OPEN_CLIP else claims | {asked: "its name"}
     if len(claims) > 1:
         told = ", and ".join(f"{name} by {why}" for name, why in claims.items())
-        raise UnknownEncoder(f"{where} is {told}: name the right model, or mend what lies beside the weights")
+        raise UnknownEncoder(f"{where} is {told}: name the right model, or fix the files beside the weights")
     other = f"prepared as open_clip does it, --model {OPEN_CLIP} --weights {where}"
     for name, why in claims.items():
         if differences := _differences(presets[name], evidence):
@@ -101,8 +101,8 @@ def recognise(evidence: Evidence, asked: str | None = None) -> tuple[Preset, str
         first = may_be[0].name
         names = " or ".join(f"{each.name}{' (not supported yet)' if each.missing else ''}" for each in may_be)
         raise UnknownEncoder(
-            f"is {where} {names}, or another model? It has their architecture, and they are prepared in another way "
-            f"than others. Say which: --model {first} --weights {where}, or, {other}; or in an echosearch.json beside "
+            f"is {where} {names}, or another model? It has their architecture, and they need their own "
+            f"preparation. Say which: --model {first} --weights {where}, or, {other}; or in an echosearch.json beside "
             f'the weights: {{"preset": "{first}"}}'
         )
     return presets[OPEN_CLIP], "being none of the others"
@@ -143,11 +143,12 @@ class Standing:
             sure, note = bool(known) or not wrong, None
             is_one = f"this index's model {'is' if known else 'may be'} {preset.name}, and"
             if preset.missing:
-                note = f"{is_one} {preset.missing}: what it makes of phrases means nothing"
+                note = f"{is_one} {preset.missing}: its scores for phrases mean nothing"
             elif wrong:
                 note = (
-                    f"{is_one} was not prepared as published ({'; '.join(wrong)}), so its scores are others; it stays "
-                    f"so. To have them, make another: echosearch ingest VIDEOS --index NEW --model {preset.name}"
+                    f"{is_one} was not prepared as published ({'; '.join(wrong)}), so its scores differ; that "
+                    f"stays. For published scores make another index: echosearch ingest VIDEOS --index NEW --model "
+                    f"{preset.name}"
                 )
             other = [] if recipe.sampling == preset.sampling else [f"frames {recipe.sampling}, not {preset.sampling}"]
             return cls(preset if sure else None, (*wrong, *other), note)

@@ -112,7 +112,9 @@ def read_description(path: Path) -> IndexDescription:
     try:
         values = json.loads(file.read_text("utf-8"))
         if not any(path.glob("catalog.sqlite")) and (not isinstance(values, dict) or "recipe_id" not in values):
-            raise IndexNotFound(f"{path} is no index: its {MANIFEST} is of something else, such as a cohort's export")
+            raise IndexNotFound(
+                f"{path} is not an index: its {MANIFEST} belongs to something else, such as a cohort's export"
+            )
         version = int(values["format_version"])
     except OSError as error:
         raise DamagedIndex(f"{file} cannot be read: {error.strerror}; {_WAY_BACK}") from error
@@ -143,11 +145,11 @@ def description_from(file: Path, told: dict[str, Any] | str) -> IndexDescription
         raise DamagedIndex(f"{file} cannot be read: {_REASON}; {_WAY_BACK}") from error
     if description.dim != (dim := description.probe.frames.shape[1]):
         raise DamagedIndex(
-            f"{file} was changed: it says that vectors have {description.dim} numbers, and its own have {dim}; "
+            f"{file} was changed: it says that vectors have {description.dim} numbers, but its fingerprint has {dim}; "
             f"{_WAY_BACK}"
         )
     if description.recipe.id != recipe_id:
-        raise DamagedIndex(f"{file} was changed: its recipe no longer has the hash that stands beside it")
+        raise DamagedIndex(f"{file} was changed: its recipe no longer matches its hash")
     return description
 
 

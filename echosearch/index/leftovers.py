@@ -68,7 +68,7 @@ def leftovers(path: Path, snapshot: CatalogReader) -> Leftovers:
             found.to_erase.append(folder / name)
         elif retired.get(name) == math.inf:
             found.to_move_aside.append(folder / name)
-            found.notes.append(f"{folder / name} was let go of; the next writer moves it aside")
+            found.notes.append(f"{folder / name} was dropped; the next writer moves it aside")
         elif name not in retired:
             _place(folder / name, snapshot, found)
     if ASIDE in there:
@@ -97,16 +97,16 @@ def clear(path: Path, found: Leftovers) -> list[str]:
 def _aside(folder: Path) -> list[str]:
     """What is told of the folder of what a repair let go of; without it everything else goes on."""
     try:
-        return [f"{other} was let go of by a repair; it may be removed" for other in sorted(folder.iterdir())]
+        return [f"{other} was dropped by a repair; it may be removed" for other in sorted(folder.iterdir())]
     except OSError as error:
         reason = f"{folder} cannot be listed ({error.strerror})"
-        return [f"{reason}; it is to be a folder, for what a repair lets go of: mend it, or move it elsewhere"]
+        return [f"{reason}; it must be a folder, for what a repair drops: fix it, or move it elsewhere"]
 
 
 def _place(folder: Path, snapshot: CatalogReader, found: Leftovers) -> None:
     """Say of something that the catalog does not know what is to become of it."""
     if not _NAME.fullmatch(folder.name):
-        found.notes.append(f"{folder} is no part of the index; it is left alone")
+        found.notes.append(f"{folder} does not belong to the index; it is left alone")
         return
     try:
         segment = open_segment(folder.parent, folder.name)
@@ -124,10 +124,10 @@ def _place(folder: Path, snapshot: CatalogReader, found: Leftovers) -> None:
         return
     if nobody_misses_it:
         found.to_erase.append(folder)
-        found.notes.append(f"{folder} was left by a writer that died, and holds nothing of use; the next one erases it")
+        found.notes.append(f"{folder} was left by a writer that died, and is of no use; the next writer erases it")
     else:
         found.notes.append(
-            f"the index has no segment {folder}, which holds vectors that the index has not; it is left alone"
+            f"the index has no segment {folder}, which holds vectors that the index does not have; it is left alone"
         )
 
 

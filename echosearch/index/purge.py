@@ -24,7 +24,7 @@ OUT_OF_REACH: Final = (
     "the files of the archive themselves, which echosearch never changes",
     "what was written elsewhere: exports, reports, contact sheets, audit sheets, files of labels",
     "other indexes, and copies of this one: backups, snapshots, what the disk keeps of erased files",
-    "segments that a repair let go of while their disk was away, until a command writes when it is back",
+    "segments that a repair dropped while their disk was away, until the first write after it is back",
     "commands as the shell remembers them",
 )
 """What a purge does not remove, in the words of a receipt."""
@@ -101,7 +101,7 @@ def purge(writer: Writer, person: Person, rewriters: Rewriters) -> Purged:
         tables = transaction.purging.purge(person, rewriters)
     if not writer.catalog_file.shrink():
         raise BackendError(
-            f"all is purged from {writer.path} but for the catalog's log, which another process reads from; end that "
-            "process, then run: echosearch compact"
+            f"everything is purged from {writer.path} except the catalog's log, which another process is reading; end "
+            "that process, then run: echosearch compact"
         )
     return Purged(len(person.ids), gone, tables)

@@ -73,8 +73,8 @@ class Snapshots:
             description = _described(self.path, catalog) or self.description
             if description.recipe.id != self.description.recipe.id:
                 raise RecipeMismatch(
-                    f"the videos of {self.path} were embedded anew, with another model or in another way, since it was "
-                    "opened; open it again"
+                    f"the videos of {self.path} were embedded again, with another model or in another way, since "
+                    "it was opened; open it again"
                 )
             self.description = description
             loaded = self._loaded = _Loaded.open(self.path, self.description, catalog, loaded)
@@ -110,7 +110,7 @@ class _Loaded:
             segment = segment or open_segment(path / "segments", row.name)
             if segment.info.dim != description.dim:
                 raise CatalogSegmentsDisagree(
-                    f"segment {row.name} of {path} has vectors of {segment.info.dim} numbers, and its manifest says "
+                    f"segment {row.name} of {path} has vectors of {segment.info.dim} numbers, and manifest.json says "
                     f"{description.dim}; restore both from one copy of the index"
                 )
             told = (segment.info.count, segment.info.ids_sha256, int(segment.ids.sum()))
@@ -136,7 +136,7 @@ class _Loaded:
             try:
                 return VectorIndex(self.rows, ENGINE.load(newest, self.rows.dim))
             except DamagedIndex as error:
-                problems = (f"{error}; every vector is scanned instead. The next ingest writes it anew.",)
+                problems = (f"{error}; every vector is scanned instead. The next ingest rewrites it.",)
         self.problems = problems
         return VectorIndex(self.rows)
 
@@ -173,7 +173,9 @@ class Snapshot:
     def outdated(self) -> dict[MediaKind, str]:
         """A sentence for each kind of video that is here, deleted or not, and is embedded in another way now."""
         counts = {kind: len(self.catalog.videos.embedded([kind])) for kind in self.description.recipe.outdated}
-        sentence = "are embedded as by another version of echosearch, and compare with no others; bring them up with:"
+        sentence = (
+            "were embedded by another version of echosearch and cannot be compared with the others; update them with:"
+        )
         return {
             kind: f"{count} {_KINDS[kind]} {sentence} echosearch reembed" for kind, count in counts.items() if count
         }

@@ -185,7 +185,7 @@ def _make_in_place(path: Path, description: IndexDescription) -> None:
 
     What a process left there that died before the manifest is made anew. IndexStateError when other things are there.
     """
-    refusal = IndexStateError(f"{path} is there already and is no index; give another --index")
+    refusal = IndexStateError(f"{path} exists already and is not an index; give another --index")
     with named_disk_errors(path):
         if not path.is_dir() or (_has_others(path) and not Store.exists(path)):
             raise refusal

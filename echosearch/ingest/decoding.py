@@ -123,7 +123,7 @@ class _DecodingProcess:
             if not self._ended:
                 self._start()
             if timed_out:
-                message = f"decoding took longer than {timeout_seconds:g} s (--timeout) and was ended"
+                message = f"decoding took longer than {timeout_seconds:g} s (--timeout) and was stopped"
                 return Failure(path, "timeout", message)
             return Failure(path, "decoder-died", f"the decoding process died ({_how(exit_code)})")
         else:

@@ -214,7 +214,7 @@ class EmbeddingsFile:
         texts = [str(text) for text in paths]
         [(path, times)] = Counter(texts).most_common(1)
         if times > 1:
-            raise self._wrong(f"{path} stands in `paths` {times} times")
+            raise self._wrong(f"{path} is listed {times} times in `paths`")
         if self.records is not None and len(self.records) != len(texts):
             raise self._wrong(f"{len(self.records)} records for {len(texts)} paths")
         return texts

@@ -81,16 +81,17 @@ class MetadataTable:
                 continue
             before = found.setdefault(path, row)
             if before.metadata != row.metadata:
-                raise BadManifest(
-                    f"{self.file}: lines {before.line} and {row.line} say different things of {path.name}"
-                )
+                raise BadManifest(f"{self.file}: lines {before.line} and {row.line} disagree about {path.name}")
         warnings = list(self.notes)
         if finder.cut:
             some = ", ".join(f"{end} for {told!r}" for told, end in list(finder.cut.items())[:3])
-            warnings.append(f"{len(finder.cut)} paths of {self.file.name} are not here, found by their end: {some}")
+            warnings.append(
+                f"{len(finder.cut)} paths of {self.file.name} do not exist here, and were matched by the end of the "
+                f"path: {some}"
+            )
         if unmatched:
             some = ", ".join(f"line {row.line} {row.path!r}" for row in unmatched[:3])
-            warnings.append(f"{len(unmatched)} rows of {self.file.name} fit no file, or several: {some}")
+            warnings.append(f"{len(unmatched)} rows of {self.file.name} match no file, or several: {some}")
         if without := len(set(files) - found.keys()):
             warnings.append(f"{without} files have no row in {self.file.name}")
         return {path: row.metadata for path, row in found.items()}, warnings
@@ -99,8 +100,8 @@ class MetadataTable:
         """What to raise where no row fits a file: an example of both sides."""
         told = self.rows[0].path if self.rows else "no row"
         return BadManifest(
-            f"no row of {self.file} fits a file: the manifest has for example {told!r}, the videos {str(files[0])!r}; "
-            "give another column (--map COLUMN=path), or the manifest of these videos"
+            f"no row of {self.file} matches a file: the manifest has for example {told!r}, the videos "
+            f"{str(files[0])!r}; give another column (--map COLUMN=path), or the manifest of these videos"
         )
 
     def change(self, record: VideoRecord, told: VideoMetadata) -> MetadataChange | None:
@@ -172,8 +173,8 @@ def _odd_cells(name: str, cells: Sequence[tuple[int, str]]) -> str | None:
         return None
     some = ", ".join(f"line {line} {cell!r}" for line, cell in odd[:3])
     return (
-        f"column {name!r} is text, since {len(odd)} of its {len(given)} values are not numbers that are kept exactly: "
-        f"{some}; to compare it as numbers, correct or empty these cells"
+        f"column {name!r} is read as text: {len(odd)} of its {len(given)} values are not numbers that can be stored "
+        f"exactly: {some}; to compare it as numbers, correct or empty these cells"
     )
 
 
@@ -184,7 +185,7 @@ def _unnamed(table: Table) -> list[str]:
         for place, name in enumerate(table.header)
         if not name
     )
-    return [f"{count} columns have values and no name, and are left out"] if count else []
+    return [f"{count} columns have values but no name, and are left out"] if count else []
 
 
 def _columns(file: Path, header: Sequence[str], column_map: Mapping[str, str]) -> dict[str, str]:

@@ -224,11 +224,11 @@ def _notes_on_what_was_passed_over(passed_over: Counter[str], unlisted: Mapping[
     notes = []
     if passed_over:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common(5))
-        notes.append(f"passed over {passed_over.total()} files that are no videos or stills read here: {kinds}")
+        notes.append(f"skipped {passed_over.total()} files that are not supported videos or stills: {kinds}")
     if unlisted:
         some = ", ".join(f"{folder} ({reason})" for folder, reason in list(unlisted.items())[:5])
         more = ", ..." if len(unlisted) > 5 else ""
-        notes.append(f"passed over {len(unlisted)} folders that cannot be listed: {some}{more}")
+        notes.append(f"skipped {len(unlisted)} folders that cannot be listed: {some}{more}")
     return notes
 
 
@@ -344,7 +344,7 @@ def _plan(
     notes = []
     if own := others["our own"]:
         names = ", ".join(file.path.name for file in own[:5])
-        notes.append(f"passed over {len(own)} pictures that echosearch wrote: {names}")
+        notes.append(f"skipped {len(own)} pictures that echosearch wrote: {names}")
     return _Plan(others["to do"], unchanged, len(others["failed earlier"]), len(others["deleted earlier"]), notes)
 
 
@@ -366,12 +366,12 @@ def _update(writer: Writer, unchanged: Mapping[int, Path], told: Told, warnings:
             transaction.videos.change_metadata(changes)
         told_now = [value for change in changes for value in (change.fields | change.attributes).values()]
         if emptied := told_now.count(None):
-            warnings.append(f"{emptied} values that were known are emptied, as their cells in the manifest are empty")
+            warnings.append(f"{emptied} known values were cleared, because their cells in the manifest are empty")
     return len(changes)
 
 
 def _root_is_missing(root: Path) -> str:
     return (
-        f"copies of videos below {root} were found, which is not there: if it was moved, these are the same "
-        f"videos twice; purge the copies (delete --purge), then say where it lies: echosearch roots {root} NEW"
+        f"found copies of videos of {root}, a folder that is gone. If it was moved, the index has these videos twice: "
+        f"purge the copies (delete --purge), then say where it is now: echosearch roots {root} NEW"
     )

@@ -29,7 +29,7 @@ def vanished(writer: Writer, there: Sequence[Path], sources: Sequence[Path], yes
     if len(gone) > len(below) / 10 and not yes:
         raise BadOption(
             f"{len(gone)} of {len(below)} videos below {', '.join(map(str, folders))} are gone; "
-            "if that is right, and no disk is missing, say so: --prune --yes"
+            "if this is intended, and no disk is missing, repeat with --prune --yes"
         )
     return gone
 

@@ -25,7 +25,7 @@ from echosearch.ingest.pipeline import IngestOptions, Load, add_all, tell_views
 from echosearch.types import PIPELINE_VERSIONS, Failure, Numerics, PreparedVideo, ProgressListener
 from echosearch.video import decoder_name
 
-_WAY_OUT: Final = "nothing was changed; mend that, or leave such videos out: --leave-out-missing"
+_WAY_OUT: Final = "nothing was changed; fix that, or leave such videos out with --leave-out-missing"
 _DIGEST: Final = re.compile('"([0-9a-f]{16})"')
 """The beginning of a content hash, in what was learnt."""
 
@@ -118,9 +118,9 @@ def _bound_to(before: IndexDescription, encoder: Encoder, options: IngestOptions
         return description
     if not options.yes:
         raise BadOption(
-            f"all videos would be embedded in another way: {'; '.join(encoder.card.recipe.differences(before.recipe))} "
-            "(the index); scores of before do not compare with those after, and calibrations and probes do not apply "
-            "then. If that is right, say so: --yes"
+            f"all videos would be embedded differently: {'; '.join(encoder.card.recipe.differences(before.recipe))} "
+            "(the index); scores from before and after cannot be compared, and calibrations and probes no longer "
+            "apply. If this is intended, repeat with --yes"
         )
     return replace(IndexDescription.of(encoder.card, probe(encoder), before.frames_dtype), created_at=before.created_at)
 

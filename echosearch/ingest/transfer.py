@@ -218,7 +218,7 @@ def _description(index_path: Path, file: EmbeddingsFile, options: ImportOptions,
         return description
     if file.about is not None:
         if file.probe is None:
-            raise BadEmbeddings(f"{file.path} has no probe vectors, so no index can be made of it")
+            raise BadEmbeddings(f"{file.path} has no fingerprint, so no index can be made from it")
         return IndexDescription.of(_card_of(file), file.probe, file.frames_dtype)
     if options.recipe is None:
         raise _no_recipe(file)
@@ -261,18 +261,18 @@ def _verdict(
             error = RecipeMismatch if card.recipe.space.id == description.recipe.space.id else SpaceMismatch
             told = "; ".join(card.recipe.differences(description.recipe))
             raise error(
-                f"the vectors of {file.path} were made in another way than those of this index: {told} (the index)"
+                f"the vectors of {file.path} were made differently from those of this index: {told} (the index)"
             )
     elif options.recipe is None:
         raise _no_recipe(file)
     if options.recipe is not None and not _names(options.recipe, description):
         raise RecipeMismatch(
             f"--recipe {options.recipe} is not that of this index: {description.recipe.id} ({description.model}); "
-            "vectors made in another way belong into another index"
+            "vectors made differently belong in another index"
         )
     warnings = [] if file.probe is None else check_fingerprint(description, file.probe, numerics)
     if file.probe is None or not file.has_frame_numbers:
-        missing = "no probe vectors" if file.probe is None else "no frame numbers"
+        missing = "no fingerprint" if file.probe is None else "no frame numbers"
         origin = f"imported from {file.path.name}, recipe as declared ({options.recipe})"
         sentence = "nothing shows that these vectors were made with the index's recipe"
         return origin, [*warnings, f"{sentence} ({missing} in the file): marked unverified"]
@@ -290,7 +290,7 @@ def _check_kinds(writer: Writer, file: EmbeddingsFile, kinds: set[MediaKind]) ->
         told = (
             f"{file.path} was made by another version of echosearch: {'; '.join(theirs.differences(ours))} (the index)"
         )
-        raise RecipeMismatch(f"{told}; bring up the older of the two indexes, then export again: echosearch reembed")
+        raise RecipeMismatch(f"{told}; bring the older index up to date (echosearch reembed), then export again")
 
 
 def _names(recipe: str, description: IndexDescription) -> bool:
@@ -300,7 +300,7 @@ def _names(recipe: str, description: IndexDescription) -> bool:
 
 def _no_recipe(file: EmbeddingsFile) -> BadOption:
     return BadOption(
-        f"{file.path} does not say how its vectors were made; say so with --recipe: the model, or the recipe's id "
+        f"{file.path} does not say how its vectors were made; give --recipe: the model, or the recipe's id "
         "as `echosearch info` shows it"
     )
 

@@ -85,7 +85,7 @@ def open_media(path: Path) -> OpenMedia:
 
                 return open_live(path, error)
     raise UnsupportedVideo(
-        f"files of type {suffix or '(no suffix)'} are not read; "
+        f"files of type {suffix or '(no suffix)'} are not supported; "
         f"these are: {' '.join(sorted(VIDEO_SUFFIXES | STILL_SUFFIXES))}"
     )
 

@@ -38,7 +38,7 @@ def read_still(path: Path) -> Image.Image:
             with path.open("rb") as file, Image.open(file) as image:
                 return _upright(image, path)
     except UnidentifiedImageError as error:
-        raise UnreadableVideo("it is not a picture of a kind that is read here, whatever its name says") from error
+        raise UnreadableVideo("it is not a picture in a supported format, whatever its name says") from error
     except (OSError, *_PILLOW_RAISES) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's, not Pillow's
@@ -51,12 +51,12 @@ def read_still(path: Path) -> Image.Image:
 def _upright(image: Image.Image, path: Path) -> Image.Image:
     pages = getattr(image, "n_frames", 1)
     if pages != 1 and image.format != "MPO":
-        raise UnsupportedVideo(f"a still with {pages} pages; give one picture a file")
+        raise UnsupportedVideo(f"a still with {pages} pages; give one picture per file")
     tags = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS_PER_SAMPLE, (8,))) if tags else 16 if ";16" in str(getattr(image, "tile", "")) else 8
     if bits not in (1, 2, 4, 8, 16) or (image.mode not in _MODES and not image.mode.startswith("I;16")):
         raise UnsupportedVideo(
-            f"a still with {image.mode} pixels of {bits} bits; convert it to 8 bits with the window you mean"
+            f"a still with {image.mode} pixels of {bits} bits; convert it to 8 bits with the window you want"
         )
     image.load()  # a TIFF is upright after it, and then says so
     if bits == 16:

@@ -132,7 +132,7 @@ class Catalog:
         with self._connection("BEGIN", self._unlogged_engine) as connection:
             yield CatalogReader(connection)
         if _stamp(self._path) != before:  # such a reader holds no lock, so two commits may be mixed in what it saw
-            raise BackendError(f"the catalog {self._path} was changed while it was being read; ask again")
+            raise BackendError(f"the catalog {self._path} was changed while it was being read; try again")
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -224,7 +224,7 @@ def _refuse_what_sqlite_cannot_hold(context: ExceptionContext) -> None:
             "a whole number that was given is beyond 64 bits; nothing in an index is that large"
         ) from error
     if isinstance(error, UnicodeEncodeError):
-        raise InputError(f"{error.object[:200]!r} is not UTF-8 text, so nothing in an index is called so") from error
+        raise InputError(f"{error.object[:200]!r} is not UTF-8 text, so nothing in an index has that name") from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

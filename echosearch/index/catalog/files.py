@@ -293,9 +293,7 @@ class Deleted(Subject):
         """Whose videos are meant, in words. BadOption where several patients have such a study and none is named."""
         query = select(func.count(videos.c.patient.distinct())).where(videos.c.study == study)  # deleted ones as well
         if study is not None and patient is None and (count := self._connection.execute(query).scalar_one()) > 1:
-            raise BadOption(
-                f"{count} patients have a study {study!r}; say whose is meant: --patient (see list --study)"
-            )
+            raise BadOption(f"{count} patients have a study {study!r}; say which one with --patient (see list --study)")
         asked = {"study": study, "patient": patient}
         return " of ".join(f"{name} {value!r}" for name, value in asked.items() if value is not None)
 

@@ -312,6 +312,6 @@ class Purging(Subject):
         for what, name in named:
             if person.is_named(name):
                 raise BadOption(
-                    f"the {what} is called like whom you purge; delete it first, and make it anew if you need it"
+                    f"the {what} has the same name as what you purge; delete it first, and make it again if you need it"
                 )
         return {table: how(self._connection, person, rewriters) for table, how in TABLES.items()}

@@ -35,20 +35,20 @@ FramesDtype = Literal["float32", "float16", "none"]
 Array = Literal["pooled", "norms", "frame_numbers", "frames"]
 NO_FRAMES: Final = "none"
 
-MEND: Final = "restore it from a copy, or let its videos go with: echosearch check --repair"
+MEND: Final = "restore it from a copy, or drop its videos with: echosearch check --repair"
 
 _LOST: Final = (errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
 """What the system says of a file that is not there, or whose disk fails."""
 
 _WAY_BACK: Final = (
-    "if its disk is not mounted, mount it; if it is lost for good, let it go with: echosearch check --repair --missing"
+    "if its disk is not mounted, mount it; if it is lost for good, drop it with: echosearch check --repair --missing"
 )
 _REFUSALS: Final = {
     errno.EMFILE: "too many open files; allow this process more of them (ulimit -n)",
     errno.ENFILE: "too many open files on this machine; end some programs",
     errno.ENOMEM: "not enough memory; end some programs",
-    errno.EACCES: "no permission to read it; give yourself the right to read the folder of the index",
-    errno.EPERM: "no permission to read it; give yourself the right to read the folder of the index",
+    errno.EACCES: "no permission to read it; make the index folder readable for you",
+    errno.EPERM: "no permission to read it; make the index folder readable for you",
 }
 
 _HEADERS: Final = threading.Lock()
@@ -171,7 +171,7 @@ def out_of_reach(what: str, error: OSError, way_back: str = _WAY_BACK) -> OutOfR
     if error.errno in _LOST:
         return OutOfReach(f"{what} cannot be read: {error.strerror}{which}; {way_back}")
     reason, _, way_out = _REFUSALS.get(error.errno or 0, error.strerror or str(error)).partition("; ")
-    return ReadRefused(f"{what} cannot be read: {reason}{which}; {way_out or 'nothing of it is lost'}")
+    return ReadRefused(f"{what} cannot be read: {reason}{which}; {way_out or 'nothing is lost'}")
 
 
 def open_segment(folder: Path, name: str) -> Segment:
@@ -323,7 +323,7 @@ def _write_array(
             write(np.asarray(chunk, dtype).tobytes())
             rows += len(chunk)
         if rows != shape[0]:
-            raise ValueError(f"{path.name} was to have {shape[0]} rows, and got {rows}")
+            raise ValueError(f"{path.name} expected {shape[0]} rows, got {rows}")
         file.flush()
         os.fsync(file.fileno())
         return file.tell(), digest.hexdigest()
