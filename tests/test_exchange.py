@@ -231,7 +231,7 @@ def test_an_export_of_another_recipe_is_refused(media: Path, made: Path, tmp_pat
     export_embeddings(made, tmp_path / "out.npz")
     before = contents(tmp_path / "other")
     sentence = (
-        r"than those of this index: sampling\.stop 40 here, 4 there; sampling\.stride 2 here, 1 there \(the index\)$"
+        r"from those of this index: sampling\.stop 40 here, 4 there; sampling\.stride 2 here, 1 there \(the index\)$"
     )
     with pytest.raises(RecipeMismatch, match=sentence):
         import_embeddings(tmp_path / "other", tmp_path / "out.npz")

@@ -289,17 +289,17 @@ def test_the_commands(index: Path, colours: Path, run: Run, tmp_path: Path) -> N
     told = json.loads(run("undelete", 3, "--index", index, "--json")[1])
     assert (told["undeleted"], told["to_ingest"]) == ([3], [])
     code, _, err = run("delete", "--index", index)
-    assert (code, "say which videos: ids or files, --study or --patient" in err) == (2, True)
+    assert (code, "name the videos: ids or files, --study or --patient" in err) == (2, True)
     (tmp_path / "a.csv").write_text("file,who,EF\nred,P7,60\n")
     code, out, _ = run("annotate", tmp_path / "a.csv", "--map", "who=patient", "--index", index)
     assert code == 0
-    assert "1 videos changed, 0 were so already" in out
+    assert "1 videos changed, 0 unchanged" in out
     assert "  patient: set in 1" in out
     told = json.loads(run("annotate", tmp_path / "a.csv", "--map", "who=patient", "--index", index, "--json")[1])
     assert (told["updated"], told["unchanged"]) == (0, 1)
     colours.rename(tmp_path / "moved")
     code, out, _ = run("roots", colours, tmp_path / "moved", "--index", index)
-    assert (code, "1 folders of the index lie below" in out) == (0, True)
+    assert (code, "1 folders of the index are now below" in out) == (0, True)
     code, _, err = run("roots", colours, tmp_path, "--index", index)
     assert (code, "no folder of the index lies at or below" in err) == (2, True)
 
@@ -310,7 +310,7 @@ def test_a_changed_file_keeps_what_is_known_of_it(index: Path, colours: Path, tm
     [video] = [video for video in open_index(index).videos() if video.path.endswith("red.avi")]
     assert (video.video_id, video.study, video.patient, video.attributes) == (4, "S1", "P1", {"EF": 55})
     with pytest.raises(
-        UnknownVideo, match="video 3 is no more: its file changed or was embedded anew, and is video 4 now"
+        UnknownVideo, match="video 3 no longer exists: its file changed or was embedded again, and is video 4 now"
     ):
         open_index(index).video(3)
     (tmp_path / "m.csv").write_text("path,EF\nred,60\n")

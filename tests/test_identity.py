@@ -277,8 +277,8 @@ def test_delete_says_how_many_which_and_the_way_back(index: Path, archive: Path,
     code, out, _ = run("delete", "1", archive / "b.avi", "--index", index)
     assert code == 0
     assert f"2 deleted; generation 3\n  1  {archive / 'a.avi'}\n  2  {archive / 'b.avi'}\n" in out
-    back = out.split("to bring them back: echosearch ")[1].split()
-    assert run(*back)[:2] == (0, f"index {index}\n2 are back; generation 4\n")
+    back = out.split("to restore them: echosearch ")[1].split()
+    assert run(*back)[:2] == (0, f"index {index}\n2 restored; generation 4\n")
     assert len(known(index)) == 3
 
 

@@ -193,7 +193,7 @@ def test_a_studys_label_goes_to_all_of_its_videos(tmp_path: Path) -> None:
     assert _joined(labelled) == {1: 1, 2: 1, 5: 0}
     assert (labelled.studies, labelled.patients) == (("S1", "S1", "S2"), ("P1", None, "P2"))
     assert labelled.warnings == (
-        "1 rows of labels.csv fit no video: line 4 'S9'",
+        "1 rows of labels.csv match no video: line 4 'S9'",
         "1 videos have no label in labels.csv",
     )
 

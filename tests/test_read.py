@@ -562,7 +562,7 @@ def make_pages(path: Path) -> None:
             UnsupportedVideo,
             r"files of type \(no suffix\) are not supported; these are: .avi .bmp .* .webm",
         ),
-        ("a.dcm", make_text, UnsupportedVideo, "files of type .dcm are not read"),
+        ("a.dcm", make_text, UnsupportedVideo, "files of type .dcm are not supported"),
         ("a.tif", make_float, UnsupportedVideo, "a still with F pixels of 32 bits; convert it to 8 bits"),
         ("b.tif", make_32_bit, UnsupportedVideo, "a still with I pixels of 32 bits; convert it to 8 bits"),
         ("a.tif", make_pages, UnsupportedVideo, "a still with 3 pages; give one picture per file"),

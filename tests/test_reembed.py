@@ -1,4 +1,4 @@
-"""Numbers that change need a way to change: videos are embedded anew, under new ids, in one commit, or not at all.
+"""Numbers that change need a way to change: videos are embedded again, under new ids, in one commit, or not at all.
 
 An index of an earlier version is made by a reader of stills that swaps red and blue, with a manifest that says 1.
 """
@@ -267,7 +267,7 @@ def test_stills_get_new_ids_and_vectors_in_one_commit_and_cines_stay(mixed: Path
     assert versions(mixed) == (1, 2)
     assert check(mixed).problems == ()
     with pytest.raises(
-        UnknownVideo, match="video 4 is no more: its file changed or was embedded anew, and is video 7 now"
+        UnknownVideo, match="video 4 no longer exists: its file changed or was embedded again, and is video 7 now"
     ):
         echosearch.open_index(mixed).video(4)
     assert add(mixed).unchanged == 6
@@ -289,7 +289,7 @@ def test_nothing_to_do_is_said_and_needs_no_model(mixed: Path, run: Any) -> None
 
     assert reembed(mixed, load=no_model).videos == 0
     code, out, _ = run("reembed", "--index", mixed)
-    assert (code, out.splitlines()[1]) == (0, "nothing to do: all videos are embedded as they would be now")
+    assert (code, out.splitlines()[1]) == (0, "nothing to do: all videos are embedded as this version embeds them")
     assert reembed(mixed, IngestOptions(ModelRequest("toy"))).videos == 0  # the same model, the same way
     assert contents(mixed) == before
 
@@ -300,7 +300,7 @@ def test_a_dry_run_names_what_is_missing_and_changes_nothing(mixed: Path, run: A
     code, out, _ = run("reembed", "--dry-run", "--index", mixed)
     assert code == 1
     assert out.splitlines()[1:] == [
-        "3 videos would be embedded anew",
+        "3 videos would be embedded again",
         f"left out: {mixed.parent / 'media' / 's1.png'}: the file is gone",
     ]
     assert (contents(mixed), json.loads((mixed / "manifest.json").read_text())) == (before, generation)
@@ -530,10 +530,10 @@ def test_what_was_learnt_on_videos_that_were_embedded_anew_is_refused(
     zeroshot = echosearch.open_index(path).zeroshot
     zeroshot.sweep("green", calibration="cines")
     zeroshot.sweep("probe:cines")
-    sentence = r"for another recipe \(or its videos embedded anew\) .* calibrate green again$"
+    sentence = r"for another recipe \(or its videos embedded again\) .* calibrate green again$"
     with pytest.raises(CalibrationMismatch, match=sentence):
         zeroshot.sweep("green", calibration="stills")
-    with pytest.raises(CalibrationMismatch, match="or on videos embedded anew since; train it again"):
+    with pytest.raises(CalibrationMismatch, match="or on videos embedded again since; train it again"):
         zeroshot.sweep("probe:stills")
     assert echosearch.open_index(path).cohorts.rerun("by-cines").now.members
     with pytest.raises(echosearch.errors.BadFilter, match="the cohort's calibration stills is for scores by another"):
@@ -556,7 +556,7 @@ def test_a_cohort_follows_its_videos(mixed: Path, run: Any) -> None:
     for name in ("some-video", "some-study"):
         again = echosearch.open_index(mixed).cohorts.rerun(name)
         assert (len(again.stayed), again.came, again.went) == (4, {}, {})
-        assert "3 videos of the cohort were embedded anew since, and have other ids and scores now" in again.now.notes
+        assert "3 videos of the cohort were embedded again since, and have other ids and scores now" in again.now.notes
     again = echosearch.open_index(mixed).cohorts.rerun("like")
     assert again.now.definition.like == (7,)
     assert [member.unit for member in index.cohorts.get("some-video").members] == members  # history stays
@@ -568,7 +568,7 @@ def test_a_cohort_follows_its_videos(mixed: Path, run: Any) -> None:
     assert (len(again.stayed), again.came, again.went) == (4, {}, {})
     code, out, _ = run("cohort", "show", "some-video", "--index", mixed)
     assert code == 0
-    assert "note: 3 videos of the cohort were embedded anew since" in out
+    assert "note: 3 videos of the cohort were embedded again since" in out
 
 
 # --- another model
@@ -689,7 +689,7 @@ def test_embeddings_go_where_stills_are_embedded_alike(mixed: Path, tmp_path: Pa
     assert contents(past) == contents(mixed)
     assert versions(past) == (1, 1)
     assert any(
-        "3 stills are embedded as by another version" in note
+        "3 stills were embedded by another version" in note
         for note in echosearch.open_index(past).search("red").warnings
     )
     reembed(mixed)

@@ -202,7 +202,7 @@ def test_a_calibration_goes_to_an_index_of_the_same_recipe_only(archive: Archive
     assert elsewhere.calibrations() == []
     with pytest.raises(
         CalibrationMismatch,
-        match=r"^probe:mine was trained by another recipe, or on videos embedded anew since; train it again",
+        match=r"^probe:mine was trained by another recipe, or on videos embedded again since; train it again",
     ):
         elsewhere.sweep(probe)
     same = make_archive(tmp_path / "same", seed=1).zeroshot

@@ -20,7 +20,7 @@ _FORMS: dict[str, Form] = {"exact": "exact", "approximate": "approximate"}
 
 @dataclass(frozen=True, slots=True)
 class ReembedReport(Answer):
-    """How many `videos` were embedded anew, and how far that moved embeddings and scores.
+    """How many `videos` were embedded again, and how far that moved embeddings and scores.
 
     `ids` old -> new, of files that have not changed; `left_out` could not be embedded; `learnt` texts of what was
     learnt do not apply any more; `moved` has figures by kind of embedding and by column of scores.
@@ -65,7 +65,7 @@ def reembed_index(
             [now] = zeroshot.sweep(task, approximate=form == "approximate", wait_seconds=options.wait_seconds)
             moved |= _moved(before, now, done.ids, done.is_other_recipe)
         except EchoSearchError as error:
-            notes.append(f"{task.name} was not scored anew: {error}")
+            notes.append(f"{task.name} was not scored again: {error}")
     return ReembedReport(
         done.index, done.videos, done.is_other_recipe, done.left_out, done.ids, done.learnt, moved, tuple(notes)
     )

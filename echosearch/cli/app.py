@@ -72,8 +72,8 @@ def app() -> None:
       echosearch search "SEVERE LV DILATION"
       echosearch similar 17 --contact-sheet alike.png
 
-    Exit codes: 0 done, 1 some videos failed, 2 cannot be done as asked, 3 the index does not allow it,
-    4 something beneath failed, 70 a bug, 130 interrupted.
+    Exit codes: 0 done, 1 some videos failed, 2 the request is wrong, 3 the index does not allow it,
+    4 the disk, model or another engine failed, 70 a bug, 130 interrupted.
     """
 
 
@@ -101,7 +101,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _in_words(error: BaseException) -> int:
-    """Say what went wrong, and give the exit code of that."""
+    """Print what went wrong; returns the exit code for it."""
     if isinstance(error, EchoSearchError):
         return _say(f"error: {error}", error.exit_code)
     if isinstance(error, click.ClickException):
@@ -119,7 +119,7 @@ def _in_words(error: BaseException) -> int:
 
 
 def _output_fails() -> bool:
-    """Whether what is still to be written to standard output cannot be written; then it is given up."""
+    """Whether the rest of standard output cannot be written; it is then dropped."""
     try:
         sys.stdout.flush()
     except OSError:

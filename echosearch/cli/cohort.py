@@ -210,7 +210,7 @@ def show(name: str, k: int, index: str | None, output: str | None) -> None:
     _show(made)
     anew = sum(old != record.video_id for old, record in opened.cohorts.records(made).items())
     if anew:
-        click.echo(f"note: {anew} videos of the cohort were embedded anew since, and have other ids and scores now")
+        click.echo(f"note: {anew} videos of the cohort were embedded again since, and have other ids and scores now")
     for line in audit_lines(audits):
         click.echo(render.printable(line))
     _show_members(made.members[:k])

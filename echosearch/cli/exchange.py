@@ -1,4 +1,4 @@
-"""The commands that carry vectors out of an index and in."""
+"""The commands that write vectors out of an index and read them in."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 @index_option
 @output_option("json")
 def export_embeddings(out: Path, force: bool, index: str | None, output: str | None) -> None:
-    """Write all videos with their vectors, and what is known of them, into one file that numpy reads.
+    """Write all videos with their vectors and metadata into one file that numpy can read.
 
-    ids, paths, v (unit vectors), norms (length of the mean frame embedding), and frames with offsets and
-    frame_numbers; besides, all that `import-embeddings` needs to make the same index of it.
+    It holds ids, paths, v (unit vectors), norms (length of the mean frame embedding), and frames with offsets and
+    frame_numbers, and all that `import-embeddings` needs to make the same index again.
 
     \b
     Example:
@@ -50,13 +50,13 @@ def export_embeddings(out: Path, force: bool, index: str | None, output: str | N
     "--recipe",
     metavar="RECIPE",
     help="How the vectors were made: the index's recipe as `echosearch info` shows it (8 characters at least), or a "
-    "model. Files of export-embeddings say it themselves.",
+    "model. Not needed for files of export-embeddings.",
 )
 @click.option(
     "--root",
     type=FilePath(file_okay=False),
     metavar="FOLDER",
-    help="The folder at which relative paths begin.",
+    help="The folder that relative paths start from.",
 )
 @index_option
 @wait_option
@@ -68,7 +68,7 @@ def import_embeddings(
 
     A file of your own holds `paths` (n,), and `frames` (all unit frame embeddings) with `offsets` (n + 1,) and
     `frame_numbers`, or else `v` (n, D) with `norms` (n,). Its vectors count as unverified, and every result says so,
-    until a file with the same vectors also has `probe_frames` and `probe_phrases`: what the model there makes of
+    until a file with the same vectors also has `probe_frames` and `probe_phrases`: the model's embeddings of
     echosearch.encoders.fingerprint_clip() and FINGERPRINT_PHRASES.
 
     \b

@@ -35,27 +35,27 @@ if TYPE_CHECKING:
     "--model",
     metavar="MODEL",
     help="PRESET, open_clip:ARCH/TAG, hf-hub:ORG/NAME or local-dir:PATH "
-    "(see `echosearch models`). Needed for a new index; later the index knows it. A preset's weights are recognised "
-    "by address, folder or tensors, and prepared as published; weights that may be a preset's or not are asked about.",
+    "(see `echosearch models`). Needed for a new index; later the index knows it. Weights of a preset are recognised "
+    "by address, folder or tensors, and prepared as published; where that is in doubt, ingest asks you to say which.",
 )
 @click.option(
     "--weights",
     metavar="WHERE",
     help="Where else the preset's weights lie: local-dir:PATH, hf-hub:ORG/NAME or open_clip:ARCH/FILE. With --model "
-    "open_clip: the weights of a model that is no preset, and is prepared as open_clip does it.",
+    "open_clip: the weights of a model that is not a preset, prepared as open_clip does it.",
 )
 @click.option(
     "--manifest",
     type=FilePath(dir_okay=False),
     metavar="FILE",
-    help="A CSV with a row for each file: path, study, patient, view, acquired_at; "
+    help="A CSV with one row per file: path, study, patient, view, acquired_at; "
     "every other column is kept as a typed attribute.",
 )
 @map_option("Which column of the manifest")
 @click.option(
     "--frames",
     type=click.Choice(["float32", "float16", "none"]),
-    help="How frame embeddings are kept (new index only). Default: float32. none: no best frames, no per-frame scores.",
+    help="How to store frame embeddings (new index only). Default: float32. none: no best frames, no per-frame scores.",
 )
 @click.option(
     "--sampling",
@@ -90,11 +90,11 @@ if TYPE_CHECKING:
     help="Address space of each decoding process; a video that needs more fails.",
 )
 @wait_option
-@click.option("--retry-failed", is_flag=True, help="Try files again that failed before and have not changed since.")
-@click.option("--undelete", is_flag=True, help="Ingest files again that were deleted from the index.")
-@click.option("--rehash", is_flag=True, help="Read all files again, also those with the size and time that they had.")
+@click.option("--retry-failed", is_flag=True, help="Retry files that failed before and have not changed since.")
+@click.option("--undelete", is_flag=True, help="Also ingest files that were deleted from the index.")
+@click.option("--rehash", is_flag=True, help="Read all files again, including those whose size and time are unchanged.")
 @click.option("--prune", is_flag=True, help="Afterwards delete videos below SOURCE whose files are gone.")
-@click.option("--yes", is_flag=True, help="With --prune: also when more than a tenth is gone.")
+@click.option("--yes", is_flag=True, help="With --prune: even if more than a tenth of them is gone.")
 @model_runtime_options
 @output_option("json")
 def ingest(
@@ -109,7 +109,7 @@ def ingest(
     output: str | None,
     **others: Any,
 ) -> int:
-    """Embed videos and add them to an index; run again, only new and changed files are done.
+    """Embed videos and add them to an index. Run again, it only processes new and changed files.
 
     SOURCE is a video or still (AVI, MP4, MOV, MKV, WebM; PNG, JPEG, BMP, TIFF) or a folder of them.
 
@@ -148,9 +148,9 @@ def _summary(report: IngestReport) -> Iterator[str]:
         f"{report.added} added, {report.replaced} replaced, {report.unchanged} unchanged, {len(report.failures)} failed"
     ]
     for count, words in (
-        (report.copies, "with the bytes of another file, so not encoded again"),
+        (report.copies, "with the bytes of another file, not encoded again"),
         (report.moved, "moved"),
-        (report.returned, "back, as they were known"),
+        (report.returned, "restored with all that was known of them"),
         (report.updated, "with new metadata"),
         (report.pruned, "pruned"),
         (report.failed_earlier, "failed earlier (--retry-failed)"),

@@ -1,4 +1,4 @@
-"""The commands that keep an index in order: other metadata, deletion, checks, compaction, folders that moved."""
+"""The commands that keep an index in order: metadata, deletion, checks, compaction, moved folders, re-embedding."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def annotate(
     lines = [
         f"index {report.index}",
         *(f"note: {warning}" for warning in report.warnings),
-        f"{report.updated} videos changed, {report.unchanged} were so already; generation {report.generation}",
+        f"{report.updated} videos changed, {report.unchanged} unchanged; generation {report.generation}",
         *(f"  {name}: set in {count}" for name, count in report.changes.items()),
-        *(f"  {name}: emptied in {count}" for name, count in report.emptied.items()),
+        *(f"  {name}: cleared in {count}" for name, count in report.emptied.items()),
     ]
     render.answer(output, report, lines)
 
 
 which_videos = options(
     click.argument("videos", nargs=-1, metavar="[ID|FILE]...", type=IdOrFile()),
-    click.option("--study", help="All videos of this study; with --patient, of this one's."),
+    click.option("--study", help="All videos of this study; with --patient, of this patient's study."),
     click.option("--patient", help="All videos of this patient."),
 )
 """Which videos are meant: ids, files, all of a study, all of a patient."""
@@ -77,7 +77,7 @@ which_videos = options(
 
 def _wanted(videos: tuple[int | Path, ...], study: str | None, patient: str | None) -> list[int | Path]:
     if not videos and study is None and patient is None:
-        raise BadOption("say which videos: ids or files, --study or --patient")
+        raise BadOption("name the videos: ids or files, --study or --patient")
     return list(videos)
 
 
@@ -85,16 +85,16 @@ def _wanted(videos: tuple[int | Path, ...], study: str | None, patient: str | No
 @which_videos
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option(
-    "--purge", is_flag=True, help="Leave no byte of these videos in the index, deleted ones included; needs --yes."
+    "--purge", is_flag=True, help="Erase every byte of these videos from the index, also of deleted ones; needs --yes."
 )
 @click.option(
     "--learned",
     type=click.Choice(["keep", "delete"]),
     default="keep",
     show_default=True,
-    help="With --purge: what becomes of calibrations and probes that were learnt from labels of these videos.",
+    help="With --purge: whether to keep or delete calibrations and probes learned from labels of these videos.",
 )
-@click.option("--yes", is_flag=True, help="With --purge: yes, for good.")
+@click.option("--yes", is_flag=True, help="With --purge: erase for good.")
 @index_option
 @wait_option
 @output_option("json")
@@ -110,10 +110,11 @@ def delete(
     wait: float,
     output: str | None,
 ) -> None:
-    """Delete videos from the index (never the files): at once for every search, and for later ingests.
+    """Delete videos from the index, never the files. Searches no longer find them, and later ingests skip them.
 
-    What was known of them stays, so that `echosearch undelete` brings them back whole. With --purge nothing stays but
-    keyed hashes, by which a later ingest knows what was purged; a receipt says what went, and what is out of reach.
+    All that is known of them is kept, so that `echosearch undelete` can restore them. With --purge only keyed hashes
+    are kept, so that a later ingest recognises what was purged; a receipt lists what was erased and what is out of
+    reach.
 
     \b
     Example:
@@ -149,7 +150,7 @@ def delete(
     lines = [
         f"{len(plan.videos)} videos would be purged for good, and nothing brings them back:",
         *map(render.printable, _lines(plan.videos)),
-        "If that is right, say so: --purge --yes",
+        "If this is intended, repeat with --purge --yes",
     ]
     raise BadOption("\n".join(lines))
 
@@ -161,7 +162,7 @@ def _deleted(report: Deletion, back: str) -> Iterator[str]:
     yield f"{len(report.videos)} {done}"
     yield from _lines(report.videos)
     if back:
-        yield f"to bring them back: {back}"
+        yield f"to restore them: {back}"
 
 
 def _purged(receipt: PurgeReceipt, learned: str) -> Iterator[str]:
@@ -170,7 +171,7 @@ def _purged(receipt: PurgeReceipt, learned: str) -> Iterator[str]:
     yield f"{len(receipt.video_ids)} videos purged: {_some(receipt.video_ids)}"
     yield f"  {tables['scores']} scores, {tables['cohorts']} members of cohorts, {tables['failures']} failures"
     yield f"  {tables['fitted']} calibrations and probes {'deleted' if learned == 'delete' else 'lost their ids'}"
-    yield "  cached texts, copies of earlier formats if there were any, the FAISS index (built anew)"
+    yield "  cached texts, copies of earlier formats if there were any, the FAISS index (rebuilt)"
     if receipt.kept_copies:
         yield f"not purged, with the same bytes under another name: videos {_some(receipt.kept_copies)}"
     yield from (f"out of reach: {place}" for place in receipt.out_of_reach)
@@ -203,9 +204,9 @@ def undelete(
     wait: float,
     output: str | None,
 ) -> None:
-    """Take deletions back, with study, patient, view, attributes and scores as they were.
+    """Restore deleted videos, with study, patient, view, attributes and scores as they were.
 
-    Videos whose vectors were dropped meanwhile (`echosearch compact`) come back when their folder is ingested.
+    Videos whose vectors were dropped meanwhile (`echosearch compact`) are restored when their folder is ingested.
 
     \b
     Example:
@@ -215,10 +216,10 @@ def undelete(
     from echosearch.ingest import undelete_videos
 
     report = undelete_videos(index_path(index), _wanted(videos, study, patient), study, patient, wait)
-    lines = [f"index {report.index}", f"{len(report.undeleted)} are back; generation {report.generation}"]
+    lines = [f"index {report.index}", f"{len(report.undeleted)} restored; generation {report.generation}"]
     for name, words in (
-        ("to_ingest", "have no vectors any more, and are back after the next ingest of their folder"),
-        ("path_taken", "stay deleted, as another video has their path now"),
+        ("to_ingest", "no longer have vectors, and are restored by the next ingest of their folder"),
+        ("path_taken", "stay deleted, because another video has their path now"),
     ):
         if ids := getattr(report, name):
             lines.append(f"{len(ids)} {words}: {_some(ids)}")
@@ -226,22 +227,24 @@ def undelete(
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Let damaged parts go and build what can be built.")
-@click.option("--missing", is_flag=True, help="With --repair: also let go of what is missing, or on a disk that fails.")
-@click.option("--yes", is_flag=True, help="With --repair: let go of more than 10 videos.")
-@click.option("--sources", is_flag=True, help="Also read the files of all videos: are they what was embedded?")
+@click.option("--repair", is_flag=True, help="Drop damaged parts and rebuild what can be rebuilt.")
+@click.option("--missing", is_flag=True, help="With --repair: also drop what is missing or on a failing disk.")
+@click.option("--yes", is_flag=True, help="With --repair: drop even more than 10 videos.")
+@click.option(
+    "--sources", is_flag=True, help="Also read the files of all videos, to see whether they are what was embedded."
+)
 @index_option
 @wait_option
 @output_option("json")
 def check(
     repair: bool, missing: bool, yes: bool, sources: bool, index: str | None, wait: float, output: str | None
 ) -> int:
-    """Read every byte of an index and say what is wrong; ends with 3 when something is.
+    """Read every byte of an index and report what is wrong; the exit code is 3 if anything is.
 
-    With --repair damaged segments are let go: their videos count as deleted and are embedded again by the next
-    ingest of their folder. Their folders are moved to segments/aside. The FAISS index is built anew from what is
-    whole. A segment that is missing or cannot be read today is out of reach, which is no damage: it stays as it is,
-    and is there again once its disk is mounted. Only with --missing is it let go of as well.
+    With --repair, damaged segments are dropped: their videos count as deleted, and the next ingest of their folder
+    embeds them again. The segments are moved to segments/aside, and the FAISS index is rebuilt from the rest. A
+    segment that is missing or cannot be read now is out of reach, not damaged: it is left alone, and usable again once
+    its disk is mounted. Only --missing drops it too.
 
     \b
     Example:
@@ -314,7 +317,7 @@ def compact(index: str | None, wait: float, output: str | None) -> None:
 @index_option
 @wait_option
 def roots(old: Path, new: Path, index: str | None, wait: float) -> None:
-    """Say that the videos below the folder OLD lie below NEW now, e.g. on another machine.
+    """Tell the index that the videos of folder OLD are now in NEW, for example on another machine.
 
     \b
     Example:
@@ -325,15 +328,15 @@ def roots(old: Path, new: Path, index: str | None, wait: float) -> None:
     path = index_path(index)
     render.print_index(path, None)
     changed = move_roots(path, old, new, wait)
-    click.echo(f"{changed} folders of the index lie below {render.printable(str(new))} now")
+    click.echo(f"{changed} folders of the index are now below {render.printable(str(new))}")
 
 
 @click.command()
-@click.option("--model", metavar="MODEL", help="Embed all videos by this model instead; as at ingest. Needs --yes.")
-@click.option("--weights", metavar="WHERE", help="With --model PRESET: where else its weights lie.")
-@click.option("--leave-out-missing", is_flag=True, help="Leave videos out whose files are gone or cannot be read now.")
+@click.option("--model", metavar="MODEL", help="Embed all videos with this model instead (as for ingest). Needs --yes.")
+@click.option("--weights", metavar="WHERE", help="With --model PRESET: where else its weights are.")
+@click.option("--leave-out-missing", is_flag=True, help="Leave out videos whose files are gone or cannot be read now.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--yes", is_flag=True, help="With --model: yes, scores of before are not to compare with those after.")
+@click.option("--yes", is_flag=True, help="With --model: accept that scores from before and after cannot be compared.")
 @index_option
 @wait_option
 @model_runtime_options
@@ -350,10 +353,10 @@ def reembed(
     precision: Any,
     output: str | None,
 ) -> int:
-    """Embed videos anew that this version embeds in another way, or all by another model; say how far scores moved.
+    """Embed videos again that this version embeds differently, or all with another model; report how scores moved.
 
-    They get new ids, and all that is known of them goes over. The index changes in one step at the end; if the work is
-    interrupted, the index stays as it was, and the work begins again.
+    They get new ids and keep all that is known of them. The index changes in one step at the end; if the command is
+    interrupted, the index is unchanged, and the next run starts from the beginning.
 
     \b
     Example:
@@ -379,9 +382,9 @@ def reembed(
 
 def _reembedded(report: ReembedReport, dry_run: bool) -> Iterator[str]:
     if report.videos or report.left_out:
-        yield f"{report.videos} videos {'would be embedded anew' if dry_run else 'embedded anew'}"
+        yield f"{report.videos} videos {'would be embedded again' if dry_run else 'embedded again'}"
     else:
-        yield "nothing to do: all videos are embedded as they would be now"
+        yield "nothing to do: all videos are embedded as this version embeds them"
     yield from (f"note: {note}" for note in report.notes)
     for name, figures in report.moved.items():
         shown = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in figures.items())

@@ -1,6 +1,6 @@
-"""Options that several commands share, with one wording each, and the index that they name.
+"""Options that several commands share, with one wording each, and how the index that they name is opened.
 
-Imports late: help comes at once.
+Imports the rest late, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Whole(Finite):
 
 
 class FilePath(click.Path):
-    """A path of any bytes. An empty one, as an unset variable leaves it, is refused: else it is the folder here."""
+    """A path of any bytes. An empty one, as an unset variable leaves it, is refused: it would be the current folder."""
 
     def __init__(self, **what: bool) -> None:
         super().__init__(path_type=Path, **what)
@@ -80,7 +80,7 @@ class FilePath(click.Path):
 
 
 class IdOrFile(click.ParamType):  # type: ignore[type-arg]
-    """Digits are the id of a video, all else is a path."""
+    """The id of a video (digits only), or a path."""
 
     name = "id|file"
 
@@ -168,18 +168,18 @@ wait_option = click.option(
     type=Finite(0, 1e6),
     default=0.0,
     metavar="SECONDS",
-    help="Wait so long while another process is writing to the index.  [default: not at all]",
+    help="Wait this long while another process writes to the index.  [default: not at all]",
 )
 force_option = click.option(
     "--force",
     is_flag=True,
-    help="Replace a file that is there already; those of the index and of its source folders are never replaced.",
+    help="Replace an existing file; files of the index and of its source folders are never replaced.",
 )
 
 _OUTPUTS: Final = {
     "json": "Print JSON.",
     "csv": "Print CSV with a header line.",
-    "paths": "Print paths only, one a line.",
+    "paths": "Print only paths, one per line.",
 }
 
 
@@ -211,7 +211,7 @@ model_runtime_options = options(
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Where the model runs; auto takes cuda where there is one.",
+        help="Where the model runs; auto uses cuda if there is one.",
     ),
     click.option(
         "--precision",
@@ -296,7 +296,7 @@ where_option = options(
         "--where",
         multiple=True,
         metavar="CONDITION",
-        help="Only videos of which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be "
+        help="Only videos for which this is true, such as \"view = 'A4C' AND attr.age >= 18\". Repeated, all must be "
         "true. A missing value makes a condition unknown, and unknown is out (see README, Filters).",
     ),
     click.option(
@@ -304,14 +304,14 @@ where_option = options(
         is_flag=True,
         expose_value=False,
         callback=lambda context, _, value: context.meta.update({_ALL_VIEWS: value}),
-        help="Videos whose view is not known count as well; by default it is unknown what tasks that are seen in "
-        "some views say of them. A sweep then tells of videos of other views, too.",
+        help="Also use videos whose view is not known. By default, tasks that are seen only in some views have no "
+        "value for them. A sweep then also reports on videos of other views.",
     ),
 )
 """`--where`, and `--all-views`, which `open_index` looks up."""
 
 sweep_missing_option = click.option(
-    "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, where videos have no score yet."
+    "--sweep-missing", is_flag=True, help="First sweep the tasks that --where names, for videos without a score."
 )
 
 
@@ -334,7 +334,7 @@ def open_index(
 
 
 def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float = 0.0) -> None:
-    """With --sweep-missing: score first what the conditions need."""
+    """With --sweep-missing: first score what the conditions need."""
     if not wanted:
         return
     if not where:
@@ -343,7 +343,7 @@ def sweep_named(opened: Index, where: Sequence[str], wanted: bool, wait: float =
 
 
 def print_swept(run: Callable[[ProgressListener], Sequence[str]]) -> None:
-    """Sweep with a progress bar, and say what was swept."""
+    """Sweep with a progress bar, then print which tasks were swept."""
     from echosearch.cli.render import progress
 
     with progress() as listener:

@@ -12,7 +12,7 @@ from echosearch.cli.options import FilePath, Whole, output_option
 
 @click.group()
 def phantom() -> None:
-    """Synthetic echocardiograms whose truth is known, for tests, teaching and trying things out.
+    """Synthetic echocardiograms whose truth is known, for tests, teaching and first trials.
 
     \b
     Example:
@@ -31,14 +31,14 @@ def phantom() -> None:
     metavar="S",
     help="The same seed, the same archive (with the same versions of numpy, OpenCV and PyAV).",
 )
-@click.option("--workers", type=Whole(), metavar="N", help="Rendering processes. Default: one for each processor.")
+@click.option("--workers", type=Whole(), metavar="N", help="Rendering processes. Default: one per processor.")
 @output_option("json")
 def make(folder: Path, studies: int, seed: int, workers: int | None, output: str | None) -> None:
     """Write an archive of phantoms into DIR, which must be new or empty.
 
     DIR gets videos/ (MP4 and AVI), manifest.csv for ingest --manifest, FileList.csv in EchoNet's columns for the
-    apical four-chamber videos, and reports.csv. The manifest tells what the heart has; a view that cannot show a
-    finding (a lead in PLAX, a clip in PSAX) does not show it: echosearch.phantom.VISIBLE says which can.
+    apical four-chamber videos, and reports.csv. The manifest says what the heart has; some views cannot show a
+    finding (a lead in PLAX, a clip in PSAX): echosearch.phantom.VISIBLE lists those that can.
 
     \b
     Example:

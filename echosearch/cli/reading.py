@@ -1,4 +1,4 @@
-"""Commands that tell what an index holds: its videos, their facts, what failed, and the models there are."""
+"""Commands that show what an index holds: its videos, their metadata, what failed; and the models to choose from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @index_option
 @output_option("json")
 def info(index: str | None, output: str | None) -> None:
-    """What an index holds, and with which model it was made.
+    """Show what an index holds, and with which model it was made.
 
     \b
     Example:
@@ -76,7 +76,7 @@ def list_videos(
     sweep_missing: bool,
     output: str | None,
 ) -> None:
-    """List the videos of an index, by id; with --where also how many are left out, and why.
+    """List the videos of an index by id; with --where, also how many are left out and why.
 
     \b
     Example:
@@ -124,7 +124,7 @@ def _videos(videos: Iterable[VideoRecord]) -> Iterator[Table]:
 @index_option
 @output_option("json")
 def show(video_id: int, index: str | None, output: str | None) -> None:
-    """All that is known of one video.
+    """Show all that is known about one video.
 
     \b
     Example:
@@ -153,7 +153,7 @@ def show(video_id: int, index: str | None, output: str | None) -> None:
 @index_option
 @output_option("json", "csv", "paths")
 def failures(index: str | None, output: str | None) -> None:
-    """Files that could not be ingested, with code and reason.
+    """List files that could not be ingested, with code and reason.
 
     \b
     Example:
@@ -172,9 +172,9 @@ def failures(index: str | None, output: str | None) -> None:
 @index_option
 @output_option("json")
 def models(index: str | None, output: str | None) -> None:
-    """Models that can be named at ingest, what each is for, and whether its weights are here.
+    """List the models that ingest can use, what each is for, and whether its weights are here.
 
-    Where there is an index already, its model is named first.
+    If there is an index already, its model comes first.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Answers as tables, JSON, CSV or paths, and how far work is. Knows the types of answers, not how they came about.
+"""Prints answers as text, JSON, CSV or paths, and progress. Knows the types of answers, not how they are made.
 
 Progress goes to standard error, so that output stays clean.
 """
@@ -93,24 +93,24 @@ def _print_rich(table: Table) -> None:
 
 
 def print_lines(lines: Mapping[str, str]) -> None:
-    """What is said of one thing, with a word before each line."""
+    """The facts of one thing, a line each, with its name in front."""
     for name, line in lines.items():
         click.echo(f"{name:12} {printable(line)}")
 
 
 def print_notes(notes: Iterable[str], err: bool = False) -> None:
-    """What is to be known beside an answer."""
+    """Notes beside an answer."""
     for note in notes:
         click.echo(f"note: {printable(note)}", err=err)
 
 
 def print_index(path: Path, output: str | None) -> None:
-    """Which index is used; on standard error where standard output is for a program."""
+    """Which index is used; on standard error if standard output is for a program."""
     click.echo(f"index {printable(str(path))}", err=output is not None)
 
 
 def print_source(index: str, generation: int, model: str, err: bool = False) -> None:
-    """Of which index and model an answer is."""
+    """The index and model that an answer comes from."""
     click.echo(f"index {printable(index)} (generation {generation}), model {model}", err=err)
 
 
@@ -158,14 +158,14 @@ def failure_lines(failures: Sequence[Failure]) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Text as a terminal can show it: line breaks, control characters and bytes that are not UTF-8 escaped."""
+    """Text that a terminal can show: line breaks, control characters and bytes that are not UTF-8 are escaped."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def printable_lines(text: str) -> str:
-    """`printable`, with the line breaks that a message of our own has."""
+    """`printable`, but our own line breaks are kept."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 

@@ -104,14 +104,14 @@ def diff(first: Cohort, second: Cohort) -> Difference:
 
 
 def followed(cohort: Cohort, now: Mapping[int, int]) -> tuple[Cohort, list[str]]:
-    """A cohort by the ids that its videos have `now` (old -> new), and a sentence where some were embedded anew."""
+    """A cohort by the ids that its videos have `now` (old -> new), and a sentence where some were embedded again."""
     is_video = cohort.definition.level == "video"
     members = []
     for member in cohort.members:
         ids = tuple(now.get(id_, id_) for id_ in member.video_ids)
         members.append(replace(member, unit=str(ids[0]) if is_video else member.unit, video_ids=ids))
     anew = len({id_ for member in cohort.members for id_ in member.video_ids} & now.keys())
-    told = f"{anew} videos of the cohort were embedded anew since, and have other ids and scores now"
+    told = f"{anew} videos of the cohort were embedded again since, and have other ids and scores now"
     like, unlike = (
         tuple(_followed(each, now) for each in side) for side in (cohort.definition.like, cohort.definition.unlike)
     )

@@ -201,7 +201,7 @@ class Snapshot:
             return record
         if (later := self.catalog.videos.replaced_by(video_id)) is not None:
             raise UnknownVideo(
-                f"video {video_id} is no more: its file changed or was embedded anew, and is video {later} now"
+                f"video {video_id} no longer exists: its file changed or was embedded again, and is video {later} now"
             )
         raise UnknownVideo(f"there is no video {video_id} in this index; `echosearch list` shows what there is")
 

@@ -32,7 +32,7 @@ _DIGEST: Final = re.compile('"([0-9a-f]{16})"')
 
 @dataclass(frozen=True, slots=True)
 class Reembedded:
-    """How many `videos` were embedded anew, and which files were `left_out`.
+    """How many `videos` were embedded again, and which files were `left_out`.
 
     Of files that have not changed: `ids` old -> new, and `cosines` by kind where the space is the same. `learnt` texts
     of what was learnt do not apply any more.

@@ -33,7 +33,7 @@ MADE_FOR: Final = {
     "content_id": "wording of the task",
     "form": "form",
     "formula_version": "formula",
-    "recipe": "recipe (or its videos embedded anew)",
+    "recipe": "recipe (or its videos embedded again)",
     "precision": "precision of the text",
 }
 """What a calibration has of the `SweepKey` of its scores, and how it is called."""

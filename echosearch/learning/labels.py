@@ -222,7 +222,7 @@ def _warnings(labels: LabelFile, unmatched: Sequence[Row[float]], unlabelled: in
     if unmatched:
         some = ", ".join(f"line {row.line} {row.key!r}" for row in unmatched[:3])
         what = "no file, or several" if labels.kind == "video" else "no video"
-        warnings.append(f"{len(unmatched)} rows of {file} fit {what}: {some}")
+        warnings.append(f"{len(unmatched)} rows of {file} match {what}: {some}")
     if unlabelled:
         warnings.append(f"{unlabelled} videos have no label in {file}")
     return warnings + labels.notes(labels.repeated)

@@ -154,7 +154,7 @@ class Probe:
     def scorer(self, form: Form, model: Model, embed: Embed | None = None) -> ProbeScorer:
         """The probe ready to score. CalibrationMismatch for another recipe, BadQuery for the approximate form."""
         if self.recipe != model.recipe:
-            told = "was trained by another recipe, or on videos embedded anew since; train it again on this index"
+            told = "was trained by another recipe, or on videos embedded again since; train it again on this index"
             raise CalibrationMismatch(f"{self.name} {told}")
         if form == "approximate":
             raise BadQuery(f"{self.name} is a probe, and only regressions by phrases are approximated")

@@ -72,7 +72,7 @@ def _record(snapshot: Snapshot, video: int | Path) -> VideoRecord:
         return snapshot.record(video)
     record = known_file(snapshot, video)
     if record is None:
-        raise UnknownVideo(f"{video} was taken out of the index just now; ask again")
+        raise UnknownVideo(f"{video} was deleted from the index just now; try again")
     return record
 
 

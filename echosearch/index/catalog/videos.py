@@ -216,7 +216,7 @@ class Videos(Subject):
         return self._connection.execute(query).scalar_one_or_none()
 
     def embedded_anew(self) -> dict[int, int]:
-        """Old -> latest id of each video that was embedded anew: its file has the same bytes, and another id since."""
+        """Old -> latest id of each video that was embedded again: its file has the same bytes, and another id since."""
         heir, found = videos.alias(), dict[int, int]()
         same = (videos.c.replaced_by == heir.c.id) & (videos.c.content_sha256 == heir.c.content_sha256)
         pairs = select(videos.c.id, heir.c.id).join(heir, same).order_by(videos.c.id.desc())
