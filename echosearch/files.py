@@ -40,7 +40,7 @@ def absolute(path: Path) -> Path:
     InputError for what is no path of any file.
     """
     if "\0" in str(path):
-        raise InputError(f"no path has a NUL character in it, as {str(path)[:200]!r} has")
+        raise InputError(f"a path cannot contain a NUL character: {str(path)[:200]!r}")
     with suppress(RuntimeError):  # no such user, or no home folder at all
         path = path.expanduser()
     return path.absolute()
@@ -60,7 +60,7 @@ def is_gone(path: Path) -> bool:
 def refuse_device(path: Path) -> None:
     """OSError where a path that is to be read whole is a device: some have no end."""
     if stat.S_ISCHR(path.stat().st_mode):
-        raise OSError(f"{path} is a device and no file")
+        raise OSError(f"{path} is a device, not a file")
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -75,7 +75,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "it is a pipe or device, and no file", str(path))
+    raise OSError(errno.EINVAL, "it is a pipe or device, not a file", str(path))
 
 
 @contextmanager

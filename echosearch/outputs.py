@@ -53,10 +53,10 @@ class Output:
             mode = target.stat().st_mode
         except FileNotFoundError:
             if self.path.is_symlink():
-                raise BadOption(f"{named} is there already, and leads nowhere; give another name") from None
+                raise BadOption(f"{named} exists already, and leads nowhere; give another name") from None
             return target
         if not stat.S_ISREG(mode) or target.suffix.lower() != self.suffix:
-            raise BadOption(f"{named} is no regular {self.suffix} file, as {self.what} has to be; give another name")
+            raise BadOption(f"{named} is not a regular {self.suffix} file, as {self.what} must be; give another name")
         if is_our_own(target):
             return target
         places = {identity(place) for place in (target, *target.parents)} - {None}
@@ -66,7 +66,7 @@ class Output:
                 raise BadOption(f"{named} {why}, and sources are never replaced; give another name")
         if not self.force:
             way_out = "" if self.force is None else ", or --force to replace it"
-            raise BadOption(f"{named} is there already; give another name{way_out}")
+            raise BadOption(f"{named} exists already; give another name{way_out}")
         return target
 
 

@@ -234,7 +234,9 @@ def test_a_merge_leaves_segments_alone_that_the_catalog_tells_otherwise(tmp_path
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / other.name).rename(store.path / "segments" / first.name)
         writer.commit(Batch([new_video("last.avi", unit(1))]), NUMERICS)
-        assert writer.notes == (f"segment {first.name} is damaged, and is left as it is: echosearch check --repair",)
+        assert writer.notes == (
+            f"segment {first.name} is damaged, and was left alone; drop it with: echosearch check --repair",
+        )
         assert len(sizes(writer)) == 8
         shutil.rmtree(store.path / "segments" / first.name)
         (tmp_path / "copy").rename(store.path / "segments" / first.name)
@@ -374,9 +376,9 @@ def test_2000_commits_under_256_descriptors(tmp_path: Path) -> None:
     assert hits == _hits([id_ for id_ in range(1, 2001) if id_ % 10], 2000)
     assert told["check"][0] == []
     [let_go, built] = told["repair"][0]
-    assert (let_go.startswith("1 segments let go"), built) == (True, "the FAISS index was built anew")
+    assert (let_go.startswith("1 segments dropped"), built) == (True, "the FAISS index was rebuilt")
     assert told["repair"][1] == []
-    assert check(tmp_path / "index").kept[0].endswith("was let go of by a repair; it may be removed")
+    assert check(tmp_path / "index").kept[0].endswith("was dropped by a repair; it may be removed")
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def repair_index(index_path: Path, wait_seconds: float = 0.0, missing: bool = Fa
                 return replace(report, not_done=refusal)
         if doomed:
             count = let_go(writer, doomed)
-            sentence = f"{len(doomed)} segments let go, with {count} videos: ingest their folders again"
+            sentence = f"{len(doomed)} segments dropped, with {count} videos: ingest their folders again"
             aside = [str(path) for name in doomed if (path := index_path / "segments" / ASIDE / name).is_dir()]
             report = replace(report, repaired=(sentence,), moved_aside=tuple(aside), videos_lost=count)
         report = replace(report, out_of_reach=tuple(away.values()))
@@ -110,7 +110,7 @@ def repair_index(index_path: Path, wait_seconds: float = 0.0, missing: bool = Fa
             return report
         if doomed or _faiss_problems(store):
             writer.finish(anew=True)
-            report = replace(report, repaired=(*report.repaired, "the FAISS index was built anew"))
+            report = replace(report, repaired=(*report.repaired, "the FAISS index was rebuilt"))
         with store.catalog_only() as snapshot:
             beside, left = leftovers(index_path, snapshot), snapshot.problems()
         return replace(
@@ -143,9 +143,9 @@ def _too_many(snapshot: CatalogReader, names: list[str]) -> str | None:
         return None
     first = ", ".join(str(path) for _, path in islice(lost.values(), 3))
     return (
-        f"nothing was changed: this lets go of {len(lost)} videos ({first}, ...) in {len(names)} segments "
-        f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}). If that is right, and no disk is missing, say "
-        "so with --yes"
+        f"nothing was changed: this would drop {len(lost)} videos ({first}, ...) in {len(names)} segments "
+        f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}). If this is intended, and no disk is missing, "
+        "repeat with --yes"
     )
 
 

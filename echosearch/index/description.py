@@ -182,8 +182,8 @@ def check_model(description: IndexDescription, encoder: Encoder) -> list[str]:
     if encoder.card.recipe.id != description.recipe.id:
         differences = "; ".join(encoder.card.recipe.differences(description.recipe))
         raise RecipeMismatch(
-            f"videos would be prepared in another way than those of this index: {differences} (the index). "
-            "Use the index's own way, or make another index"
+            f"videos would be prepared differently from those of this index: {differences} (the index). "
+            "Use the index's own settings, or make another index"
         )
     return check_fingerprint(description, probe(encoder), encoder.card.numerics)
 
@@ -218,13 +218,13 @@ def _check_cosine(description: IndexDescription, numerics: Numerics, cosine: flo
     needed = 0.999 if half else 0.9999
     if not cosine >= needed:
         raise NumericsMismatch(
-            f"this machine reproduces the index's probe vectors only at cosine {cosine:.6f}, and {needed} is needed "
+            f"this machine reproduces the index's fingerprint only at cosine {cosine:.6f}, and {needed} is needed "
             f"(precision {numerics.precision} here, {description.precision} in the index; "
             f"torch {numerics.torch})"
         )
     if half:
         return [
-            f"half precision: the index's probe vectors come back at cosine {cosine:.6f} here "
+            f"half precision: the index's fingerprint comes back at cosine {cosine:.6f} here "
             f"({numerics.precision}; the index: {description.precision})"
         ]
     return []

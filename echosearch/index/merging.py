@@ -87,7 +87,7 @@ def whole_ones(path: Path, group: Sequence[Size], catalog: CatalogReader) -> tup
             segments.append(whole_segment(path, size.name, catalog))
         except IndexStateError as error:
             is_damaged = not isinstance(error, OutOfReach)
-            sentence = f"segment {size.name} is damaged, and is left as it is: echosearch check --repair"
+            sentence = f"segment {size.name} is damaged, and was left alone; drop it with: echosearch check --repair"
             left_alone[size.name] = sentence if is_damaged else str(error)
     return segments, left_alone
 

@@ -56,7 +56,7 @@ def refuse_damaged(writer: Writer, ids: Iterable[int]) -> None:
             except IndexStateError as error:
                 raise DamagedIndex(
                     f"nothing was changed: these videos lie in a damaged segment, which cannot be written anew "
-                    f"without them ({error}); let it go first: echosearch check --repair"
+                    f"without them ({error}); drop it first: echosearch check --repair"
                 ) from error
 
 
@@ -92,7 +92,7 @@ def switch(
     gone: Sequence[int],
     relearn: Callable[[str], str],
 ) -> int:
-    """Put videos embedded anew in the place of the old ones, with what the index is bound to now, in one commit.
+    """Put videos embedded again in the place of the old ones, with what the index is bound to now, in one commit.
 
     `parts` were placed; videos `gone`, ascending, are deleted with their vectors, whether replaced or not; no
     segment of theirs may be damaged. `relearn` rewrites what was learnt (JSON); gives how many texts it changed.
