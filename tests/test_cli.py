@@ -176,7 +176,7 @@ def test_ingest_reports_as_json(index: Path, colours: Path, run: Run) -> None:
     ("arguments", "code", "sentence"),
     [
         (["ingest", "nowhere", "--model", "toy"], 2, "nowhere does not exist; give a video file or a folder"),
-        (["ingest", ".", "--model", "echoclip"], 2, "did you mean echo-clip?"),
+        (["ingest", ".", "--model", "echoclip"], 2, "did you mean echo-clip or echo-clip-r?"),
         (["ingest", "."], 2, "a new index needs a model; name one with --model:"),
         (["ingest", ".", "--weights", "local-dir:x"], 2, "--weights goes with --model PRESET"),
         (["ingest", ".", "--map", "a=path"], 2, "--map goes with --manifest FILE"),

@@ -29,7 +29,6 @@ from echosearch.files import whole_file
 from echosearch.index.catalog import refuse_newer
 from echosearch.index.vectors import FramesDtype
 from echosearch.types import EncoderCard, Fingerprint, ModelRequest, Numerics, Recipe
-from echosearch.video import prepare
 
 MANIFEST: Final = "manifest.json"
 
@@ -170,6 +169,8 @@ def named_disk_errors(path: Path) -> Iterator[None]:
 
 def probe(encoder: Encoder) -> Fingerprint:
     """What the encoder makes of the probe clip and phrases on this machine."""
+    from echosearch.video import prepare  # late: a search of known phrases imports no OpenCV
+
     return encoder.probe(prepare(fingerprint_clip(), encoder.card.recipe.preprocess))
 
 
