@@ -12,7 +12,7 @@ help:
 	@echo "make demo         make phantoms, ingest and search them; one's own videos: VIDEOS=DIR MODEL=MODEL"
 	@echo "make test         the unit tests (under five minutes on two cores)"
 	@echo "make test-slow    the tests with the full-size model"
-	@echo "make check        the gate: format, lint, types, layers, README in step with --help"
+	@echo "make check        the gate: format, lint, types, layers, doors, README in step with --help"
 	@echo "make format docs  put format, or README and schemas, right"
 	@echo "make clean        remove what the others made (.venv, .cache, demo)"
 
@@ -33,6 +33,7 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/write_docs.py --check
+	$(BIN)/python -m pytest -q tests/test_repository.py
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .

@@ -227,7 +227,7 @@ class IndexHistory(RuleBasedStateMachine):
     def _ingest(self, **options: Any) -> None:
         ingest(self.index, [self.folder / "files"], IngestOptions(ModelRequest("toy"), workers=1, **options))
 
-    def _expect_ingest(self, undelete: bool = False) -> None:
+    def _expect_ingest(self, undelete: bool = False) -> None:  # noqa: C901  README's rules, one after the other
         """What an ingest makes of the files, step by step, as README says it: bytes say which video a file is."""
         before = {id_: replace(video) for id_, video in self.videos.items()}
         index = open_index(self.index)
