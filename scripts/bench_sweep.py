@@ -28,7 +28,8 @@ from echosearch.encoders.toy import ToyBackend
 from echosearch.index import Batch, IndexDescription, Store
 from echosearch.index.catalog import NewVideo, VideoMetadata
 from echosearch.index.vectors import StoredVideo
-from echosearch.tasks import Model, score, sweep
+from echosearch.tasks import Model
+from echosearch.tasks.sweep import score, sweep
 from echosearch.tasks.task import Task
 from echosearch.tasks.task_files import find_task
 from echosearch.types import Fingerprint, Numerics, VideoFacts

@@ -45,7 +45,7 @@ class Regression(Mode):
         if of.step < 1 or not -100_000 <= of.low < of.high <= 100_000:
             told = f"not {of.low} to {of.high} in steps of {of.step}"
             raise BadTask(f"task {name}: a range is LOW to HIGH in whole steps, {told}", "range")
-        count = sum(map(len, self.task.groups))
+        count = len(of.values) * len(self.task.prompts)
         if not FEWEST_PROMPTS <= count <= MOST_PROMPTS:
             needs = f"the rule needs {FEWEST_PROMPTS} to {MOST_PROMPTS}, as it keeps the best fifth of them"
             raise BadTask(f"task {name}: {count} prompts with their numbers; {needs}", "range")
