@@ -322,12 +322,7 @@ def assumption(told: Mapping[str, Any]) -> str:
 
 def check_labels(sample: Sample) -> Bools:
     """The labels as yes and no (n,). BadLabels unless both are there, in two patients or more each."""
-    if not np.isin(sample.labels, (0, 1)).all():
-        other = next(label for label in sample.labels.tolist() if label not in (0, 1))
-        raise BadLabels(
-            f"a calibration needs labels 0 and 1, not {other:g}; say which values mean that it is there: --positive"
-        )
-    labels: Bools = sample.labels == 1
+    labels = sample.findings("a calibration needs")
     for value, there in ((1, labels), (0, ~labels)):
         count = len(np.unique(sample.clusters[there]))
         if count < _FEWEST_CLUSTERS:

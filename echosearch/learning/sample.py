@@ -41,6 +41,12 @@ class Sample:
     warnings: tuple[str, ...]
     relatives: tuple[frozenset[str], ...] = ()
 
+    def findings(self, needs: str) -> npt.NDArray[np.bool_]:
+        """The labels as yes and no (n,). BadLabels, which says what `needs` them, unless all are 0 and 1."""
+        if len(others := self.labels[~np.isin(self.labels, (0, 1))]):
+            raise BadLabels(f"{needs} labels 0 and 1, not {others[0]:g}; say which values mean yes: --positive")
+        return np.asarray(self.labels == 1)
+
 
 def sample(
     task: AnyTask,
