@@ -23,7 +23,7 @@
         SpaceMismatch      the model at hand is not the index's
         RecipeMismatch     same model, prepared in another way
         CalibrationMismatch  a calibration or probe of another recipe or task
-        NumericsMismatch   this machine does not reproduce the index's probe vectors
+        NumericsMismatch   this machine does not reproduce the index's fingerprint
         CatalogSegmentsDisagree
         DamagedIndex       a file of the index is not what was written
           OutOfReach         a file of the index is missing or cannot be read, today
@@ -176,7 +176,7 @@ class CalibrationMismatch(IndexStateError):
 
 
 class NumericsMismatch(IndexStateError):
-    """This machine does not reproduce the index's probe vectors."""
+    """This machine does not reproduce the index's fingerprint."""
 
 
 class CatalogSegmentsDisagree(IndexStateError):

@@ -73,7 +73,7 @@ def _status(weights: str) -> str:
 
 
 def _absolute(address: str | None) -> str | None:
-    """An address whose path does not depend on where one stands: it is kept in the index's manifest."""
+    """An address whose path does not depend on where one stands: it is kept in the index's description."""
     scheme, _, rest = (address or "").partition(":")
     if scheme == "local-dir" and rest:
         return f"local-dir:{files.absolute(Path(rest))}"

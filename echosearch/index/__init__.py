@@ -1,4 +1,4 @@
-"""One index on disk: manifest, catalog, segments and FAISS, which change together or not at all."""
+"""One index on disk: description, catalog, segments and FAISS, which change together or not at all."""
 
 import lazy_loader
 

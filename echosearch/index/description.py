@@ -53,7 +53,7 @@ class IndexDescription:
 
     @classmethod
     def of(cls, card: EncoderCard, probe: Fingerprint, frames_dtype: FramesDtype) -> IndexDescription:
-        """The manifest of a new index."""
+        """The description of a new index."""
         return cls(
             datetime.now(UTC).isoformat(timespec="seconds"),
             card.name,
@@ -99,7 +99,7 @@ class IndexDescription:
 
 
 def read_description(path: Path) -> IndexDescription:
-    """The manifest of an index. IndexStateError says why there is none that can be used."""
+    """The description of an index. IndexStateError says why there is none that can be used."""
     file = path / MANIFEST
     if not file.is_file():
         # A cohort's export has a manifest.json as well, and no catalog.
@@ -131,7 +131,7 @@ def written_format(path: Path) -> int:
 
 
 def description_from(file: Path, told: dict[str, Any] | str) -> IndexDescription:
-    """The manifest that `to_dict` wrote, or its JSON, kept in a file. DamagedIndex on anything else."""
+    """The description that `to_dict` wrote, or its JSON, kept in a file. DamagedIndex on anything else."""
     try:
         values = json.loads(told) if isinstance(told, str) else told
         description = IndexDescription(
@@ -168,7 +168,7 @@ def named_disk_errors(path: Path) -> Iterator[None]:
 
 
 def probe(encoder: Encoder) -> Fingerprint:
-    """What the encoder makes of the probe clip and phrases on this machine."""
+    """The encoder's fingerprint on this machine."""
     from echosearch.video import prepare  # late: a search of known phrases imports no OpenCV
 
     return encoder.probe(prepare(fingerprint_clip(), encoder.card.recipe.preprocess))
@@ -190,7 +190,7 @@ def check_model(description: IndexDescription, encoder: Encoder) -> list[str]:
 
 
 def check_fingerprint(description: IndexDescription, vectors: Fingerprint, numerics: Numerics) -> list[str]:
-    """Refuse vectors of a machine whose probe vectors are others than the index's.
+    """Refuse vectors of a machine whose fingerprint differs from the index's.
 
     Gives a sentence to show where the agreement is only that of half precision.
     """

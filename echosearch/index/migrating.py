@@ -16,7 +16,7 @@ from echosearch.index.snapshot import CATALOG
 def migrate_index(path: Path) -> None:
     """Bring an index of an older format to today's, after a copy of what changes; the lock is ours.
 
-    The manifest comes last, and every step may be done twice: a crash in between leaves an index to migrate.
+    The description comes last, and every step may be done twice: a crash in between leaves an index to migrate.
     """
     with Catalog(path / CATALOG).reading() as snapshot:
         copy = path / f"before-format-{FORMAT_VERSION}-generation-{snapshot.generation}"

@@ -231,7 +231,7 @@ def whole_segment(path: Path, name: str, snapshot: CatalogReader) -> Segment:
 
 
 def _described(path: Path, catalog: CatalogReader) -> IndexDescription | None:
-    """The manifest that the catalog has; a `manifest.json` that says otherwise was not written any more."""
+    """The description in the catalog; a `manifest.json` that differs was not written any more."""
     return None if catalog.description is None else description_from(path / CATALOG, catalog.description)
 
 

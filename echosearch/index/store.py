@@ -1,4 +1,4 @@
-"""One index on disk: manifest, catalog, segments and FAISS, which change together or not at all.
+"""One index on disk: description, catalog, segments and FAISS, which change together or not at all.
 
 A reader opens a `View` of one generation; a writer holds the one lock and commits batches. Knows no model and
 no video file.
@@ -55,14 +55,14 @@ class Store(Snapshots):
 
     @classmethod
     def create(cls, path: Path, card: EncoderCard, probe: Fingerprint, frames_dtype: FramesDtype = "float32") -> Store:
-        """A new, empty index in a folder that does not exist or is empty; it is there once its manifest is."""
+        """A new, empty index in a folder that does not exist or is empty; it exists once its description does."""
         return cls.create_as(path, IndexDescription.of(card, probe, frames_dtype))
 
     @classmethod
     def create_as(cls, path: Path, description: IndexDescription) -> Store:
-        """`create`, with a manifest that is there already; where another process made one first, that one is opened.
+        """`create`, with a given description; where another process made one first, that one is opened.
 
-        Its manifest is then that process' own: whoever adds to it has to check that it is the same.
+        The description is then that process' own: whoever adds to the index has to check that it is the same.
         """
         refuse_inside_index(path)
         with named_disk_errors(path):
@@ -183,7 +183,7 @@ def _move(partial: Path, path: Path) -> None:
 def _make_in_place(path: Path, description: IndexDescription) -> None:
     """Make an index in an empty folder that is there: a disk's own, a linked one, one in a folder of somebody else.
 
-    What a process left there that died before the manifest is made anew. IndexStateError when other things are there.
+    What a process left there that died before the description is made again. IndexStateError when other things are there.
     """
     refusal = IndexStateError(f"{path} exists already and is not an index; give another --index")
     with named_disk_errors(path):
@@ -202,7 +202,7 @@ def _make_in_place(path: Path, description: IndexDescription) -> None:
                     _remove(left)
                 with _made(path / _PARTIAL, description) as partial:
                     for name in (*_FOLDERS, CATALOG, MANIFEST):
-                        fsync_path(path)  # whatever a power cut leaves, the manifest is not there before all else
+                        fsync_path(path)  # whatever a power cut leaves, the description is not there before all else
                         (partial / name).rename(path / name)
                     fsync_path(path)
                 undoing.pop_all()
@@ -218,7 +218,7 @@ def _has_others(path: Path) -> bool:
 
 
 def _is_unused(path: Path) -> bool:
-    """Whether what lies in a folder without a manifest was never an index: an index may have lost its manifest."""
+    """Whether a folder without a description was never an index: an index may have lost its description."""
     if any(any((path / name).iterdir()) for name in _FOLDERS if (path / name).exists()):
         return False
     if not (path / CATALOG).exists():

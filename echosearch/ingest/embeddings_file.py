@@ -3,7 +3,7 @@
 paths          (n,) text               v       (n, D) float32, unit rows       norms   (n,) float32, pooled_norm
 offsets        (n + 1,) int64, rows of the two that follow, for each video
 frame_numbers  (sum T,) int32, 0-based in the file      frames  (sum T, D) float32 | float16, unit rows
-probe_frames, probe_phrases    what the same model makes of the probe clip and phrases
+probe_frames, probe_phrases    the same model's fingerprint
 ids, records, about            in files written here: ids, all that the catalog knows (JSON lines), the manifest
 
 A file made elsewhere has `paths`, and `v` with `norms`, or `frames` with `offsets` and `frame_numbers`.
@@ -130,7 +130,7 @@ class EmbeddingsFile:
 
     @property
     def probe(self) -> Fingerprint | None:
-        """What its model makes of the probe clip and phrases, where it says so."""
+        """The fingerprint of its model, if it has one."""
         if not {"probe_frames", "probe_phrases"} <= self._arrays.keys():
             return None
         with self._named_errors():

@@ -143,7 +143,7 @@ def import_embeddings(
     """Add videos whose vectors were made elsewhere; an index that is not there is made.
 
     What a file of our own says of its videos is taken over; of others the files are opened, so that a later ingest
-    knows them. Vectors count as unverified until probe vectors in a file agree with the index's. RecipeMismatch or
+    knows them. Vectors count as unverified until the fingerprint in a file agrees with the index's. RecipeMismatch or
     NumericsMismatch when they were made in another way.
     """
     options = options or ImportOptions()
@@ -248,7 +248,7 @@ def _card_of(file: EmbeddingsFile) -> EncoderCard:
 def _verdict(
     description: IndexDescription, file: EmbeddingsFile, options: ImportOptions
 ) -> tuple[str | None, list[str]]:
-    """None where probe vectors show that the file's vectors are made as the index's; else where they came from."""
+    """None if the fingerprint shows that the file's vectors are made as the index's; else where they came from."""
     if file.dim != description.dim:
         raise SpaceMismatch(
             f"the vectors of {file.path} have {file.dim} dimensions, and this index's model {description.dim}"

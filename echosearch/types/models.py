@@ -1,4 +1,4 @@
-"""What a model is and what may be mixed: space, recipe, numerics, probe vectors, backend. Knows no model code."""
+"""What a model is and what may be mixed: space, recipe, numerics, fingerprint, backend. Knows no model code."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Fingerprint:
         check_unit_rows("probe phrase embeddings", self.phrases)
 
     def cosines(self, other: Fingerprint) -> tuple[float, float]:
-        """Lowest cosine over frames and over phrases between two machines' probe vectors."""
+        """Lowest cosine over frames and over phrases between two machines' fingerprints."""
         return _lowest_cosine(self.frames, other.frames), _lowest_cosine(self.phrases, other.phrases)
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Fingerprint:
-        """The probe vectors that `to_dict` wrote."""
+        """The fingerprint that `to_dict` wrote."""
         frames, phrases = (
             np.frombuffer(base64.b64decode(part["float32"]), "<f4").reshape(part["shape"]).astype(np.float32)
             for part in (values["frames"], values["phrases"])

@@ -198,7 +198,7 @@ class Videos(Subject):
         return list(self._connection.execute(select(videos.c.id).where(here).order_by(videos.c.id)).scalars())
 
     def verified(self, ids: Iterable[int]) -> set[int]:
-        """Those of some ids whose vectors were made here, or by a machine whose probe vectors agreed."""
+        """Those of some ids whose vectors were made here, or by a machine whose fingerprint agreed."""
         found: set[int] = set()
         for chunk in chunks(sorted(ids)):
             query = select(videos.c.id).where(videos.c.id.in_(chunk), videos.c.unverified.is_(None))
