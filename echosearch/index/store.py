@@ -183,7 +183,7 @@ def _move(partial: Path, path: Path) -> None:
 def _make_in_place(path: Path, description: IndexDescription) -> None:
     """Make an index in an empty folder that is there: a disk's own, a linked one, one in a folder of somebody else.
 
-    What a process left there that died before the description is made again. IndexStateError when other things are there.
+    What a process that died before the description left there is replaced. IndexStateError if other things are there.
     """
     refusal = IndexStateError(f"{path} exists already and is not an index; give another --index")
     with named_disk_errors(path):
