@@ -325,7 +325,7 @@ def test_what_was_judged_is_read_or_the_sheet_is_refused(
         if expected:
             assert read_judgements(path, audit) == expected
         else:
-            with pytest.raises(BadLabels, match="judges no unit"):
+            with pytest.raises(BadLabels, match="has no judgement"):
                 read_judgements(path, audit)
 
 
@@ -357,7 +357,9 @@ def test_numbers_that_a_spreadsheet_rewrote(tmp_path: Path) -> None:
         BadLabels, match=r"line 3: '12\.1' comes twice, and .* writes 12\.1 and 12\.10 alike, so it is not"
     ):
         _read(tmp_path, head + "low_ef#1,12.1,\nlow_ef#1,12.1,y\n", *both)
-    with pytest.raises(BadLabels, match=r"line 2: '1\.23457E\+16' is no unit of audit low_ef#1; a spreadsheet program"):
+    with pytest.raises(
+        BadLabels, match=r"line 2: '1\.23457E\+16' is not a unit of audit low_ef#1; a spreadsheet program"
+    ):
         _read(tmp_path, head + "low_ef#1,1.23457E+16,y\n", "12345678901234567")
 
 
@@ -380,8 +382,8 @@ def test_a_unit_may_come_twice_if_it_is_judged_alike(tmp_path: Path) -> None:
             "audit,unit,verdict\nlow_ef#1 2025-12-31T00:00:00+00:00,A,yes\n",
             r"line 2: the row is of audit 'low_ef#1 2025-12-31T00:00:00\+00:00', and judgements of 'low_ef#1 2026-",
         ),
-        ("audit,unit,verdict\nlow_ef#1,C,yes\n", "line 2: 'C' is no unit of audit low_ef#1"),
-        ("audit,unit,verdict\nlow_ef#1,,yes\n", "line 2: '' is no unit of audit low_ef#1"),
+        ("audit,unit,verdict\nlow_ef#1,C,yes\n", "line 2: 'C' is not a unit of audit low_ef#1"),
+        ("audit,unit,verdict\nlow_ef#1,,yes\n", "line 2: '' is not a unit of audit low_ef#1"),
         ("audit,unit,verdict\nlow_ef#1,A,maybe\n", "line 2: 'maybe' is no verdict, which is yes, no or unclear"),
         (
             "audit,unit,verdict\nlow_ef#1,A,yes\nlow_ef#1,A,no\n",
@@ -397,7 +399,7 @@ def test_a_unit_may_come_twice_if_it_is_judged_alike(tmp_path: Path) -> None:
         ),
         (
             "audit,unit,verdict\nlow_ef#1,A,\nlow_ef#1,B, \n",
-            "judges no unit: no cell of its column 'verdict' is filled in",
+            "has no judgement: no cell of its column 'verdict' is filled in",
         ),
         ("audit,unit,verdict\nlow_ef#1,A\n", "line 2: 2 cells, but the header has 3"),
         ("", r"a\.csv is empty; judgements are a CSV with a header line, such as audit,unit,verdict"),
@@ -623,9 +625,9 @@ def test_thresholds_against_all_there_are(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((EF, 0.0), "the precision that is wished is above 0 and at most 1, not 0.0"),
-        ((EF, 1.1), "the precision that is wished is above 0 and at most 1, not 1.1"),
-        ((EF, float("nan")), "the precision that is wished is above 0 and at most 1, not nan"),
+        ((EF, 0.0), "the precision to reach is above 0 and at most 1, not 0.0"),
+        ((EF, 1.1), "the precision to reach is above 0 and at most 1, not 1.1"),
+        ((EF, float("nan")), "the precision to reach is above 0 and at most 1, not nan"),
         (("task.ef.valu", 0.9), "cohort low_ef has no measure 'task.ef.valu'; did you mean task.ef.value"),
         (("zzz", 0.9), "cohort low_ef has no measure 'zzz'; there are task.ef.value, task.view.value, task.open.value"),
         (("task.view.value", 0.9), "task.view.value holds text, such as 'A4C', and text has no threshold"),
@@ -717,9 +719,9 @@ def test_keys_are_of_the_cohorts_level(level: Level, column: str) -> None:
 
 def test_what_has_no_labels() -> None:
     cohort, audit = _named("S0", "S1"), _judged("unclear", None)
-    with pytest.raises(BadLabels, match="the audits of cohort low_ef say of no unit yes or no, so there are no labels"):
+    with pytest.raises(BadLabels, match="no audit of cohort low_ef judges a unit yes or no, so there are no labels"):
         labels([audit], cohort)
-    with pytest.raises(BadLabels, match=r"say of no unit what finding\.ef is, so there are no labels"):
+    with pytest.raises(BadLabels, match=r"no audit of cohort low_ef says what finding\.ef is, so there are no labels"):
         labels([audit], cohort, "ef")
     with pytest.raises(BadOption, match=r"no sheet of cohort low_ef has a column finding\.eff; did you mean ef\?"):
         labels([audit], cohort, "eff")

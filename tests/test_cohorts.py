@@ -34,7 +34,7 @@ from echosearch.tasks.modes.mode import SCORE
 from echosearch.types import EncodedText, VideoRecord
 
 EF = "task.ejection_fraction.value"
-HOMELESS = "1 videos have no study in the catalog, so they are of no unit"
+HOMELESS = "1 videos have no study in the catalog, so they are left out"
 PHRASES = {"like the first": unit(1), "like the last": unit(0, 0, 0, 0, 0, 0, 0, 1)}
 
 #        name  study  patient view    date          EF    pacer age

@@ -1,4 +1,4 @@
-"""`echosearch cohort`: selections that are kept, compared, exported, reported and audited."""
+"""`echosearch cohort`: selections that are kept, compared, exported, shown as a page and audited."""
 
 from __future__ import annotations
 
@@ -456,10 +456,10 @@ def report(
       echosearch cohort report low-ef-lead --out low-ef-lead.html
       echosearch cohort report low-ef-lead --out low-ef-lead.html --show attr.city
     """
-    from echosearch.pictures import pictures, render_report, write_report
+    from echosearch.pictures import pictures, render_page, write_page
 
     opened = open_index(index)
-    page = opened.output(out, "the report", ".html", force)
+    page = opened.output(out, "the page", ".html", force)
     made = opened.cohorts.get(name)
     records = opened.cohorts.records(made)
     shown = pictures(
@@ -470,11 +470,11 @@ def report(
         {video_id: render.in_words(record) for video_id, record in records.items()},
     )
     lines = audit_lines(opened.cohorts.audits(name))
-    write_report(page, render_report(made, shown, with_ids, with_paths, lines, show))
+    write_page(page, render_page(made, shown, with_ids, with_paths, lines, show))
     missing = sum(each.image is None for each in (*shown.random, *shown.borderline))
     if missing:
-        click.echo(f"note: {missing} pictures could not be made; the report says why")
-    click.echo(f"report {render.printable(str(page.path))}")
+        click.echo(f"note: {missing} pictures could not be made; the page says why")
+    click.echo(f"page {render.printable(str(page.path))}")
 
 
 @cohort.command("manifest")

@@ -1,7 +1,7 @@
 """Cohorts: selections with all that repeats, explains and audits them. Knows no printing.
 
-`names` and `measures` say what a filter speaks of, `selection` decides who is in, `making` writes down all of it
-(`cohort`), `compare`, `export`, `report` and `audit` use what was kept.
+`making` applies a definition and writes down all that came of it (`cohort`), `kept` has what an index keeps by name;
+`compare`, `export`, `audit` and `sheet` use it, `identifying` takes out what says who somebody is.
 """
 
 import lazy_loader

@@ -253,7 +253,7 @@ def wished_threshold(cohort: Cohort, audit: Audit, measure: str, wished: float) 
     """
     _check_random(audit)
     if not 0 < wished <= 1:
-        raise BadOption(f"the precision that is wished is above 0 and at most 1, not {wished}")
+        raise BadOption(f"the precision to reach is above 0 and at most 1, not {wished}")
     found = _measure(cohort, measure)
     name, below = score_name(found), found.below
     scores = {
@@ -261,7 +261,7 @@ def wished_threshold(cohort: Cohort, audit: Audit, measure: str, wished: float) 
         for unit, member in audited_members(cohort, audit).items()
         if (value := _value(member, name)) is not None
     }
-    judged = {unit: told.verdict for unit, told in audit.judgements.items() if unit in scores}
+    judged = {unit: judgement.verdict for unit, judgement in audit.judgements.items() if unit in scores}
     lowest = _loosest(name, below, wished, [(scores[unit], verdict) for unit, verdict in judged.items()])
     threshold = min(scores.values()) if lowest is None else lowest
     left = sum(score >= threshold for score in scores.values())
@@ -416,19 +416,19 @@ def labels(audits: Sequence[Audit], cohort: Cohort, column: str | None = None) -
     """
     if column is not None:
         _check_column(audits, cohort, column)
-    told: dict[str, list[str]] = {}
+    texts_of: dict[str, list[str]] = {}
     for audit in sorted(audits, key=lambda audit: (audit.judged_at or "", audit.number)):
         audited_members(cohort, audit)
         for unit, judgement in audit.judgements.items():
             text = judgement.verdict if column is None else judgement.findings.get(column)
             if text is not None:
-                told.setdefault(unit, []).append(text)
-    last = {unit: texts[-1] for unit, texts in told.items()}
+                texts_of.setdefault(unit, []).append(text)
+    last = {unit: texts[-1] for unit, texts in texts_of.items()}
     clear = {unit: text for unit, text in last.items() if text.casefold() != "unclear"}
     if not clear:
-        what = "yes or no" if column is None else f"what {FINDING}{column} is"
-        raise BadLabels(f"the audits of cohort {cohort.name} say of no unit {what}, so there are no labels")
-    conflicts = sum(len({text.casefold() for text in texts}) > 1 for texts in told.values())
+        what = "judges a unit yes or no" if column is None else f"says what {FINDING}{column} is"
+        raise BadLabels(f"no audit of cohort {cohort.name} {what}, so there are no labels")
+    conflicts = sum(len({text.casefold() for text in texts}) > 1 for texts in texts_of.values())
     return AuditLabels(
         key_column=_KEY_COLUMNS[cohort.definition.level],
         rows=tuple((unit, text if column is not None else int(text == "yes")) for unit, text in clear.items()),
@@ -439,7 +439,7 @@ def labels(audits: Sequence[Audit], cohort: Cohort, column: str | None = None) -
 
 
 def _check_column(audits: Sequence[Audit], cohort: Cohort, column: str) -> None:
-    filled = {name for audit in audits for told in audit.judgements.values() for name in told.findings}
+    filled = {name for audit in audits for judgement in audit.judgements.values() for name in judgement.findings}
     names = list(dict.fromkeys([*(measure.task_name for measure in cohort.measures), *sorted(filled)]))
     if column not in names:
         there = nearest(column, names)

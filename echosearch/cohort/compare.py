@@ -82,24 +82,24 @@ def diff(first: Cohort, second: Cohort) -> Difference:
         )
     one = {member.unit for member in first.members}
     other = {member.unit for member in second.members}
-    told = {
+    differing = {
         name: (value, asdict(second.definition)[name])
         for name, value in asdict(first.definition).items()
         if value != asdict(second.definition)[name]
     }
-    told |= {name: (getattr(first, name), getattr(second, name)) for name in _MADE}
+    differing |= {name: (getattr(first, name), getattr(second, name)) for name in _MADE}
     thresholds = [
         {each.name: (each.content_id, each.threshold, each.origin) for each in c.measures} for c in (first, second)
     ]
     for name in sorted(thresholds[0].keys() & thresholds[1].keys()):
-        told[name] = (thresholds[0][name], thresholds[1][name])
+        differing[name] = (thresholds[0][name], thresholds[1][name])
     return Difference(
         first.name,
         second.name,
         tuple(sorted(one - other)),
         tuple(sorted(one & other)),
         tuple(sorted(other - one)),
-        {name: pair for name, pair in told.items() if pair[0] != pair[1]},
+        {name: pair for name, pair in differing.items() if pair[0] != pair[1]},
     )
 
 
@@ -111,12 +111,12 @@ def followed(cohort: Cohort, now: Mapping[int, int]) -> tuple[Cohort, list[str]]
         ids = tuple(now.get(id_, id_) for id_ in member.video_ids)
         members.append(replace(member, unit=str(ids[0]) if is_video else member.unit, video_ids=ids))
     anew = len({id_ for member in cohort.members for id_ in member.video_ids} & now.keys())
-    told = f"{anew} videos of the cohort were embedded again since, and have other ids and scores now"
+    note = f"{anew} videos of the cohort were embedded again since, and have other ids and scores now"
     like, unlike = (
         tuple(_followed(each, now) for each in side) for side in (cohort.definition.like, cohort.definition.unlike)
     )
     definition = replace(cohort.definition, like=like, unlike=unlike)
-    return replace(cohort, members=tuple(members), definition=definition), [told] if anew else []
+    return replace(cohort, members=tuple(members), definition=definition), [note] if anew else []
 
 
 def _followed(example: int | Example, now: Mapping[int, int]) -> int | Example:

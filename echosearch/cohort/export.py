@@ -149,7 +149,7 @@ def split_patients(patients: Sequence[str], seed: int) -> dict[str, str]:
 def _videos(member: Member, records: Mapping[int, VideoRecord], views: Sequence[str]) -> list[VideoRecord]:
     found = [records[video_id] for video_id in member.video_ids if video_id in records]
     shown = shows(views, [record.seen_view for record in found])
-    return [record for record, told in zip(found, shown, strict=True) if told == YES]
+    return [record for record, is_shown in zip(found, shown, strict=True) if is_shown == YES]
 
 
 def _people(rows: Sequence[tuple[Member, VideoRecord]], person_of: Mapping[int, int]) -> list[str]:
@@ -157,14 +157,14 @@ def _people(rows: Sequence[tuple[Member, VideoRecord]], person_of: Mapping[int, 
 
     A study of then is today's where it is called the same, whether or not it is keyed by its patient now.
     """
-    told = []
+    belongings = []
     for member, record in rows:
         same = member.study is None or f"/{record.study}".endswith(f"/{member.study}")
         then = (member.patient, None if same else member.study, record.video_id, None)
-        told += [then, (record.patient, record.study, record.video_id, person_of[record.video_id])]
-    codes = joined(list(zip(*told, strict=True)))[::2].tolist()
+        belongings += [then, (record.patient, record.study, record.video_id, person_of[record.video_id])]
+    codes = joined(list(zip(*belongings, strict=True)))[::2].tolist()
     names: dict[int, str] = {}
-    for code, (patient, study, video_id, _) in zip(np.repeat(codes, 2).tolist(), told, strict=True):
+    for code, (patient, study, video_id, _) in zip(np.repeat(codes, 2).tolist(), belongings, strict=True):
         own = f"p {patient}" if patient is not None else f"s {study}" if study is not None else f"v {video_id}"
         names[code] = min(own, names.get(code, own))
     return [names[code] for code in codes]

@@ -191,10 +191,10 @@ def _without_examples(text: str, cohort: Cohort) -> str:
     return re.sub(rf"\b((?:video|example|like|id)\s+)#?(?:{ids})\b", rf"\1{_LEFT_OUT}", text) if ids else text
 
 
-def _without(told: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
+def _without(values: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
     """A task or calibration without the content hashes of videos, and with no folder before a file or model."""
     kept: dict[str, Any] = {}
-    for key, value in told.items():
+    for key, value in values.items():
         if isinstance(value, Mapping):
             kept[key] = _without(value, with_ids, with_paths)
         elif key == "contents" and not with_ids:
@@ -215,11 +215,11 @@ def without_path(model: str) -> str:
 
 def manifest_of(cohort: Cohort, with_ids: bool) -> dict[str, Any]:
     """The manifest of a cohort, as plain JSON values, without the id of an example unless `with_ids`."""
-    told = cohort.manifest().to_dict()
+    manifest = cohort.manifest().to_dict()
     if not with_ids:
-        told["definition"] |= {side: _LEFT_OUT for side in ("like", "unlike") if told["definition"][side]}
-        told["question"] = told["question"] and _without_examples(told["question"], cohort)
-    return told
+        manifest["definition"] |= {side: _LEFT_OUT for side in ("like", "unlike") if manifest["definition"][side]}
+        manifest["question"] = manifest["question"] and _without_examples(manifest["question"], cohort)
+    return manifest
 
 
 def _numbers(names: Iterable[str | None]) -> dict[str | None, str]:

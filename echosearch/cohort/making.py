@@ -36,7 +36,7 @@ from echosearch.types import VideoRecord, in_words, view_name, with_study_keys
 
 _BINS: Final = 40
 _MOST_VALUES: Final = 12
-"""An attribute with more different texts may name people: only how many there are is told."""
+"""An attribute with more different texts may name people, so its texts are only counted."""
 
 
 def make(
@@ -193,8 +193,8 @@ def _threshold(bounds: Sequence[Bound]) -> tuple[float | None, str]:
         return None, "none: it is not compared with a number"
     if len(different) == 1:
         return different[0][0], different[0][2]
-    told = ", ".join(f"{'below' if below else 'above'} {score:.6g} ({origin})" for score, below, origin in different)
-    return None, f"several: {told}"
+    several = ", ".join(f"{'below' if below else 'above'} {score:.6g} ({origin})" for score, below, origin in different)
+    return None, f"several: {several}"
 
 
 # Members.
@@ -210,13 +210,13 @@ def _members_of(
     }
     spreads = {parts: _spread(of.values()) for parts, of in scores.items()}
     used = _fields_of(criteria)
-    told, domain_of = [], criteria.domains or {}
+    members, domain_of = [], criteria.domains or {}
     for unit, score in zip(selection.members, selection.scores, strict=True):
         values: dict[str, float | str | None] = {name: _field(unit, parts, domain_of) for name, parts in used.items()}
         margins = []
         for parts, measured in criteria.measures.items():
             found = scores[parts].get(unit.name)
-            values[measured.source.name] = _told(measured.source, found)
+            values[measured.source.name] = _shown(measured.source, found)
             if measured.source.kind == "yes":
                 values[f"{measured.source.name} (score)"] = found
             if found is None or not spreads[parts]:
@@ -224,7 +224,7 @@ def _members_of(
             shown = found if measured.source.kind != "p" else _probability(measured.source, found)
             spread = spreads[parts] if measured.source.kind != "p" else 1.0
             margins += [abs(shown - bound.score) / spread for bound in bounds[parts]]
-        told.append(
+        members.append(
             Member(
                 unit=(unit.patient or "") if level == "patient" else unit.name,
                 patient=unit.patient,
@@ -236,7 +236,7 @@ def _members_of(
                 margin=min(margins, default=None),
             )
         )
-    return tuple(told)
+    return tuple(members)
 
 
 def _fields_of(criteria: Criteria) -> dict[str, Parts]:
@@ -287,11 +287,11 @@ def _by_unit(measured: Measured, units: Sequence[Unit], bounds: Sequence[Bound])
 
 
 def _spread(values: Iterable[float]) -> float:
-    told = list(values)
-    return stdev(told) if len(told) > 1 else 0.0
+    scores = list(values)
+    return stdev(scores) if len(scores) > 1 else 0.0
 
 
-def _told(source: Source, score: float | None) -> float | str | None:
+def _shown(source: Source, score: float | None) -> float | str | None:
     if score is None:
         return None
     if source.kind == "yes":
@@ -354,8 +354,8 @@ def _summary(values: Sequence[tuple[str, Any]], named: bool, is_flag: bool) -> S
     numbers = [float(value) for value in known if isinstance(value, int | float)]
     counts: dict[str, int] = {}
     if known and len(numbers) < len(known):
-        told = Counter(map(str, known))
-        counts = {} if named else dict(sorted(told.items(), key=lambda item: (-item[1], item[0])))
+        tally = Counter(map(str, known))
+        counts = {} if named else dict(sorted(tally.items(), key=lambda item: (-item[1], item[0])))
         return Summary(len(units), missing, None, None, counts)
     if numbers and is_flag:
         counts = {"1": int(sum(numbers)), "0": len(numbers) - int(sum(numbers))}
@@ -367,7 +367,7 @@ def _distributions_of(
     selection: Selection, criteria: Criteria, bounds: Mapping[Parts, Sequence[Bound]]
 ) -> tuple[Distribution, ...]:
     """How the scores behind each measure lie among members and among all others."""
-    told = []
+    found = []
     for parts, measured in criteria.measures.items():
         source = measured.source
         included = _scores(measured, selection.members, bounds[parts])
@@ -380,7 +380,7 @@ def _distributions_of(
             continue
         edges = np.histogram_bin_edges(both, _BINS)
         threshold, origin = _threshold(bounds[parts])
-        told.append(
+        found.append(
             Distribution(
                 measure=source.name,
                 title=_title(source),
@@ -391,7 +391,7 @@ def _distributions_of(
                 origin=origin,
             )
         )
-    return tuple(told)
+    return tuple(found)
 
 
 def _title(source: Source) -> str:

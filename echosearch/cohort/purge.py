@@ -20,35 +20,35 @@ def purged_cohort(content: str, person: Person) -> tuple[str, list[str]]:
 
     Texts that name the person are struck out, in criteria too, so that what is left cannot be made again.
     """
-    told = Cohort.from_json(content).to_dict()
-    definition = told["definition"]
-    asked = [json.dumps(definition), *told["criteria"]]
-    units = [member["unit"] for member in told["members"] if person.ids & set(member["video_ids"])]
-    left_out = told["steps"][0]["kept"] - told["steps"][-1]["kept"]  # where the person is, unless it is a member
-    if (len(told["members"]) if units else left_out) < _FEW:
-        told["table_one"], told["distributions"] = [], []
-    told["members"] = [member for member in told["members"] if member["unit"] not in units]
-    told["about"] = person.struck(told["about"])
-    told["question"] = told["question"] and person.struck(told["question"])
-    for texts in (told["notes"], told["criteria"], definition["where"], definition["near"], definition["without"]):
+    cohort = Cohort.from_json(content).to_dict()
+    definition = cohort["definition"]
+    asked = [json.dumps(definition), *cohort["criteria"]]
+    units = [member["unit"] for member in cohort["members"] if person.ids & set(member["video_ids"])]
+    left_out = cohort["steps"][0]["kept"] - cohort["steps"][-1]["kept"]  # where the person is, unless it is a member
+    if (len(cohort["members"]) if units else left_out) < _FEW:
+        cohort["table_one"], cohort["distributions"] = [], []
+    cohort["members"] = [member for member in cohort["members"] if member["unit"] not in units]
+    cohort["about"] = person.struck(cohort["about"])
+    cohort["question"] = cohort["question"] and person.struck(cohort["question"])
+    for texts in (cohort["notes"], cohort["criteria"], definition["where"], definition["near"], definition["without"]):
         texts[:] = [_struck_term(text, person) for text in texts]
     for each, name in [
-        *((step, "name") for step in told["steps"]),
-        *((measure, name) for measure in told["measures"] for name in ("origin", "validated")),
-        *((figure, name) for figure in told["distributions"] for name in ("origin", "title")),
+        *((step, "name") for step in cohort["steps"]),
+        *((measure, name) for measure in cohort["measures"] for name in ("origin", "validated")),
+        *((figure, name) for figure in cohort["distributions"] for name in ("origin", "title")),
     ]:
         each[name] = person.struck(each[name])
-    for row in told["table_one"]:
+    for row in cohort["table_one"]:
         for summary in (row["included"], row["excluded"]):
             summary["counts"] = _struck(summary["counts"], person)
-    told["measures"] = person.without_learned(told["measures"])
-    is_struck = asked != [json.dumps(definition), *told["criteria"]]
+    cohort["measures"] = person.without_learned(cohort["measures"])
+    is_struck = asked != [json.dumps(definition), *cohort["criteria"]]
     examples = {each["video"] if isinstance(each, dict) else each for each in definition["like"] + definition["unlike"]}
     if units or is_struck or examples & person.ids:
-        earlier = told.get("purged", 0)
-        told["purged"] = earlier + len(units)
-        told["notes"] = [note for note in told["notes"] if note != _note(earlier)] + [_note(told["purged"])]
-    return Cohort.from_json(json.dumps(told)).to_json(), units  # what cannot be read is not kept
+        earlier = cohort.get("purged", 0)
+        cohort["purged"] = earlier + len(units)
+        cohort["notes"] = [note for note in cohort["notes"] if note != _note(earlier)] + [_note(cohort["purged"])]
+    return Cohort.from_json(json.dumps(cohort)).to_json(), units  # what cannot be read is not kept
 
 
 def _struck_term(text: str | dict[str, Any], person: Person) -> str | dict[str, Any]:
@@ -57,10 +57,10 @@ def _struck_term(text: str | dict[str, Any], person: Person) -> str | dict[str, 
 
 
 def _struck(counts: dict[str, int], person: Person) -> dict[str, int]:
-    told: Counter[str] = Counter()
+    tally: Counter[str] = Counter()
     for value, count in counts.items():
-        told[person.struck(value)] += count
-    return dict(told)
+        tally[person.struck(value)] += count
+    return dict(tally)
 
 
 def _note(members: int) -> str:
@@ -69,16 +69,16 @@ def _note(members: int) -> str:
 
 def purged_audit(content: str, units: Sequence[str], person: Person) -> str | None:
     """An audit without these units, and without what was judged of them; None where nothing is left of it."""
-    told: dict[str, Any] = json.loads(content)
-    told["units"] = [unit for unit in told["units"] if unit not in units]
-    told["judgements"] = {unit: each for unit, each in told["judgements"].items() if unit not in units}
-    if not told["units"]:
+    audit: dict[str, Any] = json.loads(content)
+    audit["units"] = [unit for unit in audit["units"] if unit not in units]
+    audit["judgements"] = {unit: each for unit, each in audit["judgements"].items() if unit not in units}
+    if not audit["units"]:
         return None
-    if not told["judgements"]:
-        told["judged_at"] = None
-    for each in told["judgements"].values():
+    if not audit["judgements"]:
+        audit["judged_at"] = None
+    for each in audit["judgements"].values():
         each["note"] = person.struck(each["note"])
         each["findings"] = {name: person.struck(cell) for name, cell in each["findings"].items()}
-    now = json.dumps(told)
+    now = json.dumps(audit)
     Audit.from_json(now)
     return now

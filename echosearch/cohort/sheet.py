@@ -84,11 +84,11 @@ def read_judgements(path: Path, audit: Audit) -> dict[str, Judgement]:
                 "(--audit), or, if this is its sheet all the same, write its name into the column"
             )
         unit = units.find(where, row[columns["unit"]], read)
-        told = _judgement(where, unit, row, columns)
-        read[unit] = _same(where, unit, read.get(unit), told)
-    judged = {unit: told for unit in audit.units if (told := read.get(unit)) is not None}
+        judgement = _judgement(where, unit, row, columns)
+        read[unit] = _same(where, unit, read.get(unit), judgement)
+    judged = {unit: judgement for unit in audit.units if (judgement := read.get(unit)) is not None}
     if not judged:
-        raise BadLabels(f"{table.file} judges no unit: no cell of its column {columns['verdict']!r} is filled in")
+        raise BadLabels(f"{table.file} has no judgement: no cell of its column {columns['verdict']!r} is filled in")
     return judged
 
 
@@ -128,7 +128,7 @@ class _Units:
         unit = self._unit_of.get(_plain(cell)) or (number[0] if len(number) == 1 else None)
         if unit is None:
             raise BadLabels(
-                f"{where}{cell!r} is no unit of audit {self._label}; a spreadsheet program changes long numbers and "
+                f"{where}{cell!r} is not a unit of audit {self._label}; a spreadsheet program changes long numbers and "
                 "dates, unless it reads the column as text"
             )
         if unit in earlier and len(number) > 1:
@@ -164,14 +164,16 @@ def _judgement(where: str, unit: str, row: Mapping[str, str], columns: Mapping[s
     return Judgement(verdict, findings, row[columns["note"]] if "note" in columns else "")
 
 
-def _same(where: str, unit: str, earlier: Judgement | None, told: Judgement | None) -> Judgement | None:
+def _same(where: str, unit: str, earlier: Judgement | None, later: Judgement | None) -> Judgement | None:
     """What two rows of a unit say. BadLabels where they disagree; notes may."""
-    if earlier is None or told is None:
-        return earlier or told
-    if (earlier.verdict, earlier.findings) != (told.verdict, told.findings):
-        raise BadLabels(f"{where}{unit!r} is judged twice, and differently: {_told(earlier)}, and then {_told(told)}")
+    if earlier is None or later is None:
+        return earlier or later
+    if (earlier.verdict, earlier.findings) != (later.verdict, later.findings):
+        raise BadLabels(
+            f"{where}{unit!r} is judged twice, and differently: {_in_words(earlier)}, and then {_in_words(later)}"
+        )
     return earlier
 
 
-def _told(judgement: Judgement) -> str:
+def _in_words(judgement: Judgement) -> str:
     return " ".join([judgement.verdict, *(f"{name}={text}" for name, text in judgement.findings.items())])

@@ -125,13 +125,13 @@ def _middle_frame(path: Path) -> str:
     return _JPEG + base64.b64encode(stream.getvalue()).decode()
 
 
-def write_report(output: Output, html: str) -> None:
-    """Write a report as it is given."""
+def write_page(output: Output, html: str) -> None:
+    """Write a page as it is given."""
     with output.writing() as file:
         file.write(html.encode("utf-8", "backslashreplace"))
 
 
-def render_report(
+def render_page(
     cohort: Cohort,
     pictures: Pictures,
     with_ids: bool = False,
@@ -139,7 +139,7 @@ def render_report(
     audit_lines: Sequence[str] = (),
     show: Sequence[str] = (),
 ) -> str:
-    """The report as HTML; equal input gives equal text. `audit_lines` say what audits of the cohort have found.
+    """The page as HTML; equal input gives equal text. `audit_lines` say what audits of the cohort have found.
 
     `with_ids` shows ids of patients, studies and videos, `with_paths` where index, model and videos lie, `show` columns
     that may identify somebody. DamagedIndex where the cohort's numbers do not add up, BadOption for a column to show
@@ -188,7 +188,7 @@ def _examples(examples: Sequence[int | Example], with_ids: bool) -> list[str]:
 
 @cache
 def _template() -> jinja2.Template:
-    text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
+    text = importlib.resources.files(__package__).joinpath("cohort_page.html.j2").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -323,17 +323,17 @@ def _percent(count: int, total: int) -> str:
     return "> 99.9 %" if 99.9 < percent < 100 else f"{percent:.1f} %"
 
 
-def _chart(told: Distribution) -> str:
-    return _SVG + base64.b64encode(as_svg(draw_scores(told))).decode()
+def _chart(scores: Distribution) -> str:
+    return _SVG + base64.b64encode(as_svg(draw_scores(scores))).decode()
 
 
-def draw_scores(told: Distribution) -> Figure:
+def draw_scores(scores: Distribution) -> Figure:
     """Bars of the included units above those of the excluded ones, each with a scale of counts of its own."""
     figure = new_figure(4.3, 2.7)
     panels = figure.subplots(2, 1, sharex=True)
-    shown = (("included", told.included, COLOURS[0]), ("excluded", told.excluded, "#a3adb5"))
+    shown = (("included", scores.included, COLOURS[0]), ("excluded", scores.excluded, "#a3adb5"))
     for axes, (name, counts, colour) in zip(panels, shown, strict=True):
-        axes.stairs(counts, told.edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=0.5)
+        axes.stairs(counts, scores.edges, fill=True, facecolor=colour, edgecolor=colour, linewidth=0.5)
         axes.set_title(f"{name}, {sum(counts):,} with a score", loc="left", fontsize=9)
         axes.set_ylim(0, max(counts) or 1)
         axes.set_yticks(sorted({0, max(counts)}))
@@ -341,10 +341,10 @@ def draw_scores(told: Distribution) -> Figure:
         axes.ticklabel_format(axis="x", useOffset=False)
         axes.tick_params(labelsize=8.5)
         axes.spines[["top", "right"]].set_visible(False)
-        if told.threshold is not None:
-            axes.axvline(told.threshold, color=COLOURS[1], linestyle="--", linewidth=1.2)
-    if told.threshold is not None:
-        panels[0].set_title(f"threshold {_number(told.threshold)}", loc="right", fontsize=9, color=COLOURS[1])
+        if scores.threshold is not None:
+            axes.axvline(scores.threshold, color=COLOURS[1], linestyle="--", linewidth=1.2)
+    if scores.threshold is not None:
+        panels[0].set_title(f"threshold {_number(scores.threshold)}", loc="right", fontsize=9, color=COLOURS[1])
     return figure
 
 
@@ -353,22 +353,22 @@ def _threshold(measure: Measure) -> str:
         return measure.origin or "none"
     side = "low scores are in" if measure.below else "high scores are in"
     value = f"{repr(measure.threshold).removesuffix('.0')} {measure.unit}".rstrip()
-    return f"{value}; {side}; origin: {measure.origin or 'not told'}"
+    return f"{value}; {side}; origin: {measure.origin or 'not recorded'}"
 
 
-def _calibration(told: Mapping[str, Any] | None) -> str:
+def _calibration(made: Mapping[str, Any] | None) -> str:
     """Of what a calibration was made and how good it was, as far as it says."""
-    if told is None:
+    if made is None:
         return "none: the score stands as the model gives it"
-    parts = [str(told.get("name", "")), f"of the score: {told['scale']}" if told.get("scale") else ""]
-    if "labels" in told:
-        parts.append(f"labels {told['labels']}" + (f", split {told['split']}" if told.get("split") else ""))
-    counts = [f"{told[key]:,} {key}" for key in ("videos", "positives", "patients") if told.get(key) is not None]
+    parts = [str(made.get("name", "")), f"of the score: {made['scale']}" if made.get("scale") else ""]
+    if "labels" in made:
+        parts.append(f"labels {made['labels']}" + (f", split {made['split']}" if made.get("split") else ""))
+    counts = [f"{made[key]:,} {key}" for key in ("videos", "positives", "patients") if made.get(key) is not None]
     parts.append(", ".join(counts))
-    if "left_out" in told:
-        judged = (f"{name} {each.sentence}" for name, each in figures(told["left_out"]).items())
+    if "left_out" in made:
+        judged = (f"{name} {each.sentence}" for name, each in figures(made["left_out"]).items())
         parts.append(f"on patients left out {', '.join(judged)}")
-    return "; ".join(part for part in (*parts, assumption(told)) if part)
+    return "; ".join(part for part in (*parts, assumption(made)) if part)
 
 
 def _reason(picture: Picture, with_paths: bool) -> str:

@@ -42,13 +42,13 @@ def plot_sweeps(results: Sequence[SweepResult], output: Output) -> None:
 
 def _thresholds(result: SweepResult) -> dict[str, float]:
     """What is to be drawn beside the scores; not what a calibration of classes says, which is of their log odds."""
-    told = {}
+    lines = {}
     figure = result.task.rule.published_threshold
     if figure is not None and figure.is_of(result.published):
-        told["published threshold" + (", applied" if result.applied else ", not applied")] = figure.value
+        lines["published threshold" + (", applied" if result.applied else ", not applied")] = figure.value
     if result.called is not None and not result.called.calibration.classes:
-        told[f"threshold of calibration {result.called.calibration.name}"] = result.called.calibration.threshold
-    return told
+        lines[f"threshold of calibration {result.called.calibration.name}"] = result.called.calibration.threshold
+    return lines
 
 
 def draw_evaluation(evaluation: Evaluation, title: str, unit: str = "") -> Figure:
@@ -77,7 +77,7 @@ def _draw_roc(axes: Axes, levels: Sequence[LevelResult], threshold: Threshold | 
     from sklearn.metrics import roc_curve
 
     for colour, level in zip(COLOURS, levels, strict=False):
-        name = f"{level.level}: AUROC {_told(level.figures['auroc'])}; {level.positives} of {level.units} positive"
+        name = f"{level.level}: AUROC {_in_words(level.figures['auroc'])}; {level.positives} of {level.units} positive"
         has_both = level.positives not in (0, level.units)
         false_alarms, found, _ = roc_curve(level.labels, level.scores) if has_both else ([], [], [])
         axes.plot(false_alarms, found, color=colour, linewidth=1.6, label=name)
@@ -133,7 +133,7 @@ def _draw_measurement(evaluation: Evaluation, unit: str) -> Figure:
 
 def _draw_scatter(axes: Axes, level: LevelResult, what: str, unit: str, colour: str) -> None:
     mae, r = level.figures["mae"], level.figures["pearson_r"]
-    name = f"mean absolute error {_told(mae, unit)}\nPearson r {_told(r)}"
+    name = f"mean absolute error {_in_words(mae, unit)}\nPearson r {_in_words(r)}"
     axes.scatter(level.labels, level.scores, s=14, color=colour, alpha=0.5, linewidths=0, label=name)
     ends = (min(level.labels.min(), level.scores.min()), max(level.labels.max(), level.scores.max()))
     _draw_diagonal(axes, (float(ends[0]), float(ends[1])), "value = label")
@@ -153,7 +153,7 @@ def _draw_agreement(axes: Axes, level: LevelResult, what: str, unit: str, colour
         figure = level.figures[key]
         if figure.value is not None:
             axes.axhline(
-                figure.value, color="#222222", linestyle=style, linewidth=1.1, label=f"{name} {_told(figure, unit)}"
+                figure.value, color="#222222", linestyle=style, linewidth=1.1, label=f"{name} {_in_words(figure, unit)}"
             )
     axes.axhline(0, color="#999999", linestyle=":", linewidth=1)
     _finish(
@@ -178,7 +178,7 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
         axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
-def _told(estimate: Estimate, unit: str = "") -> str:
+def _in_words(estimate: Estimate, unit: str = "") -> str:
     """A figure with its interval, as in `0.912 (0.871 to 0.95)`."""
     if estimate.value is None:
         return f"not given ({estimate.counted})"

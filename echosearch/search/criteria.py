@@ -180,18 +180,18 @@ def _doubts(
     snapshot: Snapshot, criteria: Sequence[Condition], known: Mapping[Name, KnownName], attributes: Mapping[str, int]
 ) -> list[str]:
     """What is asked that no video can be: ranges from high to low, texts that none has or all write otherwise."""
-    told = []
+    found = []
     for atom in dict.fromkeys(atom for criterion in criteria for atom in atoms(criterion)):
         match atom:
             case Between(low=low, high=high) if is_above(low, high, known[atom.name].type):
-                told.append(f"{atom} is true of no value, as the lower end comes first")
+                found.append(f"{atom} is true of no value, as the lower end comes first")
             case Compare(operator="=" | "!=", value=str(value)):
-                told += _doubt(snapshot, known[atom.name], attributes, [value])
+                found += _doubt(snapshot, known[atom.name], attributes, [value])
             case OneOf(values=values):
-                told += _doubt(
+                found += _doubt(
                     snapshot, known[atom.name], attributes, [value for value in values if isinstance(value, str)]
                 )
-    return told
+    return found
 
 
 def _doubt(snapshot: Snapshot, known: KnownName, attributes: Mapping[str, int], texts: Sequence[str]) -> list[str]:
@@ -203,8 +203,9 @@ def _doubt(snapshot: Snapshot, known: KnownName, attributes: Mapping[str, int], 
     if known.parts == VIEW:
         views = snapshot.catalog.counts.views()
         texts = [text for text in texts if (shows([text], views) != YES).all()]
-    told = [
+    found = [
         f"no video has {text!r} in {known}" + "; there is " * bool(there) + ", ".join(map(repr, there))
         for text, there in snapshot.catalog.conditions.spellings(known, attributes, texts).items()
     ]
-    return told if len(told) <= _MOST_DOUBTS else [*told[:_MOST_DOUBTS], f"nor {len(told) - _MOST_DOUBTS} other texts"]
+    more = len(found) - _MOST_DOUBTS
+    return found if more <= 0 else [*found[:_MOST_DOUBTS], f"nor {more} other texts"]

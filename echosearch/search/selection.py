@@ -130,7 +130,7 @@ class _Counting:
         self.every = list(self.units)
         self._count(f"all {'studies' if self.by_study else 'videos'} of the index", 0, len(homeless))
         if homeless:
-            self.notes.append(f"{len(homeless)} videos have no study in the catalog, so they are of no unit")
+            self.notes.append(f"{len(homeless)} videos have no study in the catalog, so they are left out")
 
     def run(self, snapshot: Snapshot, criteria: Criteria, ranked: Ranked | None) -> Selection:
         if self.by_study:
@@ -304,7 +304,7 @@ def _any(ids: Ids, truths: Truth, studies: Mapping[int, str | None]) -> dict[str
 
 
 def _units(records: Sequence[VideoRecord], by_study: bool) -> tuple[list[Unit], list[VideoRecord]]:
-    """Videos one by one, or by study, in natural order; and the videos that are of no study."""
+    """Videos one by one, or by study, in natural order; and the videos that have no study."""
     codes = people(records, np.array([record.video_id for record in records], np.int64)).codes.tolist()
     person_of = {record.video_id: code for record, code in zip(records, codes, strict=True)}
     if not by_study:

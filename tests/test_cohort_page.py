@@ -31,8 +31,8 @@ from echosearch.pictures.cohort_page import (
     _percent,
     draw_scores,
     pictures,
-    render_report,
-    write_report,
+    render_page,
+    write_page,
 )
 
 CRITERIA = ("view = 'A4C'", "task.pacemaker.yes")
@@ -55,7 +55,7 @@ MEASURE = Measure(
 
 
 def _member(number: int, margin: float | None) -> Member:
-    """Three videos each; the id of a video is no other number of the report."""
+    """Three videos each; the id of a video is no other number of the page."""
     return Member(
         f"MARKUNIT{number}", f"MARKPATIENT{number}", f"MARKSTUDY{number}", f"20{number:02}-07-09T00:00:00",
         (77000 + 10 * number, 77001 + 10 * number, 77002 + 10 * number),
@@ -146,7 +146,7 @@ def test_nobody_and_no_file_is_named_unless_asked() -> None:
     shown = Pictures(
         (_picture(1), _picture(4)), (_picture(2, image=None, reason="cannot read /MARKPATH/MARKFILE2.avi"),)
     )
-    html = render_report(COHORT, shown)
+    html = render_page(COHORT, shown)
     assert not MARKS.search(html)
     assert not PATHS.search(html)
     text = _Reader(html).text
@@ -157,7 +157,7 @@ def test_nobody_and_no_file_is_named_unless_asked() -> None:
 
 
 def test_ids_are_shown_on_demand_and_paths_are_not() -> None:
-    html = render_report(COHORT, Pictures((_picture(1),)), with_ids=True)
+    html = render_page(COHORT, Pictures((_picture(1),)), with_ids=True)
     assert not PATHS.search(html)
     found = set(MARKS.findall(html))
     assert found >= {"MARKPATIENT", "MARKUNIT", "MARKSTUDY", "MARKCONTENT", "77010", "77042"}
@@ -165,12 +165,12 @@ def test_ids_are_shown_on_demand_and_paths_are_not() -> None:
     assert "unit MARKUNIT1 study MARKSTUDY1 patient MARKPATIENT1 video 77010" in text
     for number in (1, 2, 3, 4):
         assert f"{number} MARKUNIT{number} MARKSTUDY{number} MARKPATIENT{number}" in text
-    assert "This report shows ids of patients, studies and videos; keep it" in text
+    assert "This page shows ids of patients, studies and videos; keep it" in text
 
 
 def test_paths_are_shown_on_demand_and_ids_are_not() -> None:
     shown = Pictures((_picture(1),), (_picture(2, image=None, reason="cannot read /MARKPATH/MARKFILE2.avi"),))
-    html = render_report(COHORT, shown, with_paths=True)
+    html = render_page(COHORT, shown, with_paths=True)
     assert not MARKS.search(html)
     text = _Reader(html).text
     assert "Index /MARKPATH/index" in text
@@ -178,19 +178,19 @@ def test_paths_are_shown_on_demand_and_ids_are_not() -> None:
     assert "/MARKPATH/MARKFILE1.avi" in text
     assert "no picture: cannot read /MARKPATH/MARKFILE2.avi" in text
     assert "labels /MARKPATH/labels/leads.csv" in text
-    assert "This report shows where files lie; keep it" in text
+    assert "This page shows where files lie; keep it" in text
 
 
 @pytest.mark.parametrize("reason", ["the file MARKFILE2 is short", "\\\\MARKPATH\\a", "Error opening /dev/fd/3"])
 def test_a_decoders_sentence_that_may_name_the_file_is_not_shown(reason: str) -> None:
-    html = render_report(COHORT, Pictures((_picture(2, image=None, reason=reason),)))
+    html = render_page(COHORT, Pictures((_picture(2, image=None, reason=reason),)))
     assert "its video cannot be read" in html
     assert reason not in html
 
 
 def test_a_sentence_that_names_no_file_is_shown() -> None:
     shown = _picture(2, image=None, reason="the file does not exist", path="/a/x.avi")
-    assert "no picture: the file does not exist" in render_report(COHORT, Pictures((shown,)))
+    assert "no picture: the file does not exist" in render_page(COHORT, Pictures((shown,)))
 
 
 def test_the_id_of_an_example_is_left_out_everywhere() -> None:
@@ -199,14 +199,13 @@ def test_the_id_of_an_example_is_left_out_everywhere() -> None:
         definition=Definition(like=77123, top=4),
         steps=(*COHORT.steps[:3], Step("the 4 most similar to 'video 77123'", 4, 1, 0, 12, 4, 4)),
     )
-    html = render_report(liked, Pictures())
+    html = render_page(liked, Pictures())
     assert "77123" not in html
     text = _Reader(html).text
     assert "the 4 most similar to an example video, whose id is left out are kept." in text
     assert "the 4 most similar to 'video (left out)'" in text
     assert (
-        "the 4 most similar to the example video 77123 are kept."
-        in _Reader(render_report(liked, Pictures(), True)).text
+        "the 4 most similar to the example video 77123 are kept." in _Reader(render_page(liked, Pictures(), True)).text
     )
 
 
@@ -248,7 +247,7 @@ def test_criteria_on_people_are_masked(criterion: str, masked: str) -> None:
     named = replace(
         COHORT, criteria=(criterion,), definition=Definition(where=(criterion,)), steps=(*steps, *COHORT.steps[2:])
     )
-    page = unescape(render_report(named, Pictures()))
+    page = unescape(render_page(named, Pictures()))
     assert page.count(masked) >= 3
     assert masked == criterion or criterion not in page
 
@@ -281,15 +280,15 @@ def _with_planted() -> Cohort:
 
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_planted_identities_are_nowhere(with_ids: bool) -> None:
-    page = unescape(render_report(_with_planted(), Pictures(), with_ids=with_ids))
+    page = unescape(render_page(_with_planted(), Pictures(), with_ids=with_ids))
     assert not [value for value in PLANTED if value in page]
 
 
 def test_a_column_is_shown_when_asked_for() -> None:
-    page = unescape(render_report(_with_planted(), Pictures(), show=["attr.initials", "code"]))
+    page = unescape(render_page(_with_planted(), Pictures(), show=["attr.initials", "code"]))
     assert {value for value in PLANTED if value in page} == {"J.D.", "20771234"}
     with pytest.raises(BadOption, match=r"has no column 'shoe' to show; it has .*initials"):
-        render_report(_with_planted(), Pictures(), show=["shoe"])
+        render_page(_with_planted(), Pictures(), show=["shoe"])
 
 
 def test_text_with_nearly_as_many_values_as_units_is_left_out_and_a_site_is_not() -> None:
@@ -299,7 +298,7 @@ def test_text_with_nearly_as_many_values_as_units_is_left_out_and_a_site_is_not(
     site = TableRow(
         "attr.site", Summary(4, 0, None, None, {"north": 3, "south": 1}), Summary(9, 0, None, None, {"north": 9})
     )
-    page = render_report(replace(COHORT, table_one=(many, site)), Pictures())
+    page = render_page(replace(COHORT, table_one=(many, site)), Pictures())
     assert not re.search(r"\b(ann|bob|dan)\b", page)
     assert "north" in page
     assert "south" in page
@@ -309,11 +308,11 @@ def test_text_with_nearly_as_many_values_as_units_is_left_out_and_a_site_is_not(
 
 
 def test_the_diagram_counts_every_step() -> None:
-    reader = _Reader(render_report(COHORT, Pictures()))
+    reader = _Reader(render_page(COHORT, Pictures()))
     assert reader.steps == [
         [
             "all studies of the index", "1,200 studies", "900 patients, 5,000 videos",
-            "besides, 3 videos of no known study",
+            "besides, 3 videos that have no study",
         ],
         [
             "left out: 500 studies", "no: 450", "unknown (a value is missing): 50",
@@ -334,7 +333,7 @@ def test_the_diagram_counts_every_step() -> None:
 
 def test_index_studies_are_called_patients_once_there_is_one_of_each() -> None:
     patients = replace(COHORT, definition=Definition(where=("a = 1",), level="patient"))
-    reader = _Reader(render_report(patients, Pictures()))
+    reader = _Reader(render_page(patients, Pictures()))
     assert "5 studies" in reader.text
     assert "left out: 1 study" in reader.text
     assert "4 patients 4 studies, 12 videos" in reader.text
@@ -345,13 +344,13 @@ def test_index_studies_are_called_patients_once_there_is_one_of_each() -> None:
 def test_a_criterion_of_any_length_stands_in_its_box_whole(criterion: str) -> None:
     steps = (COHORT.steps[0], replace(COHORT.steps[1], name=criterion), *COHORT.steps[2:])
     long = replace(COHORT, steps=steps, criteria=(criterion, CRITERIA[1]), distributions=())
-    html = render_report(long, Pictures())
+    html = render_page(long, Pictures())
     [code] = re.findall(r'<div class="box"><code>(.*)</code>\n<b>700 studies</b>', html)
     assert unescape(code) == criterion
 
 
 def test_table_one_tells_known_and_missing_means_and_shares() -> None:
-    text = _Reader(render_report(COHORT, Pictures())).text
+    text = _Reader(render_page(COHORT, Pictures())).text
     assert "Attribute Included (n = 4) Excluded (n = 1,196)" in text
     assert "attr.age 3 known, 1 missing 1,000 known, 196 missing mean (SD) 61.2 (12.1) 58.9 (15.2)" in text
     assert (
@@ -366,7 +365,7 @@ def test_rare_values_that_were_not_counted_are_no_zeros() -> None:
     device = TableRow("device", Summary(4, 0, None, None, {"iE33": 4}), Summary(900, 296, None, None, {"E95": 500}))
     names = TableRow("operator", Summary(4, 0, None, None, {}), Summary(900, 296, None, None, {}))
     none = TableRow("site", Summary(0, 4, None, None, {}), Summary(1000, 196, None, None, {"Bern": 999, "Basel": 1}))
-    text = _Reader(render_report(replace(COHORT, table_one=(device, names, none)), Pictures())).text
+    text = _Reader(render_page(replace(COHORT, table_one=(device, names, none)), Pictures())).text
     assert "iE33 4 (100.0 %) – E95 0 (0.0 %) 500 (55.6 %) Only frequent values are shown" in text
     assert "operator 4 known, 0 missing 900 known, 296 missing Its values are not listed" in text
     assert "Bern 0 (–) 999 (99.9 %) Basel 0 (–) 1 (0.1 %)" in text
@@ -374,7 +373,7 @@ def test_rare_values_that_were_not_counted_are_no_zeros() -> None:
 
 def test_sizes_are_not_told_where_rows_are_of_different_ones() -> None:
     other = replace(COHORT.table_one[0], excluded=Summary(7, 0, 1.0, 1.0, {}))
-    text = _Reader(render_report(replace(COHORT, table_one=(*COHORT.table_one, other)), Pictures())).text
+    text = _Reader(render_page(replace(COHORT, table_one=(*COHORT.table_one, other)), Pictures())).text
     assert "Attribute Included Excluded attr.age" in text
 
 
@@ -426,7 +425,7 @@ def test_score_bars_stand_where_the_bins_are() -> None:
         "excluded, 8 with a score",
     ]
     assert included.get_title("right") == "threshold 0.15"
-    reader = _Reader(render_report(COHORT, Pictures()))
+    reader = _Reader(render_page(COHORT, Pictures()))
     assert (
         "pacemaker: similarity ( task.pacemaker.yes ): included, 4 with a score; excluded, 8 with a score. "
         f"Threshold 0.15, origin: {PAPER}." in reader.text
@@ -436,7 +435,7 @@ def test_score_bars_stand_where_the_bins_are() -> None:
 
 
 def test_a_chart_says_nothing_of_who_drew_it_and_when() -> None:
-    html = render_report(COHORT, Pictures())
+    html = render_page(COHORT, Pictures())
     [chart] = re.findall(f'{re.escape(SVG)}([^"]*)', html)
     drawn = base64.b64decode(chart).decode()
     assert "<dc:date>" not in drawn
@@ -460,16 +459,16 @@ def test_a_score_without_threshold_or_units_has_a_chart_and_no_line() -> None:
     assert not excluded.get_lines()
     assert included.get_title("right") == ""
     assert list(included.get_yticks()) == [0]
-    text = _Reader(render_report(replace(COHORT, distributions=(scores,)), Pictures())).text
+    text = _Reader(render_page(replace(COHORT, distributions=(scores,)), Pictures())).text
     assert "included, 0 with a score; excluded, 8 with a score." in text
     none = replace(scores, edges=(), included=(), excluded=())
-    reader = _Reader(render_report(replace(COHORT, distributions=(none,)), Pictures()))
+    reader = _Reader(render_page(replace(COHORT, distributions=(none,)), Pictures()))
     assert "No unit has this score." in reader.text
     assert not reader.charts
 
 
 def test_each_measure_is_told_whole() -> None:
-    text = _Reader(render_report(COHORT, Pictures())).text
+    text = _Reader(render_page(COHORT, Pictures())).text
     assert "Task pacemaker (exact form), content 0123456789abcdef" in text
     assert "Validation not validated on patients" in text
     assert "Views A4C, PLAX" in text
@@ -495,12 +494,12 @@ def test_a_measure_without_calibration_or_threshold() -> None:
         unit="%",
         origin="the filter",
     )
-    text = _Reader(render_report(replace(COHORT, measures=(bare,)), Pictures())).text
+    text = _Reader(render_page(replace(COHORT, measures=(bare,)), Pictures())).text
     assert "Used as the value that the task gives; column value" in text
     assert "Threshold 35 %; low scores are in; origin: the filter" in text
     assert "Calibration none: the score stands as the model gives it" in text
     bare = replace(bare, threshold=None, origin="none: it is not compared with a number")
-    text = _Reader(render_report(replace(COHORT, measures=(bare,)), Pictures())).text
+    text = _Reader(render_page(replace(COHORT, measures=(bare,)), Pictures())).text
     assert "Threshold none: it is not compared with a number Calibration" in text
 
 
@@ -531,15 +530,15 @@ def test_a_measure_without_calibration_or_threshold() -> None:
 )
 def test_the_definition_in_words(definition: Definition, sentence: str) -> None:
     steps = tuple(replace(step, unknown=0) if step is COHORT.steps[0] else step for step in COHORT.steps)
-    assert sentence in _Reader(render_report(replace(COHORT, definition=definition, steps=steps), Pictures())).text
+    assert sentence in _Reader(render_page(replace(COHORT, definition=definition, steps=steps), Pictures())).text
 
 
 def test_limits_and_audits() -> None:
-    text = _Reader(render_report(COHORT, Pictures())).text
+    text = _Reader(render_page(COHORT, Pictures())).text
     assert "The model is made for: phantoms. echo-mini knows synthetic phantoms only. Scores are similarities" in text
     assert "they are not measurements, even where they have a unit. Nothing here diagnoses." in text
     assert "is unknown until it is audited" in text
-    text = _Reader(render_report(COHORT, Pictures(), audit_lines=("leads#1: precision 0.87",))).text
+    text = _Reader(render_page(COHORT, Pictures(), audit_lines=("leads#1: precision 0.87",))).text
     assert "Audit: leads#1: precision 0.87" in text
     assert "is unknown until it is audited" not in text
 
@@ -551,13 +550,13 @@ def _manifest(html: str) -> Any:
 
 
 def test_the_manifest_is_whole_where_all_is_shown() -> None:
-    html = render_report(COHORT, Pictures(), with_ids=True, with_paths=True)
+    html = render_page(COHORT, Pictures(), with_ids=True, with_paths=True)
     assert _manifest(html) == json.loads(json.dumps(COHORT.manifest().to_dict()))
     assert '"weights": [ 0.5, -1.25 ]' in _Reader(html).text
 
 
 def test_the_manifest_without_ids_and_paths() -> None:
-    told = _manifest(render_report(COHORT, Pictures()))
+    told = _manifest(render_page(COHORT, Pictures()))
     expected = json.loads(json.dumps(COHORT.manifest().to_dict()))
     expected["index"] = "(left out)"
     expected["model"] = expected["measures"][0]["calibration"]["model"] = "local-dir:(left out)"
@@ -581,8 +580,8 @@ def test_nothing_that_was_written_becomes_markup() -> None:
     shown = Pictures(
         (_picture(1, view=evil, path=evil, member=cohort.members[0]),), (_picture(2, image=None, reason=evil),)
     )
-    plain = _Reader(render_report(COHORT, Pictures((_picture(1),), (_picture(2, image=None, reason="x"),)), True, True))
-    reader = _Reader(render_report(cohort, shown, True, True, audit_lines=(evil,)))
+    plain = _Reader(render_page(COHORT, Pictures((_picture(1),), (_picture(2, image=None, reason="x"),)), True, True))
+    reader = _Reader(render_page(cohort, shown, True, True, audit_lines=(evil,)))
     assert {tag for tag, _ in reader.tags} <= {tag for tag, _ in plain.tags}
     assert {key for _, attributes in reader.tags for key in attributes} <= {
         key for _, told in plain.tags for key in told
@@ -594,7 +593,7 @@ def test_nothing_that_was_written_becomes_markup() -> None:
 
 
 def test_the_page_needs_no_network_and_no_script() -> None:
-    html = render_report(COHORT, Pictures((_picture(1),)))
+    html = render_page(COHORT, Pictures((_picture(1),)))
     reader = _Reader(html)
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in reader.tags}
     assert "http:" not in html
@@ -610,13 +609,13 @@ def test_equal_cohorts_give_equal_pages() -> None:
     again = Cohort.from_json(COHORT.to_json())
     assert again == COHORT
     for with_ids in (False, True):
-        assert render_report(COHORT, shown, with_ids) == render_report(again, shown, with_ids)
+        assert render_page(COHORT, shown, with_ids) == render_page(again, shown, with_ids)
 
 
 def test_an_empty_cohort_without_scores() -> None:
     steps = (replace(COHORT.steps[0], unknown=0), Step("a = 1", 0, 1200, 0, 0, 0, 0))
     empty = replace(COHORT, steps=steps, members=(), measures=(), distributions=(), table_one=(), notes=())
-    text = _Reader(render_report(empty, pictures(empty, {}, 5, 0), True)).text
+    text = _Reader(render_page(empty, pictures(empty, {}, 5, 0), True)).text
     for sentence in (
         "0 studies 0 patients, 0 videos", "No attributes were compared.", "No criterion uses a score.",
         "No criterion uses a finding", "The cohort has no members.",
@@ -625,15 +624,15 @@ def test_an_empty_cohort_without_scores() -> None:
 
 
 def test_a_page_without_pictures_says_so() -> None:
-    text = _Reader(render_report(COHORT, Pictures())).text
+    text = _Reader(render_page(COHORT, Pictures())).text
     assert "No pictures were asked for." in text
     assert "Look at each before this file is passed on." not in text
-    text = _Reader(render_report(COHORT, Pictures((_picture(1),)))).text
+    text = _Reader(render_page(COHORT, Pictures((_picture(1),)))).text
     assert "Look at each before this file is passed on." in text
 
 
 def test_a_name_that_is_not_utf8_is_written_out() -> None:
-    html = render_report(COHORT, Pictures((_picture(1, path="/a/\udcff.avi"),)), with_paths=True)
+    html = render_page(COHORT, Pictures((_picture(1, path="/a/\udcff.avi"),)), with_paths=True)
     assert "/a/\\udcff.avi" in html
     html.encode()
 
@@ -662,7 +661,7 @@ def test_a_name_that_is_not_utf8_is_written_out() -> None:
 )
 def test_numbers_that_do_not_add_up_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DamagedIndex, match=re.escape(sentence)):
-        render_report(replace(COHORT, **changes), Pictures())
+        render_page(replace(COHORT, **changes), Pictures())
 
 
 # Pictures.
@@ -708,9 +707,7 @@ def test_borderline_members_are_those_with_the_least_margin() -> None:
     bare = replace(COHORT, members=tuple(replace(each, margin=None) for each in MEMBERS))
     shown = pictures(bare, {}, 2, 0)
     assert shown.borderline == ()
-    assert (
-        "None: no member has a margin, as no criterion decides by a score." in _Reader(render_report(bare, shown)).text
-    )
+    assert "None: no member has a margin, as no criterion decides by a score." in _Reader(render_page(bare, shown)).text
 
 
 def test_random_members_depend_on_seed_and_units_alone() -> None:
@@ -768,28 +765,28 @@ def test_a_picture_is_nothing_but_a_jpeg_in_the_page(image: str) -> None:
 
 def test_the_report_is_written_whole_and_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    write_report(Output(path, "the report", ".html"), "<p>ä</p>\n")
+    write_page(Output(path, "the page", ".html"), "<p>ä</p>\n")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
     with pytest.raises(BadOption, match=r"a\.html exists already; give another name"):
-        write_report(Output(path, "the report", ".html"), "x")
+        write_page(Output(path, "the page", ".html"), "x")
     assert path.read_bytes() == "<p>ä</p>\n".encode()
     assert [each.name for each in tmp_path.iterdir()] == ["a.html"]
 
 
 def test_a_report_is_called_html(tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"^the name of the report ends in \.html, not 'a\.pdf'$"):
-        write_report(Output(tmp_path / "a.pdf", "the report", ".html"), "x")
+    with pytest.raises(BadOption, match=r"^the name of the page ends in \.html, not 'a\.pdf'$"):
+        write_page(Output(tmp_path / "a.pdf", "the page", ".html"), "x")
 
 
 def test_a_link_to_nowhere_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.html").symlink_to(tmp_path / "none")
     with pytest.raises(BadOption, match="exists already"):
-        write_report(Output(tmp_path / "a.html", "the report", ".html"), "x")
+        write_page(Output(tmp_path / "a.html", "the page", ".html"), "x")
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"cannot write the report .*a\.html: No such file"):
-        write_report(Output(tmp_path / "none" / "a.html", "the report", ".html"), "x")
+    with pytest.raises(BackendError, match=r"cannot write the page .*a\.html: No such file"):
+        write_page(Output(tmp_path / "none" / "a.html", "the page", ".html"), "x")
 
 
 def test_half_a_report_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -798,5 +795,5 @@ def test_half_a_report_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(BackendError, match="No space left on device"):
-        write_report(Output(tmp_path / "a.html", "the report", ".html"), "x")
+        write_page(Output(tmp_path / "a.html", "the page", ".html"), "x")
     assert list(tmp_path.iterdir()) == []
