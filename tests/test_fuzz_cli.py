@@ -29,7 +29,7 @@ import echosearch.ingest.pipeline
 import echosearch.ingest.transfer
 from echosearch.cli import main
 from echosearch.cli.app import app
-from echosearch.cli.options import FilePath, Finite, IdOrFile, MappingType, SamplingType, Whole
+from echosearch.cli.options import ExampleType, FilePath, Finite, IdOrFile, MappingType, PhraseType, SamplingType, Whole
 
 pytestmark = pytest.mark.slow
 
@@ -96,11 +96,27 @@ PATHS = [
 ]  # fmt: skip
 
 
+EXAMPLES = [
+    "1@0.1s", "1@0s", "1@99s", "1@s", "1@1", "@1s", "1^2", "1^0", "1@0.1s^0.5", "1@nans", "99999999999999999999@1s",
+    "archive/v0.avi@0.1s", "archive/still.png@0s", "archive/still.png@1s", "missing@1s^2", "1@-1s", "1^1e400", "a\nb@1s",
+]  # fmt: skip
+QUESTIONS = [
+    "'red'", "'red' + video 1 - 'blue' level study k 2", "video 1@0.1s k 1", "2 * 'red'", "'red' where", "'", "(" * 5000,
+    "'red' where 1 = 1 OR", "'red' k 99999999999999999999", "file 'archive/v0.avi'", "file '/dev/null'", "video 0",
+    "1e400 * 'red'", "'a\0b'", "where x = 1", "'red' exclude study", "video 1 exclude study, content, patient",
+    "'red' level patient per study", "'red' min_score 1e400",
+]  # fmt: skip
+
+
 NEEDED = {"index", "label_file", "label_column", "near", "level", "top"}
 PROPER = {
     "index": ["i"],
     "sources": ["archive", "archive/v0.avi", "link-to-archive"],
     "videos": ["1", "2", "archive/v3.avi"],
+    "examples": ["1", "1@0.1s", "archive/v3.avi"],
+    "like": ["1", "5@0.1s"],
+    "unlike": ["2"],
+    "question": QUESTIONS[:3],
     "example": ["1", "5", "archive/v3.avi", "archive/still.png"],
     "manifest": ["manifest.csv"],
     "label_file": ["labels.csv"],
@@ -233,12 +249,21 @@ def hostile(parameter: click.Parameter, rng: random.Random) -> str:
         return str(rng.choice([*kind.choices, "nonsense"]))
     pools: dict[type[Any], list[str]] = {
         Whole: WHOLE, Finite: FINITE, FilePath: PATHS, IdOrFile: WHOLE + PATHS,
+        ExampleType: EXAMPLES + WHOLE + PATHS,
+        PhraseType: [*NAMES, *TEXT, "red^2", "red^", "^2", "red^1e9", "red^-1", "a^0"],
         SamplingType: SAMPLINGS, MappingType: MAPPINGS,
     }  # fmt: skip
     for each, pool in pools.items():
         if isinstance(kind, each):
             return rng.choice(pool)
-    by_name = {"model": MODELS, "weights": MODELS, "where": WHERE, "label_column": NAMES, "task": [*NAMES, "red.yaml"]}
+    by_name = {
+        "model": MODELS,
+        "weights": MODELS,
+        "where": WHERE,
+        "question": QUESTIONS,
+        "label_column": NAMES,
+        "task": [*NAMES, "red.yaml"],
+    }
     return rng.choice(by_name.get(name, [*NAMES, *NAMES, *TEXT, "red.yaml", "noise.yaml"]))
 
 
