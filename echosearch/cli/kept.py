@@ -52,11 +52,8 @@ class Kept(Generic[Made]):
 
     def print_new(self, made: Made, warnings: Sequence[str], output: str | None) -> None:
         """One that was learnt just now."""
-        if output == "json":
-            render.print_json(made.new(warnings))
-            return
-        render.print_notes(warnings)
-        render.print_lines(self.lines(made))
+        notes = (f"note: {warning}" for warning in warnings)
+        render.answer(output, made.new(warnings), [*notes, *render.fact_lines(self.lines(made))])
 
 
 def replace_option(noun: str) -> Callable[[Command], Command]:
@@ -76,12 +73,9 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     @output_option("json")
     def _list(index: str | None, output: str | None) -> None:
         found = kept.all(open_index(index).zeroshot)
-        if output == "json":
-            render.print_json([made.shown() for made in found])
-        elif not found:
-            click.echo(f"no {kept.noun}s; make one: {kept.hint}")
-        else:
-            render.print_table(kept.columns, [kept.row(made) for made in found], right=kept.right)
+        listed = render.table(kept.columns, [kept.row(made) for made in found], right=kept.right)
+        text = [listed] if found else [f"no {kept.noun}s; make one: {kept.hint}"]
+        render.answer(output, [made.shown() for made in found], text)
 
     @command("show", kept.example)
     @click.argument("name")
@@ -89,10 +83,7 @@ def add_commands(group: click.Group, kept: Kept[Made]) -> None:
     @output_option("json")
     def _show(name: str, index: str | None, output: str | None) -> None:
         made = kept.find(open_index(index).zeroshot, name)
-        if output == "json":
-            render.print_json(made.shown())
-        else:
-            render.print_lines(kept.lines(made))
+        render.answer(output, made.shown(), render.fact_lines(kept.lines(made)))
 
     @command("export", kept.example, kept.file)
     @click.argument("name")

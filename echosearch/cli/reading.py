@@ -58,7 +58,7 @@ def info(index: str | None, output: str | None) -> None:
     }
     if found.notes:
         lines["note"] = "; ".join(found.notes)
-    render.answer(output, found, (f"{name:12} {line}" for name, line in lines.items()))
+    render.answer(output, found, render.fact_lines(lines))
 
 
 @click.command("list")

@@ -92,10 +92,9 @@ def _print_rich(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
 
-def print_lines(lines: Mapping[str, str]) -> None:
+def fact_lines(facts: Mapping[str, str]) -> Iterator[str]:
     """The facts of one thing, a line each, with its name in front."""
-    for name, line in lines.items():
-        click.echo(f"{name:12} {printable(line)}")
+    return (f"{name:12} {fact}" for name, fact in facts.items())
 
 
 def print_notes(notes: Iterable[str], err: bool = False) -> None:

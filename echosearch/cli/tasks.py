@@ -82,13 +82,12 @@ def show(reference: str, output: str | None) -> None:
     task = find_task(reference)
     is_file = reference.lower().endswith(SUFFIXES)
     origin = reference if is_file else known_tasks().get(reference, (task, BUILT_IN))[1]
-    if output == "json":
-        render.print_json(task_details(task, origin))
-        return
-    click.echo(f"# {render.printable(origin)}; {task.num_prompts} prompts; id {task.id}")
-    if not task.validated:
-        click.echo(f"# {NOT_VALIDATED}")
-    click.echo(render.printable_lines(to_yaml(task)), nl=False)
+    lines = [
+        f"# {origin}; {task.num_prompts} prompts; id {task.id}",
+        *(() if task.validated else (f"# {NOT_VALIDATED}",)),
+        *to_yaml(task).rstrip("\n").split("\n"),
+    ]
+    render.answer(output, task_details(task, origin), lines)
 
 
 @tasks.command()
