@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -20,35 +20,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.api.model import QueryModel
 from echosearch.config import index_path
-from echosearch.encoders import TextCache, cache_key, load_encoder
-from echosearch.errors import BadQuery, InputError, RecipeMismatch, UnknownVideo, shown
+from echosearch.errors import BadQuery
 from echosearch.index import IndexDescription, Snapshot, Store
 from echosearch.outputs import Output
-from echosearch.search import (
-    Example,
-    Level,
-    Per,
-    Phrase,
-    Query,
-    Question,
-    SearchResult,
-    Terms,
-    combine,
-    listed,
-    nearest,
-    terms,
-)
+from echosearch.search import Example, Level, Per, Phrase, Question, SearchResult, Terms, answer, embed, listed, terms
 from echosearch.types import (
     Device,
-    EncodedText,
-    EncodedVideo,
     Exclude,
     Failure,
-    Hit,
     Precision,
     VideoRecord,
-    pool,
     tally,
 )
 
@@ -56,8 +39,7 @@ if TYPE_CHECKING:
     from echosearch.api.answers import IndexInfo
     from echosearch.api.cohorts import Cohorts
     from echosearch.api.zeroshot import ZeroShot
-    from echosearch.encoders import Encoder
-    from echosearch.search import Embedded, Filtered, Filtering, Found, Step, Vocabulary
+    from echosearch.search import Filtered, Vocabulary
 
 
 def open_index(
@@ -89,8 +71,8 @@ class Index:
     ) -> None:
         self._store = Store(path)
         description = self._store.description
-        self._request = replace(description.request(model), device=device, precision=precision)
-        self._encoder: Encoder | None = None
+        request = replace(description.request(model), device=device, precision=precision)
+        self._model = QueryModel(self._store, request)
         self._all_views = all_views
         with self._store.snapshot():
             pass  # refuse now what cannot be used
@@ -165,35 +147,17 @@ class Index:
         )  # fmt: skip
 
     def _ask(self, question: Question) -> SearchResult:
-        embedded = self._embed_terms(question)
+        embedded = self._model.terms(question)
         with self._store.snapshot() as snapshot:
-            vector, found, notes = self._vector(snapshot, question, embedded)
-            query = Query(vector, question.score_kind)
-            records = [
-                each.record for each in found[: len(question.wanted)] if each is not None and each.record is not None
-            ]
-            others, warnings = self._belonging(snapshot, records, question)
-            if question.level == "video" and question.per is None:
-                hits, counts, more = self._nearest(snapshot, question, query, others)
-            else:
-                hits, counts, more = self._units(snapshot, question, query, others)
-            return SearchResult(
-                query=question.asked(*counts),
-                index=str(self.path),
-                generation=snapshot.generation,
-                model=self.description.model,
-                recipe=self.description.recipe.id,
-                score_kind=question.score_kind,
-                warnings=(*self._notes(snapshot), *snapshot.problems, *notes, *warnings, *more),
-                hits=hits,
-            )
+            vocabulary = self._vocabulary(snapshot) if question.where or question.is_of_units else None
+            return answer(snapshot, question, embedded, vocabulary, str(self.path), self._notes(snapshot))
 
     @cached_property
     def zeroshot(self) -> ZeroShot:
         """Zero-shot tasks over this index: sweeps, calibrations, probes, evaluations."""
         from echosearch.api.zeroshot import ZeroShot
 
-        return ZeroShot(self._store, self._request.precision, self._embed, self._notes, self._all_views)
+        return ZeroShot(self._store, self._model.request.precision, self._model.texts, self._notes, self._all_views)
 
     @cached_property
     def cohorts(self) -> Cohorts:
@@ -302,40 +266,6 @@ class Index:
         """Let go of the index's files."""
         self._store.close()
 
-    def _nearest(
-        self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
-    ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
-        """Hits among single videos, what the filter left, and what is to be said."""
-        found = self._matching(snapshot, question.where) if question.where else None
-        among = None if found is None else found.ids
-        hits = nearest(snapshot, question, query, question.video_ids | others, among)
-        if found is not None:
-            notes = [*found.notes, f"{found.sentence}; percentiles are among those"]
-            return hits, (found.summary(question.where), None), notes
-        if not len(snapshot.rows):
-            return hits, (None, None), ["the index is empty; add videos with: echosearch ingest VIDEOS"]
-        too_many = question.k is not None and question.k > len(snapshot.rows)
-        return (
-            hits,
-            (None, None),
-            [f"k is {question.k}, and the index holds {len(snapshot.rows)} videos"] if too_many else [],
-        )
-
-    def _units(
-        self, snapshot: Snapshot, question: Question, query: Query, others: Set[int]
-    ) -> tuple[tuple[Hit, ...], tuple[Filtering | None, Sequence[Step] | None], list[str]]:
-        """Hits among studies, patients or one video of each, what the steps left, and what is to be said."""
-        from echosearch.search import Units, best_of_units, ranked, read_criteria, select
-
-        criteria, notes = read_criteria(snapshot, self._vocabulary(snapshot), question.where)
-        units = Units.best(question.level, question.per)
-        found = select(snapshot, units, criteria, ranked(snapshot, question, query, others))
-        ids = [video_id for video_id in found.best if video_id is not None]
-        hits = best_of_units(snapshot, question, query, ids, [score for score in found.scores if score is not None])
-        steps = [step for step in found.steps[1:] if step.no or step.unknown]
-        left = [f"{step.name}: {step.kept} left; no: {step.no}, unknown: {step.unknown}" for step in steps]
-        return hits, (None, found.steps), [*notes, *found.notes, *left]
-
     def _vocabulary(self, snapshot: Snapshot) -> Vocabulary:
         """What can be named in filters at one moment of this index."""
         from echosearch.search import Vocabulary
@@ -352,111 +282,16 @@ class Index:
         notes = [*self.description.notes, *snapshot.outdated.values()]
         if unverified := snapshot.catalog.counts.unverified():
             notes.append(f"{unverified} videos have imported vectors that no probe has verified (`echosearch list`)")
-        if {self._request.precision, self.description.precision} != {"fp32"}:
-            notes.append(f"half precision: {self._request.precision} here, {self.description.precision} in the index")
+        if {self._model.request.precision, self.description.precision} != {"fp32"}:
+            notes.append(
+                f"half precision: {self._model.request.precision} here, {self.description.precision} in the index"
+            )
         return notes
 
     def _vector_of(self, snapshot: Snapshot, question: Question) -> tuple[npt.NDArray[np.float32], list[str]]:
         """One unit vector (D,) for a question, within a snapshot that is open, and what is to be said of it."""
-        vector, _, notes = self._vector(snapshot, question, self._embed_terms(question))
-        return vector, notes
-
-    def _belonging(
-        self, snapshot: Snapshot, records: Sequence[VideoRecord], question: Question
-    ) -> tuple[set[int], list[str]]:
-        if not question.exclude:
-            return set(), []
-        from echosearch.search import belonging
-
-        return belonging(snapshot, records, question.exclude)
-
-    def _embed_terms(self, question: Question) -> list[EncodedText | Embedded | None]:
-        """Of each term what the model makes of it; None for an example that the index has."""
-        texts = iter(self._embed([term.text for term in question.terms if isinstance(term, Phrase)]))
-        return [
-            next(texts) if isinstance(term, Phrase) else self._embed_unknown(term, question.exclude)
-            for term in question.terms
-        ]
-
-    def _vector(
-        self, snapshot: Snapshot, question: Question, embedded: Sequence[EncodedText | Embedded | None]
-    ) -> tuple[npt.NDArray[np.float32], list[Found | None], list[str]]:
-        """One unit vector (D,) for a question, what its examples are (None for phrases), and what is to be said."""
-        found: list[Found | None] = []
-        vectors, notes = [], []
-        for term, its in zip(question.terms, embedded, strict=True):
-            if isinstance(term, Phrase):
-                assert isinstance(its, EncodedText)
-                found.append(None)
-                vectors.append(its.vector)
-                if its.cut:
-                    notes.append(f"the model holds only the beginning of {shown(term.text)}; cut: {shown(its.cut)}")
-            else:
-                assert not isinstance(its, EncodedText)
-                from echosearch.search import find  # here, as it reads files, and phrases alone do without
-
-                example = find(snapshot, term, its)
-                found.append(example)
-                vectors.append(example.vector)
-                notes += example.notes
-        return combine(question, np.stack(vectors)), found, notes
-
-    def _embed(self, phrases: Sequence[str]) -> list[EncodedText]:
-        """Text embeddings: from the cache where it has all of them, else by the model."""
-        for phrase in phrases:
-            if not _is_utf8(phrase):
-                raise BadQuery(
-                    f"the phrase {shown(phrase)} is not UTF-8 text; see the terminal's encoding (LANG, LC_ALL)"
-                )
-        cache = TextCache(self._store.cache_path, self.description.dim)
-        space, precision = self.description.recipe.space.id, self._request.precision
-        known = [cache.get(cache_key(space, precision, phrase)) for phrase in phrases]
-        found = [text for text in known if text is not None]
-        if len(found) == len(phrases):
-            return found
-        encoder = self._loaded()
-        from echosearch.index import check_phrases
-
-        check_phrases(self.description, encoder)
-        return encoder.encode_text(phrases, cache)
-
-    def _embed_unknown(self, example: Example, exclude: Sequence[str]) -> Embedded | None:
-        """A file that the index does not have, embedded now; None for what it has."""
-        if not isinstance(example.video, Path):
-            return None
-        from echosearch.index import StoredVideo, check_model
-        from echosearch.search import Embedded, known_file
-        from echosearch.video import media_path, prepare_video
-
-        path = media_path(example.video)
-        if not path.is_file():
-            raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
-        with self._store.snapshot() as snapshot:
-            if known_file(snapshot, path) is not None:
-                return None
-        if {"study", "patient"} & set(exclude):
-            raise BadQuery(f"{path} is not in this index, so its study and patient are not known; leave --exclude out")
-        encoder = self._loaded()
-        check_model(self.description, encoder)
-        recipe = self.description.recipe
-        try:
-            prepared = prepare_video(path, recipe.sampling, recipe.preprocess)
-        except InputError as error:
-            raise type(error)(f"{path}: {error}") from error
-        with self._store.snapshot() as snapshot:
-            if sentence := snapshot.outdated.get(prepared.facts.kind):
-                raise RecipeMismatch(sentence)
-        frames = encoder.encode_pixels(prepared.pixels)
-        video = StoredVideo.of(EncodedVideo(frames, prepared.frame_numbers, pool(frames)))
-        return Embedded(video, prepared.facts.fps, prepared.facts.num_frames)
-
-    def _loaded(self) -> Encoder:
-        """The index's model, loaded when first needed; whoever uses it checks that it is the right one."""
-        if self._encoder is None:
-            from echosearch.video import decoder_name
-
-            self._encoder = load_encoder(self._request, decoder_name())
-        return self._encoder
+        found = embed(snapshot, question, self._model.terms(question))
+        return found.vector, found.notes
 
 
 def _bytes_below(folder: Path) -> int:
@@ -467,11 +302,3 @@ def _bytes_below(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 total += Path(inner, name).stat().st_size
     return total
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

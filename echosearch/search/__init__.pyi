@@ -6,10 +6,7 @@ from .criteria import (
     tasks_named as tasks_named,
 )
 from .examples import (
-    Embedded as Embedded,
-    Found as Found,
     belonging as belonging,
-    find as find,
     known_file as known_file,
 )
 from .measures import Measured as Measured, by_study as by_study
@@ -23,7 +20,14 @@ from .question import (
     listed as listed,
     terms as terms,
 )
-from .ranking import Query as Query, best_of_units as best_of_units, combine as combine, nearest as nearest
+from .ranking import (
+    Embedded as Embedded,
+    Query as Query,
+    answer as answer,
+    combine as combine,
+    embed as embed,
+    nearest as nearest,
+)
 from .result import (
     Filtering as Filtering,
     Level as Level,

@@ -155,6 +155,11 @@ class Question:
         return frozenset(video for video in wanted if isinstance(video, int))
 
     @property
+    def is_of_units(self) -> bool:
+        """Whether hits stand for studies or patients, or one of each is kept."""
+        return self.level != "video" or self.per is not None
+
+    @property
     def score_kind(self) -> ScoreKind:
         """What its scores are called: `mixed` where an example stands beside another term."""
         if self.examples and len(self.terms) > 1:

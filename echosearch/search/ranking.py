@@ -1,19 +1,40 @@
-"""From a question's vector to hits: the nearest videos, or units with their best ones. Knows no model, no printing."""
+"""From a question, and what the model makes of its terms, to an answer: a vector, then hits. Knows no model.
+
+What reads files or selects units is imported when it is needed: phrases alone do without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from echosearch.errors import BadQuery
-from echosearch.index import Snapshot, Weighting
-from echosearch.search.question import Question
-from echosearch.types import Hit, ScoreKind, VideoRecord
+from echosearch.errors import BadQuery, shown
+from echosearch.index import Snapshot, StoredVideo, Weighting
+from echosearch.search.question import Example, Phrase, Question
+from echosearch.search.result import Filtering, SearchResult, Step
+from echosearch.types import EncodedText, Hit, ScoreKind, VideoRecord
+
+if TYPE_CHECKING:
+    from echosearch.search.vocabulary import Vocabulary
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """A file that is not in the index, embedded now: its vectors, frames a second where known, and number of frames."""
+
+    vectors: StoredVideo
+    fps: float | None
+    num_frames: int
+
+
+Encoded = EncodedText | Embedded | None
+"""What the model makes of a term; None for an example that the index has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +48,113 @@ class Query:
     def weighting(self) -> Weighting:
         """The arithmetic behind the score."""
         return "mean" if self.score_kind == "mean" else "cosine"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectored:
+    """A question as one unit vector (D,), the videos that its wanted examples are, and what is to be said."""
+
+    vector: Floats
+    examples: list[VideoRecord]
+    notes: list[str]
+
+
+def answer(
+    snapshot: Snapshot,
+    question: Question,
+    encoded: Sequence[Encoded],
+    vocabulary: Vocabulary | None,
+    index: str,
+    notes: Sequence[str],
+) -> SearchResult:
+    """The answer to a question: its terms become a vector, what belongs to examples is left out, the nearest are hits.
+
+    `vocabulary` is needed where there is a filter or units are asked for; `notes` go before others.
+    """
+    found = embed(snapshot, question, encoded)
+    query = Query(found.vector, question.score_kind)
+    left_out, warnings = _left_out(snapshot, question, found.examples)
+    if question.is_of_units:
+        assert vocabulary is not None
+        hits, filtering, steps, more = _units(snapshot, question, query, vocabulary, left_out)
+    else:
+        hits, filtering, more = _videos(snapshot, question, query, vocabulary, left_out)
+        steps = None
+    return SearchResult(
+        query=question.asked(filtering, steps),
+        index=index,
+        generation=snapshot.generation,
+        model=snapshot.description.model,
+        recipe=snapshot.description.recipe.id,
+        score_kind=question.score_kind,
+        warnings=(*notes, *snapshot.problems, *found.notes, *warnings, *more),
+        hits=hits,
+    )
+
+
+def embed(snapshot: Snapshot, question: Question, encoded: Sequence[Encoded]) -> Vectored:
+    """A question as one unit vector, from what the model makes of its terms, in their order."""
+    vectors, examples, notes = [], [], []
+    for place, (term, its) in enumerate(zip(question.terms, encoded, strict=True)):
+        if isinstance(its, EncodedText):
+            vectors.append(its.vector)
+            if its.cut and isinstance(term, Phrase):
+                notes.append(f"the model holds only the beginning of {shown(term.text)}; cut: {shown(its.cut)}")
+            continue
+        from echosearch.search.examples import find
+
+        assert isinstance(term, Example)
+        example = find(snapshot, term, its)
+        vectors.append(example.vector)
+        notes += example.notes
+        if example.record is not None and place < len(question.wanted):
+            examples.append(example.record)
+    return Vectored(combine(question, np.stack(vectors)), examples, notes)
+
+
+def _left_out(snapshot: Snapshot, question: Question, examples: Sequence[VideoRecord]) -> tuple[set[int], list[str]]:
+    if not question.exclude:
+        return set(), []
+    from echosearch.search.examples import belonging
+
+    return belonging(snapshot, examples, question.exclude)
+
+
+def _videos(
+    snapshot: Snapshot, question: Question, query: Query, vocabulary: Vocabulary | None, left_out: Set[int]
+) -> tuple[tuple[Hit, ...], Filtering | None, list[str]]:
+    """Hits among single videos, what the filter left, and what is to be said."""
+    left_out = question.video_ids | left_out
+    if question.where and vocabulary is not None:
+        from echosearch.search.criteria import matching
+
+        found = matching(snapshot, vocabulary, question.where)
+        notes = [*found.notes, f"{found.sentence}; percentiles are among those"]
+        return nearest(snapshot, question, query, left_out, found.ids), found.summary(question.where), notes
+    notes = []
+    if not len(snapshot.rows):
+        notes.append("the index is empty; add videos with: echosearch ingest VIDEOS")
+    elif question.k is not None and question.k > len(snapshot.rows):
+        notes.append(f"k is {question.k}, and the index holds {len(snapshot.rows)} videos")
+    return nearest(snapshot, question, query, left_out), None, notes
+
+
+def _units(
+    snapshot: Snapshot, question: Question, query: Query, vocabulary: Vocabulary, left_out: Set[int]
+) -> tuple[tuple[Hit, ...], Filtering | None, tuple[Step, ...], list[str]]:
+    """Hits among studies, patients or one video of each, as a cohort has them, each step, and what is to be said."""
+    from echosearch.search.criteria import read_criteria
+    from echosearch.search.selection import Units, ranked, select
+
+    criteria, notes = read_criteria(snapshot, vocabulary, question.where)
+    units = Units.best(question.level, question.per)
+    found = select(snapshot, units, criteria, ranked(snapshot, question, query, left_out))
+    ids = np.array([video_id for video_id in found.best if video_id is not None], np.int64)
+    scores = np.array([score for score in found.scores if score is not None], np.float32)
+    hits = _hits(snapshot, question, query, ids, scores, len(scores), scores)
+    steps = [step for step in found.steps[1:] if step.no or step.unknown]
+    left = [f"{step.name}: {step.kept} left; no: {step.no}, unknown: {step.unknown}" for step in steps]
+    return hits, None, found.steps, [*notes, *found.notes, *left]
 
 
 def combine(question: Question, vectors: Floats) -> Floats:
@@ -67,14 +195,6 @@ def nearest(
     [ranking] = snapshot.index.nearest(query.vector[None], wanted, query.weighting, among)
     places = [place for place, video_id in enumerate(ranking.ids.tolist()) if video_id not in left_out]
     return _hits(snapshot, question, query, ranking.ids[places], ranking.scores[places], searched, ranking.scores)
-
-
-def best_of_units(
-    snapshot: Snapshot, question: Question, query: Query, video_ids: Sequence[int], scores: Sequence[float]
-) -> tuple[Hit, ...]:
-    """Hits of units in the order of their rank, by ids and scores of their best videos; percentiles are of units."""
-    every = np.array(scores, np.float32)
-    return _hits(snapshot, question, query, np.array(video_ids, np.int64), every, len(every), every)
 
 
 def _hits(
