@@ -17,7 +17,7 @@ import click
 
 from echosearch.search import SearchResult
 from echosearch.tables import write_csv
-from echosearch.types import Failure, IngestProgress, ProgressListener, in_words as in_words, plain
+from echosearch.types import Answer, Failure, IngestProgress, ProgressListener, in_words as in_words, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_LINES: Final = 10.0
 
 def answer(
     output: str | None,
-    result: object,
+    result: Answer | Sequence[Answer],
     text: Iterable[str | Table],
     columns: Sequence[str] = (),
     rows: Iterable[Mapping[str, Any]] = (),
@@ -53,7 +53,7 @@ def answer(
                 _print_rich(part)
 
 
-def print_json(answer: object) -> None:
+def print_json(answer: Answer | Sequence[Answer]) -> None:
     """An answer as JSON, indented; bytes of file names that are not UTF-8 come as lone surrogates."""
     click.echo(json.dumps(plain(answer), indent=2, allow_nan=False))
 
