@@ -55,7 +55,7 @@ def _commits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seconds = {}
     for name, merge_from in (("without", 10**9), ("with", 8)):
-        echosearch.index.merging.MERGE_FROM = merge_from  # type: ignore[misc]
+        echosearch.index.writer.MERGE_FROM = merge_from  # type: ignore[misc]
         with _rewritten() as rows, _store(folder / name, arguments.dim).writer() as writer:
             started = time.monotonic()
             for number in range(arguments.commits):
@@ -72,7 +72,7 @@ def _commits(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _large(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Eight segments become one, in a process of its own: its peak memory beside that of opening the index."""
-    echosearch.index.merging.MERGE_FROM = 10**9  # type: ignore[misc]
+    echosearch.index.writer.MERGE_FROM = 10**9  # type: ignore[misc]
     path = folder / "large"
     with _store(path, arguments.dim).writer() as writer:
         for number in range(8):
@@ -103,7 +103,7 @@ def _large(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _merge(path: Path, queue: Any) -> None:
-    echosearch.index.merging.MERGE_FROM = 8  # type: ignore[misc]
+    echosearch.index.writer.MERGE_FROM = 8  # type: ignore[misc]
     with Store(path).writer() as writer:
         with writer.snapshot():
             pass

@@ -181,7 +181,7 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 ) -> None:
     before = _vectors(index)
     frames = {id_: open_index(index).frame_embeddings(id_) for id_ in before}
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 4)
     write_video(tmp_path / "videos" / "7.avi", plain_frames(1, (7, 7, 200)))
     ingest(index, [tmp_path / "videos"], TOY)
     assert len(_segments(index)) == 1
@@ -193,7 +193,7 @@ def test_small_segments_are_merged_at_the_end_of_an_ingest(
 
 def test_merging_keeps_to_the_largest_size(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _vectors(index)
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 2)
     monkeypatch.setattr("echosearch.index.merging.MERGED_ROWS", 4)
     compact_index(index)
     assert sorted(len(np.load(folder / "ids.npy")) for folder in _segments(index)) == [2, 4]

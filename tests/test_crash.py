@@ -258,7 +258,7 @@ def test_compact(index: Path) -> None:
 
 @pytest.mark.slow
 def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 2)
     monkeypatch.setattr("echosearch.index.merging.MERGED_ROWS", 4)
     assert _survives(index, _ingest, None, _either) > 20
 
@@ -266,7 +266,7 @@ def test_merge(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_ingest_that_merges_as_it_goes(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches, each of which is merged with what is there, and what that replaces is erased at once."""
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 2)
     monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
     for number in range(6, 11):
         write_video(index.parent / "videos" / f"{number}.avi", plain_frames(1, (10, number * 20, 130)))

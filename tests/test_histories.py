@@ -304,7 +304,7 @@ def test_histories(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "decoders", _in_process)
     monkeypatch.setattr("echosearch.ingest.pipeline.COMMIT_VIDEOS", 2)
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 4)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 4)
     run_state_machine_as_test(
         IndexHistory,
         settings=settings(

@@ -86,7 +86,7 @@ def test_25_kills_of_an_ingest_change_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_answer_belongs_to_one_whole_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 3)
     monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 5.0)
     store = make_store(tmp_path / "index")
     add(store, new_video("first", random_units(1, 32, 0)[0]))

@@ -86,7 +86,7 @@ def test_the_recommended_repair_erases_no_sound_segment_of_an_older_catalog(
     tmp_path: Path, yes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echosearch.index.leftovers.GRACE_SECONDS", 0.0)
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 3)
     index = _index(tmp_path / "index", 2)
     shutil.copytree(index, tmp_path / "copy")
     with closing(Store(index)) as store:  # the third is written, then merged with the others
@@ -225,7 +225,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     _flip(_segments(tmp_path / "index")[1] / "norms.npy")
     for number in range(4, 7):
         write_video(tmp_path / "videos" / f"{number}.avi", plain_frames(1, (200, 250 - number * 30, 30)))
-    monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 3)
+    monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 3)
     return tmp_path / "index"
 
 

@@ -252,6 +252,7 @@ import json, os, resource, sys
 from pathlib import Path
 import numpy as np
 import echosearch.index.merging
+import echosearch.index.writer
 from echosearch.index.check import check_index as check, repair_index as repair
 from echosearch.search import Query
 from store_helpers import search
@@ -331,11 +332,11 @@ MENDS = (
     + """
 import shutil
 
-echosearch.index.merging.MERGE_FROM = 10**9  # as it was before segments were merged in tiers
+echosearch.index.writer.MERGE_FROM = 10**9  # as it was before segments were merged in tiers
 with make_store(path).writer() as writer:
     for number in range(commits - 1):
         commit(writer, number)
-echosearch.index.merging.MERGE_FROM = 8
+echosearch.index.writer.MERGE_FROM = 8
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 read("before")
 told["check"] = [check(path).problems, descriptors()]

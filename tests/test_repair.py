@@ -389,7 +389,7 @@ def test_a_catalog_from_before_a_merge_erases_nothing(
 
     def merged() -> None:
         with pytest.MonkeyPatch.context() as patch, closing(Store(index)) as store:
-            patch.setattr("echosearch.index.merging.MERGE_FROM", 3)
+            patch.setattr("echosearch.index.writer.MERGE_FROM", 3)
             with store.writer() as writer:
                 writer.finish()
             with store.writer():
@@ -461,7 +461,7 @@ def test_merging_and_compacting_do_not_make_damage_look_whole(index: Path, monke
         writer.delete([2, 6])
         counts = compact(writer)
         assert (counts["rows_dropped"], counts["segments"]) == (1, 3)
-        monkeypatch.setattr("echosearch.index.merging.MERGE_FROM", 2)
+        monkeypatch.setattr("echosearch.index.writer.MERGE_FROM", 2)
         writer.merge()
         assert writer.notes == (
             f"segment {damaged.name} is damaged, and was left alone; drop it with: echosearch check --repair",

@@ -27,13 +27,13 @@ _WRITTEN_ROWS: Final = 4096
 """Rows that are read and written at once."""
 
 
-def to_merge(segments: Sequence[Size]) -> list[list[Size]]:
-    """Groups of segments, each to become one; none when there are no more than are to be."""
+def to_merge(segments: Sequence[Size], least: int = MERGE_FROM) -> list[list[Size]]:
+    """Groups of at least so many segments, each to become one; none when there are no more than are to be."""
     tiers: dict[tuple[str, int], list[Size]] = defaultdict(list)
     for segment in segments:
         if segment.rows < MERGED_ROWS:
             tiers[segment.numerics, (segment.rows.bit_length() - 1) // 3].append(segment)  # the logarithm to base 8
-    full = [members for members in tiers.values() if len(members) >= MERGE_FROM]
+    full = [members for members in tiers.values() if len(members) >= least]
     return [group for members in full for group in grouped(members) if len(group) > 1]
 
 

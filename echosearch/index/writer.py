@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from echosearch.config import MERGE_FROM
 from echosearch.files import fsync_path
 from echosearch.index.catalog import (
     AttributeType,
@@ -159,7 +160,7 @@ class Writer(Snapshots):
     def _to_merge(self) -> list[list[Size]]:
         with self.catalog_file.reading() as catalog:
             sizes = [size for size in catalog.segments.sizes() if size.name not in self._left_alone]
-        return to_merge(sizes) if len(sizes) > 1 else []
+        return to_merge(sizes, MERGE_FROM) if len(sizes) >= MERGE_FROM else []
 
     def rewrite(self, group: Sequence[Size], dropped: npt.NDArray[np.int64]) -> bool:
         """Write the rows of segments but those of some ids into a new one, in place of these; False if there is none.

@@ -193,7 +193,8 @@ def predict_views(writer: Writer, scorer: Scorer) -> None:
     sweep_under(writer, [scorer])
     with writer.snapshot() as snapshot:
         found = sure(_swept(snapshot, scorer.key, 0))
-        before = {record.video_id: record.view_predicted for record in snapshot.catalog.videos.records()}
+        ids, views = snapshot.catalog.videos.columns("video_id", "view_predicted")
+    before = dict(zip(ids.tolist(), views.tolist(), strict=True))
     if changed := {video_id: name for video_id, name in found.items() if before[video_id] != name}:
         with writer.transaction() as transaction:
             transaction.videos.predict_views(changed)
