@@ -218,7 +218,7 @@ def test_a_phrase_asked_before_needs_no_model(index: echosearch.Index, monkeypat
     def no_model(request: ModelRequest, decoder: str) -> Encoder:
         raise AssertionError("a phrase asked before needs no model")
 
-    monkeypatch.setattr("echosearch.api.index.load_encoder", no_model)
+    monkeypatch.setattr("echosearch.api.model.load_encoder", no_model)
     again = echosearch.open_index(index.path)
     assert again.search("red", "two words") == first
     with pytest.raises(AssertionError, match="needs no model"):

@@ -29,7 +29,6 @@ from .ranking import (
     nearest as nearest,
 )
 from .result import (
-    Filtering as Filtering,
     Level as Level,
     Per as Per,
     SearchResult as SearchResult,
