@@ -267,7 +267,9 @@ def test_a_user_without_a_home_has_no_tasks_of_their_own(
     assert (code, "no task is called 'nonsense', built in; " in err) == (2, True), err
     (tmp_path / "prompts.json").write_text('{"Red": {"mode": "binary", "label_sources": ["red"]}}')
     code, _, err = run("tasks", "import", tmp_path / "prompts.json")
-    assert (code, "there is no home folder for tasks of your own; say where: --into FOLDER" in err) == (2, True), err
+    assert (code, "there is no home folder for tasks of your own; name a folder: --into FOLDER" in err) == (2, True), (
+        err
+    )
     assert run("tasks", "import", tmp_path / "prompts.json", "--into", tmp_path / "mine")[0] == 0
     assert run("info", "--index", "~/i")[0] == 3  # ~ is a name like others then
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     type=click.Choice(["random", "borderline"]),
     default="random",
     show_default=True,
-    help="random: for a precision. borderline: those nearest to a threshold, to learn from.",
+    help="random: to estimate precision. borderline: those nearest to a threshold, to learn from.",
 )
 @click.option("--sheet", type=FilePath(dir_okay=False), required=True, metavar="OUT.csv")
-@click.option("--seed", type=Whole(), help="Default: the cohort's, another one for each audit.")
+@click.option("--seed", type=Whole(), help="Default: derived from the cohort's, different for each audit.")
 @click.option("--no-pictures", is_flag=True, help="No contact sheet beside the CSV.")
 @index_option
 @wait_option
@@ -78,7 +78,9 @@ def sample(
 @click.argument("sheet", type=FilePath(dir_okay=False), metavar="JUDGED.csv")
 @click.option("--audit", "number", type=Whole(), help="Which audit. Default: the newest.")
 @click.option("--wish", type=Finite(), metavar="P", help="Also say which threshold would reach this precision.")
-@click.option("--measure", metavar="NAME", help="Of which measure, such as task.pacemaker.p. Default: each that can.")
+@click.option(
+    "--measure", metavar="NAME", help="The measure, such as task.pacemaker.p. Default: all for which this is possible."
+)
 @index_option
 @wait_option
 @output_option("json")

@@ -54,7 +54,7 @@ def cohort() -> None:
 @click.argument("name")
 @where_option
 @ranking_options
-@click.option("--top", type=Whole(), metavar="N", help="Keep the N highest ranked units.")
+@click.option("--top", type=Whole(), metavar="N", help="Keep the N highest-ranked units.")
 @click.option(
     "--level",
     type=click.Choice(["video", "study", "patient"]),
@@ -70,9 +70,9 @@ def cohort() -> None:
     type=click.Choice(["first", "latest", "best"]),
     default="first",
     show_default=True,
-    help="Which one: by date, or the most similar (with --near or --like).",
+    help="Which one: by date, or the most similar one (with --near or --like).",
 )
-@click.option("--same-video", is_flag=True, help="Strict: one video has to meet all criteria by itself.")
+@click.option("--same-video", is_flag=True, help="Strict: a single video must meet all criteria.")
 @click.option(
     "--aggregate",
     "aggregates",
@@ -81,8 +81,8 @@ def cohort() -> None:
     help="How a task's videos become one score of a study: mean, median, max, top2, top3. Default: the task's own.",
 )
 @click.option("--seed", type=Whole(), default=0, show_default=True, help="For splits and samples.")
-@click.option("--about", default="", metavar="TEXT", help="A sentence on what the cohort is for.")
-@click.option("--dry-run", is_flag=True, help="Show what would be selected, and keep nothing.")
+@click.option("--about", default="", metavar="TEXT", help="A sentence that says what the cohort is for.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be selected.")
 @sweep_missing_option
 @model_option
 @index_option
@@ -323,7 +323,7 @@ def diff(first: str, second: str, index: str | None, output: str | None) -> None
 @cohort.command("rerun")
 @click.argument("name")
 @click.option("--model", metavar="WHERE", help="Where the weights of the index's model lie now.")
-@click.option("--save-as", metavar="NEW", help="Keep today's selection under another name.")
+@click.option("--save-as", metavar="NEW", help="Save today's selection under another name.")
 @click.option(
     "--sweep-missing", is_flag=True, help="First sweep the cohort's own tasks, where videos have no score yet."
 )
@@ -381,7 +381,7 @@ def rerun(
 )
 @click.option("--view", "views", multiple=True, metavar="VIEW", help="Only videos of this view. May be repeated.")
 @click.option("--label", metavar="ATTRIBUTE", help="echonet: the attribute to write as EF. Default: EF is left empty.")
-@click.option("--without-names", is_flag=True, help="Leave out who and where: for csv and json.")
+@click.option("--without-names", is_flag=True, help="csv and json: leave out identifiers and paths.")
 @index_option
 @output_option("json")
 def export(
@@ -431,7 +431,7 @@ def export(
 @click.option("--with-ids", is_flag=True, help="Show ids of patients, studies and videos.")
 @click.option("--with-paths", is_flag=True, help="Show where videos and index lie.")
 @click.option("--show", multiple=True, metavar="COLUMN",
-              help="Show a column that looks as if it identified somebody. May be repeated.")  # fmt: skip
+              help="Show a column that seems to identify a person. May be repeated.")  # fmt: skip
 @force_option
 @index_option
 def report(

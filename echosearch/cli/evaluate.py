@@ -39,7 +39,7 @@ RETRIEVAL = "retrieval"
     "--threshold",
     type=Finite(),
     metavar="S",
-    help="Judge at this score (of classes: at this weight, 0 to 1); it shall not come from these labels.",
+    help="Judge at this score (for classes: at this weight, 0 to 1). It must not come from these labels.",
 )
 @click.option("--published-threshold", is_flag=True, help="Judge at the threshold that the task's authors published.")
 @click.option("--approximate", is_flag=True, help="Judge the scores of `sweep --approximate`.")
@@ -47,10 +47,12 @@ RETRIEVAL = "retrieval"
     "--reports",
     type=FilePath(dir_okay=False),
     metavar="FILE",
-    help="retrieval: a CSV with a report a row: a study, patient or video, and its text.",
+    help="retrieval: a CSV with one report per row: a study, patient or video, and its text.",
 )
-@click.option("--text-column", metavar="COLUMN", help="retrieval: which column is the text.")
-@click.option("--view", "views", multiple=True, metavar="VIEW", help="retrieval: pair reports with such videos only.")
+@click.option("--text-column", metavar="COLUMN", help="retrieval: the column with the text.")
+@click.option(
+    "--view", "views", multiple=True, metavar="VIEW", help="retrieval: pair reports only with videos of this view."
+)
 @click.option(
     "--score",
     type=click.Choice(["mean", "cosine"]),
@@ -69,7 +71,7 @@ RETRIEVAL = "retrieval"
     type=click.Choice(["FileName", "HashedFileName", "patient_id"]),
     default="FileName",
     show_default=True,
-    help="With --predictions: how rows are named.",
+    help="With --predictions: what identifies a row.",
 )
 @click.option("--with-suffix", is_flag=True, help="With --predictions: file names with .avi, as EchoNet-Pediatric has.")
 @click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw ROC or agreement.")

@@ -58,7 +58,7 @@ class Kept(Generic[Made]):
 
 def replace_option(noun: str) -> Callable[[Command], Command]:
     """`--replace`: whether one of the same name makes way."""
-    return click.option("--replace", is_flag=True, help=f"Put it in place of a {noun} of the same name.")
+    return click.option("--replace", is_flag=True, help=f"Replace a {noun} of the same name.")
 
 
 def add_commands(group: click.Group, kept: Kept[Made]) -> None:

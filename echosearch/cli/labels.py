@@ -23,9 +23,9 @@ def label_options(command: Command) -> Command:
         click.option(
             "--positive",
             metavar="VALUES",
-            help="Values of the label that mean yes, with commas, such as moderate,severe. All others mean no.",
+            help="Values of the label that mean yes, separated by commas, such as moderate,severe. All others mean no.",
         ),
-        click.option("--label-column", metavar="COLUMN", help="Which column is the label. Default: the only one left."),
+        click.option("--label-column", metavar="COLUMN", help="The column with the label. Default: the only one left."),
         click.option(
             "--key",
             metavar="KIND",
@@ -37,7 +37,7 @@ def label_options(command: Command) -> Command:
             "label_file",
             type=FilePath(dir_okay=False),
             metavar="FILE",
-            help="A CSV with a header line: a key column and a label column; EchoNet's FileList.csv as it is.",
+            help="A CSV with a header line, a key column and a label column; also EchoNet's FileList.csv.",
         ),
     ):
         command = option(command)
@@ -61,5 +61,5 @@ class_option = click.option(
     "classes",
     multiple=True,
     metavar="CLASS",
-    help="Which class of the task counts as yes. May be repeated. Of two classes the first is taken.",
+    help="Which class of the task counts as yes. May be repeated. Default for two classes: the first.",
 )

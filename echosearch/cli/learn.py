@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     "--prevalence",
     type=Prevalence(0, 1),
     metavar="X",
-    help="How common the finding is where probabilities shall be right: a share, such as 0.05, or estimate: once, from "
+    help="The prevalence that probabilities are calibrated for: a share such as 0.05, or `estimate`: once, from "
     "all videos as they are now. Default: as among the labels.",
 )
-@click.option("--name", metavar="NAME", help="What to call it. Default: the task, its classes, and the prevalence.")
+@click.option("--name", metavar="NAME", help="Its name. Default: the task, its classes and the prevalence.")
 @replace_option("calibration")
 @model_option
 @index_option
@@ -145,7 +145,7 @@ _CALIBRATIONS: Kept[Calibration] = Kept(
     file="pacemaker.json",
     helps={
         "list": "List the calibrations of an index, oldest first.",
-        "show": "Show a calibration with all that it was made from.",
+        "show": "Show a calibration and what it was made from.",
         "export": "Write a calibration into a file, for another index of the same recipe. It names no patient and no "
         "path.",
         "import": "Keep a calibration of another index in this one; refused unless recipe, task and form are the same.",
@@ -254,10 +254,10 @@ _PROBES: Kept[Probe] = Kept(
     file="ef-probe.json",
     helps={
         "list": "List the probes of an index.",
-        "show": "Show a probe with all that it was made from; --json with its weights.",
+        "show": "Show a probe and what it was made from; --json includes its weights.",
         "export": "Write a probe into a file, for another index of the same recipe. It names no patient and no path.",
         "import": "Keep a probe of another index in this one; refused unless the recipe is the same.",
-        "delete": "Delete a probe; its scores stay, but cannot be asked for any more.",
+        "delete": "Delete a probe; its scores stay, but can no longer be used.",
     },
     columns=("name", "kind", "labels", "column", "videos", "patients", "left out"),
     right=("videos", "patients"),

@@ -39,16 +39,16 @@ _RECORD_COLUMNS = ("video_id", "path", "study", "patient", "view", "view_predict
 @click.option(
     "--approximate",
     is_flag=True,
-    help="Regressions only: ask the mean frame instead of every frame. Quick, another number, and kept apart.",
+    help="Regressions only: score the mean frame instead of every frame. Faster; a different number, kept apart.",
 )
 @click.option("--only-missing", is_flag=True, help="Show only the videos that had no score before this run.")
-@click.option("--no-keep", is_flag=True, help="Write nothing into the index: for one that may only be read.")
-@click.option("--calibration", metavar="NAME", help="Which calibration calls the scores. Default: each task's newest.")
+@click.option("--no-keep", is_flag=True, help="Write nothing to the index, for example if it is read-only.")
+@click.option("--calibration", metavar="NAME", help="The calibration to apply. Default: the newest of each task.")
 @click.option("--published-threshold", is_flag=True, help="Also apply the threshold that a task's authors published.")
 @where_option
 @sweep_missing_option
-@click.option("-k", type=Whole(0), default=5, show_default=True, help="Number of highest videos to show.")
-@click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw how the scores lie.")
+@click.option("-k", type=Whole(0), default=5, show_default=True, help="Number of top videos to show.")
+@click.option("--plot", type=FilePath(dir_okay=False), metavar="PNG", help="Also draw the distribution of the scores.")
 @force_option
 @model_option
 @index_option

@@ -116,9 +116,9 @@ def validate(files: tuple[Path, ...], output: str | None) -> int:
     "--into",
     type=FilePath(),
     metavar="DIR",
-    help="Where the files go. Default: $ECHOSEARCH_TASKS, else ~/.config/echosearch/tasks.",
+    help="Where to write the files. Default: $ECHOSEARCH_TASKS, else ~/.config/echosearch/tasks.",
 )
-@click.option("--prefix", default="", metavar="P", help="Put this before each name, e.g. published_.")
+@click.option("--prefix", default="", metavar="P", help="A prefix for each name, such as published_.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @output_option("json")
 def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: str | None) -> None:
@@ -141,7 +141,9 @@ def import_(file: Path, into: Path | None, prefix: str, dry_run: bool, output: s
         raise BadTask("; ".join([f"{file} has no task that can be used, so nothing was stored", *warnings]))
     folder = tasks_path() if into is None else into
     if folder is None:
-        raise BadTask("there is no home folder for tasks of your own; say where: --into FOLDER or $ECHOSEARCH_TASKS")
+        raise BadTask(
+            "there is no home folder for tasks of your own; name a folder: --into FOLDER or $ECHOSEARCH_TASKS"
+        )
     plan = plan_import([replace(task, name=prefix + task.name) for task in found], folder)
     if not dry_run:
         write_tasks(plan.new, folder)
