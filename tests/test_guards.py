@@ -239,7 +239,7 @@ def test_a_purge_takes_sweeps_that_are_called_like_the_person_and_counts_what_we
         kept = connection.execute("SELECT sweep_id, video_id FROM scores ORDER BY 2").fetchall()
         assert kept == [(2, 2), (2, 3)]
         assert connection.execute("SELECT count(*) FROM roots").fetchone()[0] == roots
-    told = receipt["removed"]["tables"]
+    told = receipt.removed.tables
     went = {table: count for table, count in told.items() if count}
     assert went == {"scores": 1, "tombstones": 1, "videos": 1}  # of the sweep that stays one score is the person's
 
