@@ -154,8 +154,8 @@ class IndexHistory(RuleBasedStateMachine):
             told = undelete_videos(self.index, [video_id])
             if free:
                 video.deleted, video.live = False, video.has_vectors
-            assert told["undeleted"] == ([video_id] if video.live else [])
-            assert told["path_taken"] == ([] if free else [video_id])
+            assert told.undeleted == ((video_id,) if video.live else ())
+            assert told.path_taken == (() if free else (video_id,))
 
     @rule(data=st.data(), nth=st.none() | st.integers(1, 60))
     def purge(self, data: st.DataObject, nth: int | None) -> None:
