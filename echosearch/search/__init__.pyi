@@ -6,6 +6,7 @@ from .criteria import (
     tasks_named as tasks_named,
 )
 from .examples import (
+    Embedded as Embedded,
     belonging as belonging,
     known_file as known_file,
 )
@@ -21,12 +22,12 @@ from .question import (
     terms as terms,
 )
 from .ranking import (
-    Embedded as Embedded,
     Query as Query,
     answer as answer,
     combine as combine,
     embed as embed,
     nearest as nearest,
+    ranked as ranked,
 )
 from .result import (
     Level as Level,
@@ -40,7 +41,6 @@ from .selection import (
     Selection as Selection,
     Unit as Unit,
     Units as Units,
-    ranked as ranked,
     select as select,
 )
 from .vocabulary import (

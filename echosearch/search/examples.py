@@ -10,11 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, UnknownVideo
-from echosearch.index import Snapshot
+from echosearch.index import Snapshot, StoredVideo
 from echosearch.search.question import Example
-from echosearch.search.ranking import Embedded
 from echosearch.types import Exclude, VideoRecord, clusters, joined, study_keys
 from echosearch.video import content_sha256, media_path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """A file that is not in the index, embedded now: its vectors, frames a second where known, and number of frames."""
+
+    vectors: StoredVideo
+    fps: float | None
+    num_frames: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,28 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from echosearch.errors import BadQuery, shown
-from echosearch.index import Snapshot, StoredVideo, Weighting
+from echosearch.index import Snapshot, Weighting
 from echosearch.search.question import Example, Phrase, Question
 from echosearch.search.result import Filtering, SearchResult, Step
 from echosearch.types import EncodedText, Hit, ScoreKind, VideoRecord
 
 if TYPE_CHECKING:
+    from echosearch.search.examples import Embedded
+    from echosearch.search.selection import Ranked
     from echosearch.search.vocabulary import Vocabulary
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
-    """A file that is not in the index, embedded now: its vectors, frames a second where known, and number of frames."""
-
-    vectors: StoredVideo
-    fps: float | None
-    num_frames: int
-
-
-Encoded = EncodedText | Embedded | None
-"""What the model makes of a term; None for an example that the index has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +51,7 @@ class Vectored:
 def answer(
     snapshot: Snapshot,
     question: Question,
-    encoded: Sequence[Encoded],
+    encoded: Sequence[EncodedText | Embedded | None],
     vocabulary: Vocabulary | None,
     index: str,
     notes: Sequence[str],
@@ -92,7 +81,7 @@ def answer(
     )
 
 
-def embed(snapshot: Snapshot, question: Question, encoded: Sequence[Encoded]) -> Vectored:
+def embed(snapshot: Snapshot, question: Question, encoded: Sequence[EncodedText | Embedded | None]) -> Vectored:
     """A question as one unit vector, from what the model makes of its terms, in their order."""
     vectors, examples, notes = [], [], []
     for place, (term, its) in enumerate(zip(question.terms, encoded, strict=True)):
@@ -144,7 +133,7 @@ def _units(
 ) -> tuple[tuple[Hit, ...], Filtering | None, tuple[Step, ...], list[str]]:
     """Hits among studies, patients or one video of each, as a cohort has them, each step, and what is to be said."""
     from echosearch.search.criteria import read_criteria
-    from echosearch.search.selection import Units, ranked, select
+    from echosearch.search.selection import Units, select
 
     criteria, notes = read_criteria(snapshot, vocabulary, question.where)
     units = Units.best(question.level, question.per)
@@ -218,6 +207,22 @@ def _hits(
         for rank, (video_id, score, percentile) in enumerate(
             zip(ids.tolist(), scores, percentiles, strict=True), start=question.offset + 1
         )
+    )
+
+
+def ranked(
+    snapshot: Snapshot, question: Question, query: Query, left_out: Set[int] = frozenset(), top: int | None = None
+) -> Ranked:
+    """Ranked as a question asks for, by exact scores."""
+    from echosearch.search.selection import Ranked
+
+    rows = snapshot.rows
+    return Ranked(
+        lambda ids: rows.scores(rows.positions(ids), query.vector, query.weighting),
+        question.ranking,
+        question.video_ids,
+        left_out,
+        top,
     )
 
 

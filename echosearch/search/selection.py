@@ -18,8 +18,6 @@ import numpy.typing as npt
 from echosearch.filters import Condition, atoms, combine
 from echosearch.index import Snapshot
 from echosearch.search.criteria import Criteria
-from echosearch.search.question import Question
-from echosearch.search.ranking import Query
 from echosearch.search.result import Level, Per, Step
 from echosearch.types import VideoRecord, people, with_study_keys
 
@@ -99,20 +97,6 @@ def select(snapshot: Snapshot, what: Units, criteria: Criteria, ranked: Ranked |
     """The units that meet all criteria, ranked where that is asked for, in the order of their rank or name."""
     records, notes = with_study_keys(snapshot.catalog.videos.records())
     return _Counting(what, records, notes).run(snapshot, criteria, ranked)
-
-
-def ranked(
-    snapshot: Snapshot, question: Question, query: Query, left_out: Set[int] = frozenset(), top: int | None = None
-) -> Ranked:
-    """Ranked as a question asks for, by exact scores."""
-    rows = snapshot.rows
-    return Ranked(
-        lambda ids: rows.scores(rows.positions(ids), query.vector, query.weighting),
-        question.ranking,
-        question.video_ids,
-        left_out,
-        top,
-    )
 
 
 class _Counting:
