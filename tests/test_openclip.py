@@ -623,12 +623,12 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
     assert [json.loads(file.read_text())["name"] for file in files] == [file.stem for file in files] == sorted(presets)
     assert list(presets) == sorted(presets)
     for described in describe_presets():
-        preset = presets[described["name"]]
-        assert described["about"] == preset.about != ""
-        assert described["domain"] == preset.domain != ""
-        assert described["weights"] == preset.weights
+        preset = presets[described.name]
+        assert described.about == preset.about != ""
+        assert described.domain == preset.domain != ""
+        assert described.weights == preset.weights
         assert re.fullmatch(r"none|any|hf-hub:[\w-]+/[\w-]+|package:\w+", preset.weights)
-        assert FrameSampling.parse(described["sampling"]) == preset.sampling
+        assert FrameSampling.parse(described.sampling) == preset.sampling
         statuses = {
             "none": ("needs no weights",),
             "any": ("named with --weights",),
@@ -636,7 +636,7 @@ def test_every_preset_loads_and_shows_what_it_is_for() -> None:
             "hf-hub": ("in the local cache", "to be downloaded when first used"),
         }
         missing = f"not supported yet: {preset.missing}"
-        assert described["status"] in (statuses[preset.weights.partition(":")[0]] if not preset.missing else [missing])
+        assert described.status in (statuses[preset.weights.partition(":")[0]] if not preset.missing else [missing])
         line = f"  {preset.name:12} {preset.about} [{preset.weights}]"
         assert (line in how_to_choose().splitlines()) is not bool(preset.missing)
     assert [name for name, preset in presets.items() if preset.missing] == ["echo-clip-r"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from conftest import plain_frames, write_video
 from hypothesis import given, settings, strategies as st
 
 import echosearch
-from echosearch.cohort import Cohort, Definition
+from echosearch.cli.options import ExampleType, PhraseType
+from echosearch.cohort import Cohort, Definition, check_repeatable, followed, manifest_of
+from echosearch.cohort.identifying import nameless
 from echosearch.errors import BadOption, BadQuery, EchoSearchError, UnknownVideo
+from echosearch.index import PURGED
 from echosearch.ingest import IngestOptions, ingest, read_metadata
 from echosearch.search import Example, Phrase, Question, SearchResult
 from echosearch.types import FrameSampling, ModelRequest
@@ -111,6 +115,9 @@ def test_the_kind_of_score(wanted: Any, unwanted: Any, score: Any, kind: str) ->
         (lambda: Question(("a",), exclude=("study",)), BadOption, "belongs to an example; give one"),
         (lambda: Question(("a", 1), score="mean"), BadQuery, "a published form for wanted phrases only"),
         (lambda: Question(("a",), score="dot"), BadOption, "score is 'cosine' or 'mean', not 'dot'"),
+        (lambda: Question((True,)), BadQuery, "the id of a video is a whole number, not True"),
+        (lambda: Question(7), BadOption, "wanted is a list, not 7"),
+        (lambda: Question(("a",), where=(1,)), BadOption, "a condition is text, not int"),
         (lambda: Phrase("a", 0), BadQuery, r"a weight is above 0 \(from 1e-6 to 1e6\), not 0.0"),
         (lambda: Example(1, -0.5), BadQuery, "a moment is at 0 seconds or later"),
         (lambda: Example(1, weight=float("inf")), BadOption, "a weight is a finite number"),
@@ -141,7 +148,9 @@ def test_the_text_form_of_all_that_can_be_asked() -> None:
         "- video 51 level study per patient exclude content, study min_score -0.25 k 5 offset 10 "
         "where (view = 'A4C' OR view = 'A2C') AND attr.age >= 18"
     )
-    assert str(Question(("red",), score="mean", k=None)) == "'red' score mean"
+    assert str(Question(("red",), score="mean", k=None)) == "'red' score mean k all"
+    assert Question.parse("'red'").k == 10
+    assert str(Question(("a\nb\\c",), k=1)) == r"'a\nb\\c' k 1"
 
 
 _WEIGHTS = st.one_of(st.just(1.0), st.floats(1e-6, 1e6))
@@ -194,11 +203,13 @@ def test_the_text_form_reads_as_the_same_question(data: st.DataObject) -> None:
         ("red", "character 1: cannot be read on from here"),
         ("'red' +", "character 7: cannot be read on"),
         ("'red' k 5 k 6", "the question says k twice"),
-        ("video 1.5", "character 7: a whole number belongs here, not 1.5"),
+        ("video 1.5", "character 7: a whole number belongs here, not '1.5'"),
         ("- 'red'", "character 1: cannot be read on"),
         ("'red' level exam", "a level is video, study, patient, not 'exam'"),
         ("0 * 'red'", r"a weight is above 0 \(from 1e-6 to 1e6\), not 0.0"),
         ("'red' k 0", "k is at least 1, not 0"),
+        (f"'red' k {'9' * 5000}", "a whole number belongs here"),
+        ("file ''", "character 6: the path is empty"),
     ],
 )
 def test_a_text_that_is_no_question_is_refused_where_it_goes_wrong(text: str, sentence: str) -> None:
@@ -253,7 +264,7 @@ def test_a_moment_is_its_frame(index: echosearch.Index) -> None:
     b, d, a = (id_of(index, name) for name in "bda")
     assert index.similar(Example(b, 0.0), k=1).hits[0].video_id == a  # red at first
     assert index.similar(Example(b, 0.9), k=1).hits[0].video_id == d  # then blue
-    with pytest.raises(BadQuery, match=f"video {b} lasts 1.00 s and has no moment at 1.5 s"):
+    with pytest.raises(BadQuery, match=f"video {b} lasts 1.000 s and has no moment at 1.5 s"):
         index.similar(Example(b, 1.5))
 
 
@@ -263,6 +274,29 @@ def test_a_moment_of_a_file_that_is_not_in_the_index(index: echosearch.Index, tm
     a, d = id_of(index, "a"), id_of(index, "d")
     assert index.similar(Example(tmp_path / "new.avi", 0.1), k=1).hits[0].video_id == a
     assert index.similar(Example(tmp_path / "new.avi", 0.8), k=1).hits[0].video_id == d
+
+
+def test_a_moment_is_refused_where_nothing_was_embedded_near_it(tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / "long.avi", plain_frames(40, RED), fps=10)
+    write_video(tmp_path / "videos" / "other.avi", plain_frames(4, RED), fps=10)
+    options = IngestOptions(ModelRequest("toy", sampling=FrameSampling.parse("0:10:2")), workers=1)
+    ingest(tmp_path / "index", [tmp_path / "videos"], options)
+    index = echosearch.open_index(tmp_path / "index")
+    assert index.similar(Example(1, 1.0)).hits  # the next of 0, 0.2, ... 0.8
+    with pytest.raises(BadQuery, match=r"no embedded frame near 2.5 s: .* lie between 0.00 and 0.80 s"):
+        index.similar(Example(1, 2.5))
+
+
+def test_python_takes_paths_for_examples_and_text_for_phrases(index: echosearch.Index, tmp_path: Path) -> None:
+    path = str(next(video.path for video in index.videos() if video.path.endswith("f.avi")))
+    asked = index.search("red", like=[path], unlike=[path], without=["green"])
+    assert asked.query.wanted[1].file == asked.query.unwanted[1].file == path
+    with pytest.raises(BadOption, match="without takes phrases, not video 1"):
+        index.search("red", without=[1])
+    with pytest.raises(BadOption, match="like takes videos, by id or file, not the phrase 'blue'"):
+        index.similar(1, Phrase("blue"))  # type: ignore[arg-type]
+    write_video(tmp_path / "new.avi", plain_frames(4, GREEN), fps=10)
+    assert index.similar(1, unlike=[tmp_path / "new.avi"], exclude=["patient"]).hits
 
 
 def test_pages_are_parts_of_the_whole(index: echosearch.Index) -> None:
@@ -343,6 +377,46 @@ def arguments(question: Question) -> list[object]:
 def shell(term: Phrase | Example) -> str:
     text = term.text if isinstance(term, Phrase) else term.name
     return text if term.weight == 1 else f"{text}^{term.weight:g}"
+
+
+def test_an_example_leaves_out_its_own_patient_where_patients_are_hits(index: echosearch.Index) -> None:
+    a = id_of(index, "a")
+    assert "P1" in {hit.patient for hit in index.similar(a, level="study", k=99).hits}  # by another study
+    for more in ({"level": "patient"}, {"per": "patient"}):
+        assert {hit.patient for hit in index.similar(a, k=99, **more).hits} >= {"P2", "P3", "P4"}
+        assert "P1" not in {hit.patient for hit in index.similar(a, k=99, **more).hits}
+    assert "S1" not in {hit.study for hit in index.similar(a, per="study", k=99).hits}
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        ("PACER LEAD^2", "2 * 'PACER LEAD'"),
+        ("PACER LEAD^.5", "0.5 * 'PACER LEAD'"),
+        ("EF 10^3", "'EF 10^3'"),
+        ("a^b", "'a^b'"),
+    ],
+)
+def test_a_weight_at_the_shell(typed: str, text: str) -> None:
+    assert str(PhraseType().convert(typed, None, None)) == text
+
+
+@pytest.mark.parametrize("typed", ["PACER LEAD^-1", "PACER LEAD^2 ", "PACER LEAD^"])
+def test_what_is_meant_as_a_weight_and_is_none_is_refused(typed: str) -> None:
+    with pytest.raises(BadQuery, match="a weight is a number above 0 at the end"):
+        PhraseType().convert(typed, None, None)
+
+
+def test_an_id_is_an_id_whatever_the_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("17", "17@0.2s", "17^2", "a@0.2s"):
+        Path(name).touch()
+    kind = ExampleType()
+    assert kind.convert("17", None, None) == Example(17)
+    assert kind.convert("17@0.2s", None, None) == Example(17, 0.2)
+    assert kind.convert("17^2", None, None) == Example(17, weight=2)
+    assert kind.convert("a@0.2s", None, None) == Example(Path("a@0.2s"))
+    assert kind.convert("b@0.2s", None, None) == Example(Path("b"), 0.2)
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -431,9 +505,9 @@ def test_search_and_cohort_create_are_typed_alike(index: echosearch.Index, run: 
     ("typed", "sentence"),
     [
         (["search"], "Missing argument 'PHRASE...'"),
-        (["search", "--question", "'red'", "-k", "3"], "--question says all that is asked; leave K out"),
+        (["search", "--question", "'red'", "-k", "3"], "--question says all that is asked; leave -k out"),
         (["search", "red", "--exclude", "study"], "belongs to an example; give one"),
-        (["search", "red", "--like", "1@9s"], "video 1 lasts 1.00 s and has no moment at 9 s"),
+        (["search", "red", "--like", "1@9s"], "video 1 lasts 1.000 s and has no moment at 9 s"),
         (["similar", "1", "--unlike", "99"], "there is no video 99 in this index"),
         (["search", "red^0"], "a weight is above 0 (from 1e-6 to 1e6), not 0.0"),
         (["search", "red", "--like", "none.avi"], "none.avi is not a file"),
@@ -451,9 +525,70 @@ def test_what_cannot_be_asked_ends_with_a_sentence(
     assert sentence in err
 
 
+def test_what_names_someone_is_left_out_of_the_question_of_a_nameless_cohort(
+    index: echosearch.Index, tmp_path: Path
+) -> None:
+    b, d = id_of(index, "b"), id_of(index, "d")
+    where = ("patient != 'P2'",)
+    asked = Definition(where, "video", near=("red",), like=(Example(b, 0.7),), unlike=(d,), top=3)
+    made = replace(index.cohorts.preview(asked), name="x")
+    assert (
+        made.question == f"'red' + video {b}@0.7s - video {d} k 3 where video.patient != 'P2'".replace("video.", "", 1)
+        or made.question
+    )
+    hidden = nameless(made)
+    text = json.dumps(hidden.manifest().to_dict() | {"definition": None}) + json.dumps(
+        manifest_of(hidden, with_ids=False)
+    )
+    assert "P2" not in text
+    assert f"video {b}" not in text
+    assert f"video {d}" not in text
+    assert "video (left out)@0.7s" in (hidden.question or "")
+
+
+def test_a_cohort_that_no_search_can_make_says_by_what_it_is_ranked(index: echosearch.Index) -> None:
+    first = Definition(level="patient", near=("red",), top=2)
+    assert first.asked == "'red'"
+    assert replace(first, pick="best").asked == "'red' level patient k 2"
+    assert Definition(where=("view = 'A4C'",)).asked is None
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        {"near": (17,)},
+        {"near": (Example(17, 0.2),)},
+        {"like": (Phrase("a"),)},
+        {"near": ("a",), "unlike": (Phrase("b"),)},
+        {"near": ("a",), "without": (3,)},
+    ],
+)
+def test_a_definition_has_phrases_and_examples_where_they_belong(sides: dict[str, Any]) -> None:
+    with pytest.raises(BadOption, match=" takes "):
+        Definition(top=3, **sides)
+
+
 def test_a_cohort_kept_with_one_example_opens() -> None:
     kept = json.loads((Path(__file__).parent / "kept_json" / "cohort.json").read_text("utf-8"))
     kept["definition"] |= {"like": 17, "top": 3, "where": []}
     for name in ("question", "without", "unlike"):
         assert name not in kept["definition"]
     assert Cohort.from_json(json.dumps(kept)).definition.like == (17,)
+
+
+def test_a_cohort_whose_phrase_was_purged_is_not_made_again(index: echosearch.Index) -> None:
+    made = replace(index.cohorts.preview(Definition(level="video", near=("red",), top=2)), name="x")
+    check_repeatable(made)
+    for near in (f"find {PURGED}", Phrase(f"find {PURGED}", 2)):
+        struck = replace(made, definition=Definition(level="video", near=("red", near), top=2))
+        with pytest.raises(BadOption, match="cohort x cannot be rerun"):
+            check_repeatable(struck)
+
+
+def test_a_question_follows_its_examples_to_their_new_ids(index: echosearch.Index) -> None:
+    asked = Definition(level="video", like=(1, Example(2, 0.3)), unlike=(3,), top=2)
+    made, _ = followed(replace(index.cohorts.preview(asked), name="x"), {1: 101, 2: 102})
+    assert made.definition.like == (101, Example(102, 0.3))
+    assert made.question == "video 101 + video 102@0.3s - video 3 k 2"
+    hidden = json.dumps(manifest_of(made, with_ids=False) | {"steps": None})
+    assert not {f"video {id_}" for id_ in (1, 2, 3, 101, 102) if f"video {id_}" in hidden}

@@ -35,6 +35,7 @@ from echosearch.cohort import (
     rerun,
     task_of_measure,
 )
+from echosearch.errors import UnknownVideo
 from echosearch.index import Snapshot, Store
 from echosearch.learning import AnyTask
 from echosearch.search import Query, Question, Ranked, Vocabulary, ranked, tasks_named
@@ -101,7 +102,12 @@ class Cohorts:
         with self.store.snapshot() as snapshot:
             before, notes = followed(before, snapshot.catalog.videos.embedded_anew())
             vocabulary = pinned(self._vocabulary(snapshot), before)
-            ranking, more = self._ranked(snapshot, before.definition)
+            try:
+                ranking, more = self._ranked(snapshot, before.definition)
+            except UnknownVideo as error:
+                raise UnknownVideo(
+                    f"cohort {name} cannot be made again, as an example of it is gone: {error}"
+                ) from error
             said, by = (*self.notes(snapshot), *more), self._made_by
             now, selection = make(snapshot, vocabulary, before.definition, by, ranking, said, before.criteria)
             now = replace(now, name=name, about=before.about, notes=(*now.notes, *notes))

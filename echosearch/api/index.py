@@ -25,7 +25,21 @@ from echosearch.config import index_path
 from echosearch.errors import BadQuery
 from echosearch.index import IndexDescription, Snapshot, Store
 from echosearch.outputs import Output
-from echosearch.search import Example, Level, Per, Phrase, Question, SearchResult, Terms, answer, embed, listed, terms
+from echosearch.search import (
+    Example,
+    Level,
+    Per,
+    Phrase,
+    Question,
+    SearchResult,
+    Terms,
+    answer,
+    conditions,
+    embed,
+    examples as as_examples,
+    listed,
+    phrases as as_phrases,
+)
 from echosearch.types import (
     Device,
     Exclude,
@@ -93,8 +107,11 @@ class Index:
         Percentiles are among the videos (or studies, patients) that meet the filter, else among all. BadQuery,
         BadFilter and BadOption say what is wrong.
         """
-        asked = Question.parse(question) if isinstance(question, str) else question
-        return self._ask(asked)
+        if isinstance(question, str):
+            question = Question.parse(question)
+        if not isinstance(question, Question):
+            raise BadQuery(f"a question is a Question or its text form, not {type(question).__name__}")
+        return self._ask(question)
 
     def search(
         self,
@@ -117,10 +134,19 @@ class Index:
         ones. `score` mean is the inner product with the mean frame embedding as it is (EchoCLIP-R's published form)
         instead of the cosine; it goes with wanted phrases only. The rest is as in `Question`.
         """
-        wanted = (*terms("phrases", phrases), *terms("like", like))
-        unwanted = (*terms("without", without), *terms("unlike", unlike))
-        conditions, left_out = tuple(listed("where", where)), tuple(listed("exclude", exclude))
-        return self._ask(Question(wanted, unwanted, conditions, left_out, level, per, k, offset, min_score, score))
+        asked = Question(
+            wanted=(*as_phrases("phrases", phrases), *as_examples("like", like)),
+            unwanted=(*as_phrases("without", without), *as_examples("unlike", unlike)),
+            where=tuple(conditions(where)),
+            exclude=tuple(listed("exclude", exclude)),
+            level=level,
+            per=per,
+            k=k,
+            offset=offset,
+            min_score=min_score,
+            score=score,
+        )
+        return self._ask(asked)
 
     def similar(
         self,
@@ -140,9 +166,8 @@ class Index:
         A file need not be in the index; unless it is, it is embedded now. `exclude` leaves out videos of an example's
         study or patient, or with its bytes. The rest is as in `Question`.
         """
-        wanted = [Path(example) if isinstance(example, str) else example for example in examples]
         return self.search(
-            like=wanted, without=without, unlike=unlike, k=k, exclude=exclude, min_score=min_score, where=where,
+            like=examples, without=without, unlike=unlike, k=k, exclude=exclude, min_score=min_score, where=where,
             level=level, per=per, offset=offset,
         )  # fmt: skip
 

@@ -32,7 +32,10 @@ class QueryModel:
         """Of each term of a question what the model makes of it; None for an example that the index has."""
         texts = iter(self.texts([term.text for term in question.terms if isinstance(term, Phrase)]))
         return [
-            next(texts) if isinstance(term, Phrase) else self.file(term, question.exclude) for term in question.terms
+            next(texts)
+            if isinstance(term, Phrase)
+            else self.file(term, question.exclude if place < len(question.wanted) else ())
+            for place, term in enumerate(question.terms)
         ]
 
     def texts(self, phrases: Sequence[str]) -> list[EncodedText]:
@@ -64,7 +67,8 @@ class QueryModel:
 
         path = media_path(example.video)
         if not path.is_file():
-            raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index")
+            hint = "; a moment is written 17@1.2s" if "@" in path.name else ""
+            raise UnknownVideo(f"{path} is not a file; give a video file, or the id of a video of this index{hint}")
         with self._store.snapshot() as snapshot:
             if known_file(snapshot, path) is not None:
                 return None

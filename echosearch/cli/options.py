@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from echosearch.errors import BadOption
+from echosearch.errors import BadOption, BadQuery, shown
 from echosearch.search import Example, Phrase
 from echosearch.types import LARGEST, FrameSampling, finite, whole
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _WEIGHED: Final = re.compile(r"(.*\S)\^(\d+\.?\d*|\.\d+)", re.DOTALL)
+_ENDS_IN_A_LETTER: Final = re.compile(r".*\D\^[^^]*", re.DOTALL)
+"""Before the caret: 10^3 is a number of the phrase itself."""
+
+_NO_WEIGHT: Final = re.compile(r".*[^\d\s]\s*\^\s*([-+]\s*[\d.]+|[\d.]+\s+|)\s*", re.DOTALL)
 _MOMENT: Final = re.compile(r"(.+)@(\d+\.?\d*|\.\d+)s", re.DOTALL)
 
 
@@ -97,7 +101,12 @@ class PhraseType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Phrase:
         """The phrase with its weight. BadQuery for one that is empty."""
-        return value if isinstance(value, Phrase) else Phrase(*_and_weight(value))
+        if isinstance(value, Phrase):
+            return value
+        text, weight = _and_weight(value) if _ENDS_IN_A_LETTER.fullmatch(value) else (value, 1.0)
+        if weight == 1 and _NO_WEIGHT.fullmatch(value):
+            raise BadQuery(f"a weight is a number above 0 at the end, as in 'PACER LEAD^2'; {shown(value)} has none")
+        return Phrase(text, weight)
 
 
 class ExampleType(click.ParamType):  # type: ignore[type-arg]
@@ -109,8 +118,9 @@ class ExampleType(click.ParamType):  # type: ignore[type-arg]
         """The example, or a usage error."""
         if isinstance(value, Example):
             return value
-        text, weight = (value, 1.0) if Path(value).exists() else _and_weight(value)
-        moment = None if Path(text).exists() else _MOMENT.fullmatch(text)
+        is_id = value[:1].isdecimal() and re.fullmatch(r"\d+(@.*|\^.*)?", value) is not None
+        text, weight = (value, 1.0) if Path(value).exists() and not is_id else _and_weight(value)
+        moment = None if Path(text).exists() and not is_id else _MOMENT.fullmatch(text)
         video, second = (text, None) if moment is None else (moment[1], float(moment[2]))
         return Example(IdOrFile().convert(video, param, ctx), second, weight)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -36,6 +36,7 @@ _OF_THE_QUESTION = (
 )
 
 
+_CALLED: Final = {"phrases": "PHRASE", "without": "--not", "k": "-k"}
 _question = options(
     question_options,
     where_option,
@@ -87,9 +88,8 @@ def search(context: click.Context, /, question: str | None, phrases: tuple[Term,
         return
     for name in _OF_THE_QUESTION:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise BadOption(
-                f"--question says all that is asked; leave {name.upper()} out, or write it into the question"
-            )
+            called = _CALLED.get(name, f"--{name.replace('_', '-')}")
+            raise BadOption(f"--question says all that is asked; leave {called} out, or write it into the question")
     _answer_question(Question.parse(question), given)
 
 

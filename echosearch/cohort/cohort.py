@@ -6,13 +6,28 @@ Every type is frozen and goes to plain JSON and back; a cohort that is kept is n
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from echosearch.errors import BadOption, DamagedIndex
+from echosearch.errors import BadFilter, BadOption, DamagedIndex
 from echosearch.learning import assumption
-from echosearch.search import Example, Level, Per, Phrase, Pick, Question, Step, Units, check_units, terms
+from echosearch.search import (
+    Example,
+    Level,
+    Per,
+    Phrase,
+    Pick,
+    Question,
+    Step,
+    Units,
+    check_units,
+    conditions,
+    examples,
+    phrases,
+)
 from echosearch.typed import from_json
 from echosearch.types import BESIDE, Answer, whole
 
@@ -43,8 +58,9 @@ class Definition:
     unlike: tuple[int | Example, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("near", "like", "without", "unlike"):
-            object.__setattr__(self, name, _plain(name, getattr(self, name)))
+        for name, kind in (("near", phrases), ("like", examples), ("without", phrases), ("unlike", examples)):
+            object.__setattr__(self, name, _plain(kind(name, _several(getattr(self, name)))))
+        object.__setattr__(self, "where", tuple(conditions(self.where)))
         check_units(self.level, self.one_per)
         self._check_ranking()
         self._check_aggregates()
@@ -91,20 +107,34 @@ class Definition:
     def question(self) -> Question:
         """By what its units are ranked, as a search would ask it."""
         return Question(
-            wanted=terms("near", (*self.near, *self.like)),
-            unwanted=terms("without", (*self.without, *self.unlike)),
+            wanted=(*phrases("near", self.near), *examples("like", self.like)),
+            unwanted=(*phrases("without", self.without), *examples("unlike", self.unlike)),
             where=self.where,
             level=self.level,
             per=self.one_per,
             k=self.top,
         )
 
+    @property
+    def asked(self) -> str | None:
+        """The text form of the question that gives the same units; where no search can, of the terms that rank them."""
+        if not self.is_ranked:
+            return None
+        picks = self.level == "patient" or self.one_per is not None
+        is_search = not self.same_video and not self.aggregates and (self.pick == "best" or not picks)
+        with suppress(BadFilter):  # of a purge may be left what is no filter
+            return str(self.question) if is_search else self.question.ranking
+        return self.question.ranking
 
-def _plain(name: str, values: Any) -> tuple[Any, ...]:
+
+def _several(values: Any) -> Any:
+    """A list; one example was given and kept by itself at first."""
+    return () if values is None else (values,) if isinstance(values, int) else values
+
+
+def _plain(terms: Iterable[Phrase | Example]) -> tuple[Any, ...]:
     """Terms as they are kept: plain text and ids where neither weight nor moment says more."""
-    if values is None or isinstance(values, int):
-        values = () if values is None else (values,)  # as one example was given and kept at first
-    return tuple(map(_written, terms(name, values)))
+    return tuple(map(_written, terms))
 
 
 def _written(term: Phrase | Example) -> str | int | Phrase | Example:

@@ -14,7 +14,7 @@ from echosearch.index import PURGED, Snapshot
 from echosearch.learning import AnyTask, Calibration, Probe
 from echosearch.search import DOMAIN_BY, Example, Source, Step, Vocabulary
 from echosearch.tasks import Aggregate, task_from_dict
-from echosearch.types import Answer
+from echosearch.types import Answer, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,9 @@ def followed(cohort: Cohort, now: Mapping[int, int]) -> tuple[Cohort, list[str]]
         tuple(_followed(each, now) for each in side) for side in (cohort.definition.like, cohort.definition.unlike)
     )
     definition = replace(cohort.definition, like=like, unlike=unlike)
-    return replace(cohort, members=tuple(members), definition=definition), [note] if anew else []
+    question = cohort.question and definition.asked
+    followed = replace(cohort, members=tuple(members), definition=definition, question=question)
+    return followed, [note] if anew else []
 
 
 def _followed(example: int | Example, now: Mapping[int, int]) -> int | Example:
@@ -129,7 +131,7 @@ def _followed(example: int | Example, now: Mapping[int, int]) -> int | Example:
 
 def check_repeatable(cohort: Cohort) -> None:
     """BadOption where the data of members was purged, so that a cohort cannot be made again."""
-    if cohort.purged or PURGED in json.dumps(cohort.definition.where):
+    if cohort.purged or PURGED in json.dumps(plain(cohort.definition)):
         raise BadOption(
             f"cohort {cohort.name} cannot be rerun: data of {cohort.purged} members was purged from this index"
         )

@@ -15,7 +15,6 @@ from typing import Any, Final
 from echosearch.cohort.cohort import Cohort, Summary, TableRow
 from echosearch.errors import BadFilter, BadOption
 from echosearch.filters import All, Between, Compare, Condition, Either, Like, Name, Not, OneOf, atoms, parse_filter
-from echosearch.search import Example
 
 MASK: Final = "..."
 _LEFT_OUT: Final = "(left out)"
@@ -96,7 +95,10 @@ def without_identifiers(cohort: Cohort, hidden: Collection[str]) -> Cohort:
 
     return replace(
         cohort,
-        definition=replace(cohort.definition, where=tuple(masked[text] for text in cohort.definition.where)),
+        definition=(
+            definition := replace(cohort.definition, where=tuple(masked[text] for text in cohort.definition.where))
+        ),
+        question=cohort.question and definition.asked,
         criteria=tuple(masked[text] for text in cohort.criteria),
         steps=tuple(replace(step, name=of_step(step.name)) for step in cohort.steps),
         notes=tuple(
@@ -179,16 +181,20 @@ def redacted(cohort: Cohort, with_ids: bool, with_paths: bool) -> Cohort:
     if not with_paths:
         cohort = replace(cohort, index=_LEFT_OUT, model=without_path(cohort.model))
     if not with_ids:
-        steps = tuple(replace(step, name=_without_examples(step.name, cohort)) for step in cohort.steps)
-        cohort = replace(cohort, steps=steps)
+        cohort = replace(
+            cohort,
+            steps=tuple(replace(step, name=_without_examples(step.name, cohort)) for step in cohort.steps),
+            notes=tuple(_without_examples(note, cohort) for note in cohort.notes),
+            question=cohort.question and _without_examples(cohort.question, cohort),
+        )
     return cohort
 
 
 def _without_examples(text: str, cohort: Cohort) -> str:
-    """A text in which the ids of a cohort's examples are left out."""
-    examples = (*cohort.definition.like, *cohort.definition.unlike)
-    ids = "|".join(sorted({str(each.video if isinstance(each, Example) else each) for each in examples}))
-    return re.sub(rf"\b((?:video|example|like|id)\s+)#?(?:{ids})\b", rf"\1{_LEFT_OUT}", text) if ids else text
+    """A text in which the ids of a cohort's examples are left out, whichever they had when it was written."""
+    if not (cohort.definition.like or cohort.definition.unlike):
+        return text
+    return re.sub(r"\b((?:video|example|like|id)\s+)#?\d+", rf"\1{_LEFT_OUT}", text)
 
 
 def _without(values: Mapping[str, Any], with_ids: bool, with_paths: bool) -> dict[str, Any]:
@@ -219,6 +225,7 @@ def manifest_of(cohort: Cohort, with_ids: bool) -> dict[str, Any]:
     if not with_ids:
         manifest["definition"] |= {side: _LEFT_OUT for side in ("like", "unlike") if manifest["definition"][side]}
         manifest["question"] = manifest["question"] and _without_examples(manifest["question"], cohort)
+        manifest["notes"] = [_without_examples(note, cohort) for note in manifest["notes"]]
     return manifest
 
 

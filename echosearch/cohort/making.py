@@ -91,7 +91,7 @@ def make(
         created_at=now(),
         notes=(*notes, *own_notes, *selection.notes),
         all_views=vocabulary.all_views,
-        question=str(definition.question) if definition.is_ranked else None,
+        question=definition.asked,
     )
     return cohort, selection
 

@@ -19,6 +19,7 @@ from .conditions import (
     combine as combine,
     conjuncts as conjuncts,
     date_prefix as date_prefix,
+    enclosed as enclosed,
     is_above as is_above,
     names as names,
     parse_filter as parse_filter,

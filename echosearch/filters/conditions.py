@@ -151,7 +151,7 @@ class Not:
                 return f"{name} IS NOT NULL"
             case Between(name) | OneOf(name) | Like(name):
                 return f"{name} NOT{str(self.condition).removeprefix(str(name))}"
-        return f"NOT {_enclosed(self.condition)}"
+        return f"NOT {enclosed(self.condition)}"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class _Joined:
             raise ValueError(f"{self._word} joins two or more conditions")
 
     def __str__(self) -> str:
-        return f" {self._word} ".join(map(_enclosed, self.conditions))
+        return f" {self._word} ".join(map(enclosed, self.conditions))
 
 
 class All(_Joined):
@@ -233,7 +233,8 @@ def _is_bare(part: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", part) is not None and part.upper() not in _KEYWORDS
 
 
-def _enclosed(condition: Condition) -> str:
+def enclosed(condition: Condition) -> str:
+    """As text, in parentheses where AND and NOT would tear it apart."""
     return f"({condition})" if isinstance(condition, All | Either) else str(condition)
 
 

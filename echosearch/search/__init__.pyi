@@ -18,8 +18,10 @@ from .question import (
     Term as Term,
     Terms as Terms,
     check_units as check_units,
+    conditions as conditions,
+    examples as examples,
     listed as listed,
-    terms as terms,
+    phrases as phrases,
 )
 from .ranking import (
     Query as Query,

@@ -52,15 +52,23 @@ def find(snapshot: Snapshot, example: Example, embedded: Embedded | None) -> Fou
 
 def _moment(example: Example, second: float, video: Embedded) -> tuple[npt.NDArray[np.float32], str]:
     """The embedding (D,) of the frame nearest to a moment, the earlier of two, and which one that is."""
-    frames, what = video.vectors.frame_embeddings, f"video {example.video}"
+    frames, what = video.vectors.frame_embeddings, f"{example.video}"
+    what = what if isinstance(example.video, Path) else f"video {what}"
     if frames is None:
         raise BadQuery(f"{what} has no moments: this index keeps no frame embeddings (--frames none)")
+    if video.num_frames == 1:
+        raise BadQuery(f"{what} is one picture, and has no moments")
     if video.fps is None:
         raise BadQuery(f"{what} has no moments: its file does not say how many frames it has a second")
     if second > video.num_frames / video.fps:
-        raise BadQuery(f"{what} lasts {video.num_frames / video.fps:.2f} s and has no moment at {second:g} s")
+        raise BadQuery(f"{what} lasts {video.num_frames / video.fps:.3f} s and has no moment at {second:g} s")
     times = video.vectors.frame_numbers / video.fps
     place = int(np.argmin(np.abs(times - second)))
+    if abs(times[place] - second) > np.diff(times).max(initial=0.0) + 1 / video.fps:
+        raise BadQuery(
+            f"{what} has no embedded frame near {second:g} s: those that were embedded lie between {times[0]:.2f} and "
+            f"{times[-1]:.2f} s"
+        )
     vector = frames[place].astype(np.float64)
     frame = int(video.vectors.frame_numbers[place])
     note = f"{what} at {second:g} s: by its embedded frame {frame}, at {times[place]:.2f} s"

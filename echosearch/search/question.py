@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from echosearch.errors import BadOption, BadQuery, UnknownVideo
+from echosearch.files import absolute
 from echosearch.search.result import Asked, AskedTerm, Filtering, Level, Per, Step
 from echosearch.types import Exclude, ScoreKind, finite, whole
 
@@ -55,7 +56,11 @@ class Example:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.video, Path):
+        if isinstance(self.video, Path):
+            object.__setattr__(self, "video", absolute(self.video))
+        elif isinstance(self.video, bool):
+            raise BadQuery(f"the id of a video is a whole number, not {self.video}")
+        else:
             object.__setattr__(self, "video", whole("the id of a video", self.video, 1, error=UnknownVideo))
         if self.second is not None:
             object.__setattr__(self, "second", finite("the second of a moment", self.second))
@@ -111,8 +116,8 @@ class Question:
     def __post_init__(self) -> None:
         for side in ("wanted", "unwanted"):
             object.__setattr__(self, side, terms(side, getattr(self, side)))
-        for name in ("where", "exclude"):
-            object.__setattr__(self, name, tuple(listed(name, getattr(self, name))))
+        object.__setattr__(self, "where", tuple(conditions(self.where)))
+        object.__setattr__(self, "exclude", tuple(sorted(set(listed("exclude", self.exclude)))))
         if not self.wanted:
             raise BadQuery(
                 "nothing is asked; give a phrase of a report, such as 'SEVERE LV DILATION', or the id of a video"
@@ -178,22 +183,26 @@ class Question:
             ("score", self.score, "cosine"),
             ("level", self.level, "video"),
             ("per", self.per, None),
-            ("exclude", ", ".join(sorted(set(self.exclude))), ""),
+            ("exclude", ", ".join(self.exclude), ""),
             ("min_score", None if self.min_score is None else number(self.min_score), None),
-            ("k", self.k, None),
+            ("k", "all" if self.k is None else self.k, ""),
             ("offset", self.offset, 0),
-            ("where", self._filter(), ""),
+            ("where", " AND ".join(self._criteria()), ""),
         ]
         return " ".join([self.ranking, *(f"{name} {value}" for name, value, usual in clauses if value != usual)])
 
-    def _filter(self) -> str:
-        """All conditions as one, written as filters are."""
+    def _criteria(self) -> tuple[str, ...]:
+        """The parts that are joined by AND, as filters are written."""
         if not self.where:
-            return ""
-        from echosearch.filters import All, parse_filter  # here, so that only who filters waits for lark
+            return ()
+        from echosearch.filters import (  # here, so that only who filters waits for lark
+            conjuncts,
+            enclosed,
+            parse_filter,
+        )
 
-        conditions = tuple(map(parse_filter, self.where))
-        return str(conditions[0] if len(conditions) == 1 else All(conditions))
+        parts = [part for text in self.where for part in conjuncts(parse_filter(text))]
+        return tuple(map(enclosed if len(parts) > 1 else str, parts))
 
     @classmethod
     def parse(cls, text: str) -> Question:
@@ -204,11 +213,12 @@ class Question:
 
     def asked(self, filter: Filtering | None = None, steps: Sequence[Step] | None = None) -> Asked:
         """As an answer says it, with what the filter left."""
+        criteria = self._criteria()
         return Asked(
             text=str(self),
             wanted=tuple(term.asked for term in self.wanted),
             unwanted=tuple(term.asked for term in self.unwanted),
-            where=self.where,
+            where=criteria,
             exclude=self.exclude,
             level=self.level,
             per=self.per,
@@ -229,14 +239,52 @@ def terms(name: str, values: Terms) -> tuple[Term, ...]:
 def _term(value: Term | str | int | Path) -> Term:
     if isinstance(value, Phrase | Example):
         return value
-    return Example(value) if isinstance(value, Path | int | np.integer) else Phrase(value)
+    if isinstance(value, Path | int | np.integer):
+        return Example(value)
+    if not isinstance(value, str):
+        raise BadQuery(f"a phrase is text, not {type(value).__name__}; give phrases one by one")
+    return Phrase(value)
+
+
+def phrases(name: str, values: Terms) -> tuple[Phrase, ...]:
+    """Phrases as they are, and those of text. BadOption for anything else."""
+    found = terms(name, values)
+    for term in found:
+        if not isinstance(term, Phrase):
+            raise BadOption(f"{name} takes phrases, not {term}")
+    return tuple(term for term in found if isinstance(term, Phrase))
+
+
+def examples(name: str, values: Terms) -> tuple[Example, ...]:
+    """Examples as they are, and those of ids and paths; text is a path. BadOption for anything else."""
+    given = listed(name, values)
+    for value in given:
+        if not isinstance(value, str | Path | int | np.integer | Phrase | Example):
+            raise BadOption(f"{name} takes videos, by id or file, not {value!r}")
+    found = tuple(_term(Path(value) if isinstance(value, str) else value) for value in given)
+    for term in found:
+        if not isinstance(term, Example):
+            raise BadOption(f"{name} takes videos, by id or file, not the phrase {term}")
+    return tuple(term for term in found if isinstance(term, Example))
+
+
+def conditions(values: Iterable[str]) -> Sequence[str]:
+    """Conditions of a filter. BadOption for what is not a list of texts."""
+    texts = listed("where", values)
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadOption(f"a condition is text, not {type(text).__name__}")
+    return texts
 
 
 def listed(name: str, values: Iterable[Any]) -> Sequence[Any]:
-    """The values of a list. BadOption for one string, which would be taken letter by letter."""
+    """The values of a list. BadOption for one string, taken letter by letter else, and for what is no list."""
     if isinstance(values, str):
         raise BadOption(f"{name} is a list of strings, not one string: [{values!r}]")
-    return list(values)
+    try:
+        return list(values)
+    except TypeError:
+        raise BadOption(f"{name} is a list, not {values!r}") from None
 
 
 def check_units(level: str, per: str | None) -> None:
@@ -262,8 +310,12 @@ def _weighted(weight: float, text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in single quotes, as filters have it."""
-    return "'" + text.replace("'", "''") + "'"
+    """Text in single quotes, twice within it; what cannot be printed, and a backslash, is escaped as in Python."""
+    escaped = "".join(
+        letter if letter.isprintable() and letter != "\\" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+    return "'" + escaped.replace("'", "''") + "'"
 
 
 def number(value: float) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 
-from echosearch.errors import BadQuery, InputError
+from echosearch.errors import BadQuery, InputError, shown
 from echosearch.filters import conjuncts, parse_filter
 from echosearch.search.question import Example, Phrase, Question, Term
 
-_EXAMPLE = "'PACER LEAD' + video 17 - 'MITRAL CLIP' level study k 10 where view = 'A4C'"
+_ESCAPE: Final = re.compile(r"\\(?:[\\tnr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_EXAMPLE: Final = "'PACER LEAD' + video 17 - 'MITRAL CLIP' level study k 10 where view = 'A4C'"
 
 
 def read(text: str) -> Question:
@@ -29,11 +31,11 @@ def read(text: str) -> Question:
         if isinstance(error.orig_exc, InputError):
             raise error.orig_exc from error
         raise
-    asked: dict[str, Any] = {"wanted": [], "unwanted": [], "k": None}
+    asked: dict[str, Any] = {"wanted": [], "unwanted": []}
     for name, value in parts:
         if name in ("wanted", "unwanted"):
             asked[name].append(value)
-        elif asked.get(name) is not None:
+        elif name in asked:
             raise BadQuery(f"the question says {name} twice")
         else:
             asked[name] = value
@@ -65,7 +67,9 @@ class _Meaning(Transformer[Token, Any]):
         return Example(_whole(video_id), None if second is None else float(second), _weight(weight))
 
     def file(self, weight: Token | None, path: Token, second: Token | None) -> Example:
-        return Example(Path(_unquoted(path)), None if second is None else float(second), _weight(weight))
+        if not (name := _unquoted(path)):
+            raise _wrong(path.start_pos or 0, "the path is empty")
+        return Example(Path(name), None if second is None else float(second), _weight(weight))
 
     def word(self, name: Token, value: Token) -> tuple[str, str]:
         return str(name), str(value)
@@ -76,12 +80,16 @@ class _Meaning(Transformer[Token, Any]):
     def figure(self, name: Token, value: Token) -> tuple[str, float]:
         return str(name), float(value) if name == "min_score" else _whole(value)
 
+    def everything(self, name: Token) -> tuple[str, None]:
+        return str(name), None
+
     def filter(self, token: Token) -> tuple[str, list[str]]:
         return "where", [str(part) for part in conjuncts(parse_filter(token[len("where") :].strip()))]
 
 
 def _unquoted(token: Token) -> str:
-    return token[1:-1].replace("''", "'")
+    text = token[1:-1].replace("''", "'")
+    return _ESCAPE.sub(lambda escape: escape[0].encode("ascii").decode("unicode_escape"), text)
 
 
 def _weight(token: Token | None) -> float:
@@ -89,8 +97,10 @@ def _weight(token: Token | None) -> float:
 
 
 def _whole(token: Token) -> int:
-    if not token.isdecimal():
-        raise BadQuery(
-            f"the question, character {1 + (token.start_pos or 0)}: a whole number belongs here, not {token}"
-        )
+    if not (token.isascii() and token.isdecimal() and len(token) <= 30):
+        raise _wrong(token.start_pos or 0, f"a whole number belongs here, not {shown(token)}")
     return int(token)
+
+
+def _wrong(place: int, sentence: str) -> BadQuery:
+    return BadQuery(f"the question, character {place + 1}: {sentence}")

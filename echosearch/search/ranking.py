@@ -120,12 +120,14 @@ def _videos(
         found = matching(snapshot, vocabulary, question.where)
         notes = [*found.notes, f"{found.sentence}; percentiles are among those"]
         return nearest(snapshot, question, query, left_out, found.ids), found.summary(question.where), notes
-    notes = []
-    if not len(snapshot.rows):
-        notes.append("the index is empty; add videos with: echosearch ingest VIDEOS")
-    elif question.k is not None and question.k > len(snapshot.rows):
+    notes = _if_empty(snapshot)
+    if not notes and question.k is not None and question.k > len(snapshot.rows):
         notes.append(f"k is {question.k}, and the index holds {len(snapshot.rows)} videos")
     return nearest(snapshot, question, query, left_out), None, notes
+
+
+def _if_empty(snapshot: Snapshot) -> list[str]:
+    return [] if len(snapshot.rows) else ["the index is empty; add videos with: echosearch ingest VIDEOS"]
 
 
 def _units(
@@ -143,7 +145,7 @@ def _units(
     hits = _hits(snapshot, question, query, ids, scores, len(scores), scores)
     steps = [step for step in found.steps[1:] if step.no or step.unknown]
     left = [f"{step.name}: {step.kept} left; no: {step.no}, unknown: {step.unknown}" for step in steps]
-    return hits, None, found.steps, [*notes, *found.notes, *left]
+    return hits, None, found.steps, [*_if_empty(snapshot), *notes, *found.notes, *left]
 
 
 def combine(question: Question, vectors: Floats) -> Floats:

@@ -227,7 +227,7 @@ class _Counting:
 
     def _best(self, ranked: Ranked) -> dict[str, tuple[float, int]]:
         """Of each unit the score and the id of its most similar video; units of an example, or without videos, go."""
-        its = {unit.name for unit in self.every if not ranked.examples.isdisjoint(unit.video_ids)}
+        its = self._of_examples(ranked.examples)
         if ranked.examples:
             word = "the example itself" if len(ranked.examples) == 1 else "an example itself"
             self._keep(f"not {word}", [NO if unit.name in its else YES for unit in self.units])
@@ -240,6 +240,17 @@ class _Counting:
             unit.name: max(((score_of[id_], id_) for id_ in unit.video_ids if id_ in score_of), key=_first_of_best)
             for unit in self.units
         }
+
+    def _of_examples(self, examples: Set[int]) -> set[str]:
+        """Units of the examples: of their patients or studies, where one of each is kept."""
+        own = [unit for unit in self.every if not examples.isdisjoint(unit.video_ids)]
+        if "patient" in (self.what.level, self.what.per):
+            people_ = {unit.person for unit in own}
+            return {unit.name for unit in self.every if unit.person in people_}
+        if self.what.per == "study":
+            studies = {unit.study for unit in own} - {None}
+            return {unit.name for unit in own} | {unit.name for unit in self.every if unit.study in studies}
+        return {unit.name for unit in own}
 
     def _pick_one(self, scores: Mapping[str, float]) -> None:
         level, per, pick = self.what.level, self.what.per, self.what.pick
