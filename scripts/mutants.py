@@ -39,13 +39,19 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "mutants"
 KILLERS = CACHE / "killers.json"
 AREAS = {
-    "store": ("index/*.py", "files.py"),
+    "index": ("index/*.py", "files.py", "outputs.py"),
     "vectors": ("index/vectors/*.py",),
     "catalog": ("index/catalog/*.py",),
-    "scores": ("tasks/scor*.py", "tasks/sweep.py", "learning/retrieval.py", "types/views.py"),
+    "scores": ("tasks/modes/*.py", "tasks/sweep.py", "learning/retrieval.py", "types/views.py"),
     "statistics": ("learning/statistics.py", "learning/intervals.py", "learning/evaluation.py", "types/people.py"),
-    "selection": ("cohort/selection.py", "cohort/making.py", "cohort/compare.py", "search/measures.py"),
-    "export": ("cohort/export.py", "ingest/exchange.py", "ingest/embeddings_file.py", "tables.py"),
+    "selection": (
+        "search/selection.py",
+        "search/ranking.py",
+        "cohort/making.py",
+        "cohort/compare.py",
+        "search/measures.py",
+    ),
+    "export": ("cohort/export.py", "ingest/transfer.py", "ingest/embeddings_file.py", "tables.py"),
     "calibration": ("learning/calibration.py", "learning/thresholds.py", "learning/intervals.py", "learning/probe.py"),
 }
 HEAVY = (
