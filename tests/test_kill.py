@@ -37,15 +37,14 @@ READ = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from echosearch.search import Query
-from store_helpers import search
+from echosearch.search import Phrase, Query, Question, nearest
 from echosearch.index import Store
 
 store, stop = Store(Path(sys.argv[1])), Path(sys.argv[2])
-query = Query(np.eye(1, 32, dtype=np.float32)[0], "cosine")
+question, query = Question((Phrase("any"),), k=1000), Query(np.eye(1, 32, dtype=np.float32)[0], "cosine")
 while not stop.exists():
     with store.snapshot() as view:
-        hits = search(view, query, 1000)
+        hits = nearest(view, question, query)
         records = [record.video_id for record in view.catalog.videos.records()]
         print(json.dumps([view.generation, sorted(hit.video_id for hit in hits), records]), flush=True)
 """
